@@ -21,10 +21,10 @@ help:
 env: system $(STAMP)
 
 system:
-	@.ci/system-packages
+	@PYTHON="$(PYTHON)" .ci/system-packages
 
 $(STAMP): pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" .ci/make-venv $(VENV)
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/make-venv $(VENV)
 	@touch $@
 
 demo: env
