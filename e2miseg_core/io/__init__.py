@@ -1,0 +1,22 @@
+"""Reading and writing of images and labels, one format a module."""
+
+from e2miseg_core.io.formats import (
+    is_writable_suffix,
+    known_suffixes,
+    open_labels,
+    open_volume,
+    split_suffix,
+)
+from e2miseg_core.io.ome_zarr import create_store
+from e2miseg_core.io.writing import write_image, write_labels
+
+__all__ = [
+    "create_store",
+    "is_writable_suffix",
+    "known_suffixes",
+    "open_labels",
+    "open_volume",
+    "split_suffix",
+    "write_image",
+    "write_labels",
+]

@@ -1,0 +1,278 @@
+"""Writing labels and images: streamed, checked by reading back, all or nothing."""
+
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.errors import E2MISegError, GeometryError, WriteError
+from e2miseg_core.io.formats import Format, format_of, known_suffixes, split_suffix
+from e2miseg_core.io.lazy import iter_slabs
+from e2miseg_core.io.plan import Kind, WritePlan
+from e2miseg_core.volume import Volume
+
+__all__ = ["write_image", "write_labels"]
+
+
+def write_labels(
+    labels: Any,
+    path: str | Path,
+    *,
+    like: Volume,
+    names: Mapping[int, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write labels on the grid of the file that a volume came from.
+
+    Parameters
+    ----------
+    labels : numpy, dask or zarr array, shape (Z, Y, X)
+        Whole numbers from 0 on the canonical axes of `like`; never interpolated.
+    path : str or Path
+        Its suffix chooses the format.
+    like : Volume
+        Whose stored axes, affine, header codes and unit the file gets.
+    names : mapping of int to str, optional
+        Of the label values; kept by formats that can.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The file, read back and found equal, in the smallest unsigned type of up to
+        32 bits that holds the largest value.
+
+    Raises
+    ------
+    WriteError
+        If the file exists, cannot be written, or reads back differently; then no
+        file is left, and an existing one is as it was.
+    GeometryError
+        If the shape is not that of `like`.
+    """
+    lazy = _as_dask(labels)
+    if tuple(lazy.shape) != like.geometry.shape:
+        raise _shape_error(lazy, like)
+    dtype = _label_dtype(lazy)
+    on_disk = like.as_source(lazy).astype(dtype)
+    plan = _plan(on_disk, like, "labels", names=dict(names or {}))
+    return _write(plan, Path(path), overwrite=overwrite)
+
+
+def write_image(
+    image: Any, path: str | Path, *, like: Volume, overwrite: bool = False
+) -> Path:
+    """Write an image on the grid of the file that a volume came from.
+
+    Parameters
+    ----------
+    image : numpy, dask or zarr array, shape (Z, Y, X) or (C, Z, Y, X)
+        On the canonical axes of `like`. Integers of up to 32 bits keep their type,
+        real numbers become float32.
+    path : str or Path
+        Its suffix chooses the format.
+    like : Volume
+        Whose stored axes, affine, header codes and unit the file gets.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The file, read back and found equal.
+
+    Raises
+    ------
+    WriteError
+        As for `write_labels`.
+    GeometryError
+        If the shape is not that of `like`.
+    """
+    lazy = _as_dask(image)
+    if lazy.ndim not in (3, 4) or tuple(lazy.shape[-3:]) != like.geometry.shape:
+        raise _shape_error(lazy, like)
+    if lazy.dtype.kind == "f":
+        lazy = lazy.astype(np.float32)
+    elif lazy.dtype.kind not in "iu" or lazy.dtype.itemsize > 4:
+        raise WriteError(
+            found=f"an image of type {lazy.dtype}",
+            needed="whole numbers of up to 32 bits, or real numbers",
+            do="convert it first",
+        )
+    channels: tuple[str, ...] = ()
+    if lazy.ndim == 4:
+        same = lazy.shape[0] == like.n_channels
+        channels = like.channels if same else _numbered(lazy.shape[0])
+    plan = _plan(like.as_source(lazy), like, "image", channels=channels)
+    return _write(plan, Path(path), overwrite=overwrite)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"channel {index}" for index in range(count))
+
+
+def _as_dask(array: Any) -> da.Array:
+    if isinstance(array, da.Array):
+        return array
+    chunks = getattr(array, "chunks", None)
+    return da.from_array(array, chunks=chunks or "auto", name=False)
+
+
+def _shape_error(array: da.Array, like: Volume) -> GeometryError:
+    return GeometryError(
+        found=f"an array of shape {tuple(array.shape)}",
+        needed=f"the grid of the volume, {like.geometry.shape}",
+        do="write it beside the volume that it belongs to",
+    )
+
+
+def _label_dtype(labels: da.Array) -> np.dtype[Any]:
+    if labels.dtype.kind == "b" or labels.dtype == np.uint8:
+        return np.dtype(np.uint8)
+    if labels.dtype.kind not in "iu":
+        raise WriteError(
+            found=f"labels of type {labels.dtype}",
+            needed="whole numbers",
+            do="take the most probable class of each voxel first",
+        )
+    lowest, highest = 0, 0
+    for _, slab in iter_slabs(labels):
+        lowest, highest = min(lowest, int(slab.min())), max(highest, int(slab.max()))
+    if lowest < 0 or highest > np.iinfo(np.uint32).max:
+        raise WriteError(
+            found=f"labels from {lowest} to {highest}",
+            needed="values from 0 to 4294967295",
+            do="renumber them",
+        )
+    return np.min_scalar_type(highest)
+
+
+def _plan(
+    data: da.Array,
+    like: Volume,
+    kind: Kind,
+    *,
+    channels: tuple[str, ...] = (),
+    names: Mapping[int, str] | None = None,
+) -> WritePlan:
+    source = like.source
+    return WritePlan(
+        data=data,
+        geometry=like.geometry if source is None else source.geometry,
+        kind=kind,
+        channels=channels,
+        names=names or {},
+        source_format="memory" if source is None else source.format,
+        details={} if source is None else source.details,
+    )
+
+
+def _write(plan: WritePlan, path: Path, *, overwrite: bool) -> Path:
+    path = path.expanduser()
+    target = format_of(path)
+    if target is None or target.write is None:
+        raise WriteError(
+            found=f"the output name {path}",
+            needed="an end of " + ", ".join(known_suffixes(writable=True)),
+            do="choose another name",
+        )
+    _check_place(path, overwrite=overwrite)
+    suffix = split_suffix(path)[1]
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
+    with _all_or_nothing(part, path):
+        checksum = target.write(plan, part)
+        _verify(plan, part, target, checksum)
+        _replace(part, path)
+    return path
+
+
+def _check_place(path: Path, *, overwrite: bool) -> None:
+    if not path.parent.is_dir():
+        raise WriteError(
+            found=f"no folder {path.parent}",
+            needed="an existing folder",
+            do="make it first, or choose another one",
+        )
+    if path.exists() and not overwrite:
+        raise WriteError(
+            found=f"{path} exists",
+            needed="a new name, or leave to replace it",
+            do="choose another name, or overwrite it",
+        )
+
+
+@contextmanager
+def _all_or_nothing(part: Path, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except E2MISegError:
+        raise
+    except OSError as error:
+        raise WriteError(
+            found=f"{path} cannot be written ({error.strerror or error})",
+            needed="a folder with room and the right to write",
+            do="free space or choose another folder",
+        ) from error
+    finally:
+        _remove(part)  # gone already where all went well
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _verify(plan: WritePlan, part: Path, target: Format, checksum: int) -> None:
+    """Read the file back, and compare grid, type and voxels."""
+    volume = target.read(part)
+    found = "nothing" if volume.source is None else _difference(plan, volume)
+    if not found:
+        stored, again = volume.as_source(volume.data), 0
+        for _, slab in iter_slabs(stored):
+            again = zlib.crc32(memoryview(slab).cast("B"), again)
+        found = "" if again == checksum else "other voxels"
+    if found:
+        raise WriteError(
+            found=f"{found} after reading the written file back",
+            needed="what was written",
+            do="check the disk, or write to another one",
+        )
+
+
+def _difference(plan: WritePlan, volume: Volume) -> str:
+    source = volume.source
+    if source is None or not source.geometry.matches(plan.geometry):
+        return "another grid"
+    if volume.dtype != plan.dtype:
+        return f"the type {volume.dtype}"
+    lead = plan.data.shape[:-3] or (1,)
+    return "" if (volume.n_channels,) == lead else f"{volume.n_channels} channels"
+
+
+def _replace(part: Path, path: Path) -> None:
+    if part.is_file():
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+    if not (part.is_dir() and path.exists()) and not path.is_dir():
+        part.replace(path)
+        return
+    # A folder cannot be replaced in one step: the old one waits under another name.
+    old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+    path.replace(old)
+    try:
+        part.replace(path)
+    except OSError:
+        old.replace(path)
+        raise
+    _remove(old)

@@ -1,0 +1,214 @@
+"""A lazy image of any size, presented in canonical orientation.
+
+Axis Z grows to superior, Y to posterior, X to left, as nearly as permuting and
+flipping axes allows; `Volume.as_source` undoes that for writing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.errors import GeometryError
+from e2miseg_core.geometry import (
+    ArrayT,
+    AxisTransform,
+    Geometry,
+    canonical_transform,
+)
+
+__all__ = ["Source", "Volume"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source:
+    """Where a volume came from, and what writing beside it needs.
+
+    Attributes
+    ----------
+    uri : str
+        Path or address; empty for an array in memory.
+    format : str
+        Name of the format, such as "nifti" or "ome-zarr"; "memory" for an array.
+    geometry : Geometry
+        Of the array as stored, its axes called Z, Y, X from slowest to fastest.
+    transform : AxisTransform
+        From the stored axes to the canonical ones.
+    dtype : numpy.dtype
+        As stored.
+    details : mapping
+        What the format's writer needs to write alike, such as header fields.
+    """
+
+    uri: str
+    format: str
+    geometry: Geometry
+    transform: AxisTransform
+    dtype: np.dtype[Any]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Volume:
+    """An image or labels, lazy, in canonical orientation.
+
+    Attributes
+    ----------
+    levels : tuple of dask arrays, each (C, Z, Y, X)
+        Resolution levels, finest first.
+    geometry : Geometry
+        Of the finest level.
+    channels : tuple of str
+        One name a channel.
+    source : Source or None
+        None where the array was canonical already and came from nowhere.
+    notes : tuple of str
+        Rules that were applied to read the file and that a user should know.
+    """
+
+    levels: tuple[da.Array, ...]
+    geometry: Geometry
+    channels: tuple[str, ...]
+    source: Source | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.levels or any(level.ndim != 4 for level in self.levels):
+            shapes = [tuple(level.shape) for level in self.levels]
+            raise GeometryError(
+                found=f"levels of the shapes {shapes}",
+                needed="one or more arrays (C, Z, Y, X)",
+                do="add the missing axes",
+            )
+        shape = tuple(self.levels[0].shape)
+        if shape != (len(self.channels), *self.geometry.shape):
+            raise GeometryError(
+                found=f"an array of shape {shape}",
+                needed=f"{len(self.channels)} channels on the grid "
+                f"{self.geometry.shape}",
+                do="give the array its own geometry and channel names",
+            )
+
+    @property
+    def data(self) -> da.Array:
+        """The finest level, (C, Z, Y, X)."""
+        return self.levels[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the voxels."""
+        dtype: np.dtype[Any] = self.data.dtype
+        return dtype
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.channels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the finest level, if it were in memory."""
+        return int(self.data.nbytes)
+
+    @classmethod
+    def from_array(
+        cls,
+        array: NDArray[Any] | da.Array,
+        geometry: Geometry | None = None,
+        *,
+        spacing: Sequence[float] | None = None,
+        channels: Sequence[str] = (),
+    ) -> Self:
+        """Make a volume of an array, bringing any geometry to the canonical one.
+
+        Parameters
+        ----------
+        array : ndarray or dask array, shape (Z, Y, X) or (C, Z, Y, X)
+            On the axes that `geometry` describes.
+        geometry : Geometry, optional
+            Without it the axes are taken as canonical.
+        spacing : sequence of three float, optional
+            Along Z, Y, X in mm; instead of `geometry`.
+        channels : sequence of str, optional
+            Their names.
+
+        Raises
+        ------
+        GeometryError
+            If the shapes do not fit, or not exactly one of `geometry` and `spacing`
+            is given.
+        """
+        if array.ndim not in (3, 4):
+            raise GeometryError(
+                found=f"an array of shape {tuple(array.shape)}",
+                needed="(Z, Y, X) or (C, Z, Y, X)",
+                do="add or remove axes",
+            )
+        if geometry is not None and spacing is None:
+            return cls._turned(array, geometry, channels)
+        if geometry is None and spacing is not None:
+            canonical = Geometry.from_spacing(array.shape[-3:], spacing)
+            return cls._turned(array, canonical, channels)
+        raise GeometryError(
+            found="both or neither of geometry and spacing",
+            needed="exactly one of them",
+            do="give the array's geometry, or its spacing in mm",
+        )
+
+    @classmethod
+    def _turned(
+        cls,
+        array: NDArray[Any] | da.Array,
+        geometry: Geometry,
+        channels: Sequence[str],
+    ) -> Self:
+        transform = canonical_transform(geometry)
+        array = array if array.ndim == 4 else array[None]
+        if tuple(array.shape[1:]) != geometry.shape:
+            raise GeometryError(
+                found=f"an array of shape {tuple(array.shape)}",
+                needed=f"the geometry's grid {geometry.shape}",
+                do="give the array its own geometry",
+            )
+        source = Source(
+            uri="",
+            format="memory",
+            geometry=geometry,
+            transform=transform,
+            dtype=array.dtype,
+        )
+        turned = transform.apply(array)
+        lazy = turned if isinstance(turned, da.Array) else da.from_array(turned)
+        return cls(
+            levels=(lazy,),
+            geometry=transform.apply_geometry(geometry),
+            channels=tuple(channels) or default_channels(array.shape[0]),
+            source=source,
+        )
+
+    def as_source(self, array: ArrayT) -> ArrayT:
+        """Bring a canonical array back to the axes of the source, exactly.
+
+        Parameters
+        ----------
+        array : ndarray or dask array, shape (..., Z, Y, X)
+            On this volume's canonical axes.
+
+        Returns
+        -------
+        ndarray or dask array, shape (..., Z, Y, X)
+            A view on the axes of `source`, from the slowest to the fastest.
+        """
+        if self.source is None:
+            return array
+        return self.source.transform.inverse().apply(array)
+
+
+def default_channels(n_channels: int) -> tuple[str, ...]:
+    """Name channels that have no name of their own."""
+    if n_channels == 1:
+        return ("image",)
+    return tuple(f"channel {index}" for index in range(n_channels))
