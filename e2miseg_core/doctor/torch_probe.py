@@ -1,0 +1,58 @@
+"""Child process: which devices torch computes on here. Prints one JSON object."""
+
+import json
+
+import torch
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Print what was found."""
+    devices = [_describe("cpu", _cpu_name(), bf16=_cpu_has_bf16())]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        with torch.cuda.device(index):
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        device = _describe(f"cuda:{index}", properties.name, bf16=bf16)
+        device["memory"] = properties.total_memory
+        devices.append(device)
+    if torch.backends.mps.is_available():
+        devices.append(_describe("mps", "Apple GPU", bf16=False))
+    report = {
+        "version": torch.__version__,
+        "cuda": torch.version.cuda,
+        "devices": devices,
+    }
+    print(json.dumps(report), flush=True)  # noqa: T201 - how a child answers
+
+
+def _describe(device: str, name: str, *, bf16: bool) -> dict[str, object]:
+    return {"device": device, "name": name, "bf16": bf16, "problem": _problem(device)}
+
+
+def _problem(device: str) -> str:
+    """Why a small convolution fails or gives a wrong value, "" where it works."""
+    image = torch.ones(1, 1, 3, 3, 3)
+    try:
+        where = torch.device(device)
+        result = torch.nn.functional.conv3d(image.to(where), image.to(where)).item()
+    except RuntimeError as error:  # torch's word for every failure of a device
+        return str(error).strip().splitlines()[0]
+    return "" if result == image.numel() else f"a sum of 27 ones gave {result}"
+
+
+def _cpu_name() -> str:
+    return str(torch.cpu.get_capabilities().get("cpu_name") or "CPU")
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; emulation would be slower."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(
+        capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16")
+    )
+
+
+if __name__ == "__main__":
+    main()
