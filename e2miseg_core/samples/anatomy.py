@@ -285,12 +285,19 @@ def _draw_lesions(
         if centre is not None:
             lesions.append(draw_lesion(rng, centre, float(diameter)))
     if len(lesions) > 1:
-        lesions[-1] = _touching(rng, lesions[-1], lesions[0])
+        lesions[-1] = _touching(rng, body, extent, lesions)
     return lesions
 
 
-def _touching(rng: np.random.Generator, small: Lesion, large: Lesion) -> Lesion:
-    """Draw a lesion of that size anew, at the rim of a larger one."""
-    distance = 0.5 * (small.diameter + large.diameter)
-    centre = large.centre + random_direction(rng) * distance
-    return draw_lesion(rng, np.asarray(centre), small.diameter)
+def _touching(
+    rng: np.random.Generator, body: Body, extent: Array, lesions: list[Lesion]
+) -> Lesion:
+    """Draw the smallest lesion anew, at the rim of the largest where that is inside."""
+    large, small = lesions[0], lesions[-1]
+    for _ in range(100):
+        side = random_direction(rng) * 0.5 * (small.diameter + large.diameter)
+        centre = np.asarray(large.centre + side)
+        inside = bool(np.all(np.abs(centre) < extent - small.diameter - 2.0))
+        if inside and body(centre) < -small.diameter - 2.0:
+            return draw_lesion(rng, centre, small.diameter)
+    return small
