@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from e2miseg_core.samples.dataset import write_phantom_dataset, write_phantoms
+from e2miseg_core.samples.dataset import (
+    write_phantom_dataset,
+    write_phantoms,
+    write_sample,
+)
 from e2miseg_core.samples.phantom import Phantom, generate_phantom
 
 __all__ = [
@@ -12,6 +16,7 @@ __all__ = [
     "sample_path",
     "write_phantom_dataset",
     "write_phantoms",
+    "write_sample",
 ]
 
 _DATA = Path(__file__).parent / "data"

@@ -151,18 +151,17 @@ def _draw_trunk(rng: np.random.Generator, body: Body, unit: float) -> list[Layer
         value[rim] += share * (fatty - value[rim])
         return np.asarray(value)
 
-    low, high = -1.6 * unit, 1.6 * unit
-    behind, aside = 0.56 * unit, rng.uniform(-0.05, 0.05) * unit
-    spine = Tube(
-        start=np.array([low, behind, aside]),
-        end=np.array([high, behind, aside]),
-        bend=np.array([0.0, -0.12, 0.08]) * unit,
-        radii=(0.2 * unit, 0.15 * unit),
-    )
+    aside = rng.uniform(-0.05, 0.05)
+    # The spine leans forward upwards, where the trunk is narrower.
+    low = np.array([-1.6, 0.52, aside]) * unit
+    high = np.array([1.6, 0.36, aside]) * unit
+    bend = np.array([0.0, -0.06, 0.08]) * unit
+    behind = np.array([0.0, 0.2, 0.0]) * unit
+    spine = Tube(start=low, end=high, bend=bend, radii=(0.2 * unit, 0.15 * unit))
     canal = Tube(
-        start=np.array([low, behind + 0.2 * unit, aside]),
-        end=np.array([high, behind + 0.2 * unit, aside]),
-        bend=np.array([0.0, -0.12, 0.08]) * unit,
+        start=low + behind,
+        end=high + 0.9 * behind,
+        bend=bend,
         radii=(0.075 * unit, 0.06 * unit),
     )
     period = 0.55 * unit
