@@ -76,16 +76,11 @@ class Geometry:
             Maps (x, y, z, 1) to RAS+ in `unit`.
         unit : str
             "mm", "um" or "nm".
-
-        Returns
-        -------
-        Geometry
-            The same grid, indexed (z, y, x).
         """
         x, y, z = shape_xyz
         affine = np.asarray(affine_xyz, dtype=np.float64)
         if affine.shape != (4, 4):
-            raise _affine_error(f"an affine of shape {affine.shape}")
+            raise _affine_error(found=f"an affine of shape {affine.shape}")
         return cls(shape=(z, y, x), affine=affine[:, [2, 1, 0, 3]], unit=unit)
 
     @classmethod
@@ -103,8 +98,7 @@ class Geometry:
         unit : str
             "mm", "um" or "nm".
         """
-        affine = np.zeros((4, 4))
-        affine[3, 3] = 1.0
+        affine = np.diag([0.0, 0.0, 0.0, 1.0])
         for axis, (world_axis, sense) in enumerate(_CANONICAL):
             affine[world_axis, axis] = sense * spacing[axis]
         z, y, x = shape
@@ -196,9 +190,9 @@ class Geometry:
         """Return the same grid with its world coordinates in another unit."""
         if unit == self.unit:
             return self
-        scaled = Geometry(shape=self.shape, affine=self.affine, unit=unit)
-        affine = scaled.affine.copy()
-        affine[:3] *= UNIT_IN_MM[self.unit] / UNIT_IN_MM[unit]
+        same = Geometry(shape=self.shape, affine=self.affine, unit=unit)  # checks unit
+        factor = UNIT_IN_MM[self.unit] / UNIT_IN_MM[unit]
+        affine = same.affine * [[factor], [factor], [factor], [1.0]]
         return Geometry(shape=self.shape, affine=affine, unit=unit)
 
     def resampled(self, spacing: Sequence[float]) -> "Geometry":
@@ -252,9 +246,7 @@ class Geometry:
                 needed=f"version {_JSON_VERSION} with {', '.join(sorted(_JSON_KEYS))}",
                 do="write the file again with this version of the program",
             )
-        return cls(
-            shape=stored["shape"], affine=stored["affine"], unit=str(stored["unit"])
-        )
+        return cls(**{key: stored[key] for key in ("shape", "affine", "unit")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,10 +286,9 @@ class AxisTransform:
             If the array has fewer than three axes.
         """
         if array.ndim < 3:
+            found = f"an array of shape {tuple(array.shape)}"
             raise GeometryError(
-                found=f"an array of shape {tuple(array.shape)}",
-                needed="at least the three axes Z, Y, X",
-                do="add the missing axes",
+                found=found, needed="at least the axes Z, Y, X", do="add those missing"
             )
         if self.is_identity:
             return array
@@ -371,34 +362,37 @@ def canonical_transform(geometry: Geometry) -> AxisTransform:
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    sizes = tuple(int(size) for size in shape)
-    if len(sizes) != 3 or min(sizes) < 1:
+    sizes = tuple(shape)
+    if len(sizes) != 3 or any(int(size) != size or size < 1 for size in sizes):
         raise GeometryError(
             found=f"a grid of shape {sizes}",
             needed="three sizes of at least 1 (Z, Y, X)",
             do="check the image's dimensions",
         )
-    return sizes[0], sizes[1], sizes[2]
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
 def _checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
-    checked = np.array(affine, dtype=np.float64)  # a copy, so that it can be locked
+    try:
+        checked = np.array(affine, dtype=np.float64)  # a copy, so that it can be locked
+    except (TypeError, ValueError) as error:
+        raise _affine_error(found=f"the affine {affine!r:.200}") from error
     if checked.shape != (4, 4):
-        raise _affine_error(f"an affine of shape {checked.shape}")
+        raise _affine_error(found=f"an affine of shape {checked.shape}")
     if not np.all(np.isfinite(checked)):
-        raise _affine_error(f"the affine {checked.tolist()}")
+        raise _affine_error(found=f"the affine {checked.tolist()}")
     if np.any(checked[3] != (0, 0, 0, 1)):
-        raise _affine_error(f"an affine whose last row is {checked[3].tolist()}")
+        raise _affine_error(found=f"an affine whose last row is {checked[3].tolist()}")
     lengths = np.linalg.norm(checked[:3, :3], axis=0)
     if np.any(lengths == 0):
-        raise _affine_error(f"the spacing {lengths.tolist()}")
+        raise _affine_error(found=f"the spacing {lengths.tolist()}")
     if abs(float(np.linalg.det(checked[:3, :3] / lengths))) < 1e-6:
-        raise _affine_error(f"a singular affine {checked.tolist()}")
+        raise _affine_error(found=f"a singular affine {checked.tolist()}")
     checked.flags.writeable = False
     return checked
 
 
-def _affine_error(found: str) -> GeometryError:
+def _affine_error(*, found: str) -> GeometryError:
     return GeometryError(
         found=found,
         needed="a finite, invertible (4, 4) affine with last row 0 0 0 1",

@@ -180,8 +180,9 @@ class Volume:
             transform=transform,
             dtype=array.dtype,
         )
-        turned = transform.apply(array)
-        lazy = turned if isinstance(turned, da.Array) else da.from_array(turned)
+        lazy = transform.apply(array)
+        if not isinstance(lazy, da.Array):
+            lazy = da.from_array(lazy, name=False)  # type: ignore[no-untyped-call]
         return cls(
             levels=(lazy,),
             geometry=transform.apply_geometry(geometry),

@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+# Labels stored as scaled integers come back off by the scaling's rounding.
+_ROUNDING = 1e-3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """One file format.
@@ -34,6 +38,8 @@ class Format:
     ----------
     name : str
         For users.
+    is_folder : bool
+        Whether an image is a folder.
     suffixes : tuple of str
         Lower case, the usual one first.
     read : callable
@@ -44,6 +50,7 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
+    is_folder: bool
     read: Callable[[Path], Volume]
     write: Callable[[WritePlan, Path], int] | None
 
@@ -52,12 +59,14 @@ FORMATS = (
     Format(
         name="NIfTI",
         suffixes=(".nii.gz", ".nii"),
+        is_folder=False,
         read=read_nifti,
         write=write_nifti,
     ),
     Format(
         name="OME-Zarr",
         suffixes=(".ome.zarr", ".zarr"),
+        is_folder=True,
         read=read_ome_zarr,
         write=write_ome_zarr,
     ),
@@ -129,7 +138,13 @@ def open_volume(path: str | Path) -> Volume:
     """
     place = Path(path).expanduser()
     found = format_of(place)
-    if found is not None and not found.read is read_ome_zarr and place.is_dir():
+    if "://" in str(path):
+        raise ReadError(
+            found=f"the address {path}",
+            needed="a file or a folder on this machine",
+            do="download it first",
+        )
+    if found is not None and not found.is_folder and place.is_dir():
         raise ReadError(
             found=f"{place} is a folder", needed="a file", do="name a file in it"
         )
@@ -157,7 +172,7 @@ def open_labels(path: str | Path) -> Volume:
     -------
     Volume
         One channel of unsigned integers. Whole numbers that are stored in another
-        type are converted as they are read.
+        type, to within 0.001, are converted as they are read.
 
     Raises
     ------
@@ -188,21 +203,26 @@ def _as_labels(level: da.Array, uri: str) -> da.Array:
     # Of the width that holds every value of a signed type; 32 bits for real numbers.
     width = min(stored.itemsize, 4) if stored.kind in "ib" else 4
     dtype = np.dtype(f"u{width}")
-    return level.map_blocks(
+    labels: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
         _checked_labels,
+        level,
+        uri,
+        dtype,
         dtype=dtype,
-        uri=uri,
-        target=dtype,
-        meta=np.empty((0,) * 4, dtype),
+        meta=np.empty((0, 0, 0, 0), dtype),
     )
+    return labels
 
 
 def _checked_labels(
     block: NDArray[Any], uri: str, target: np.dtype[Any]
 ) -> NDArray[Any]:
-    with np.errstate(invalid="ignore"):  # NaN, told apart by the comparison
-        labels = block.astype(target)
-    wrong = labels != block
+    whole = np.rint(block) if block.dtype.kind == "f" else block
+    with np.errstate(invalid="ignore"):  # NaN and the like are told apart below
+        labels = whole.astype(target)
+    wrong = labels != whole
+    if block.dtype.kind == "f":
+        wrong |= np.abs(block - whole) > _ROUNDING
     if wrong.any():
         raise ReadError(
             found=f"{uri} holds the value {block[wrong].flat[0]}",

@@ -56,7 +56,8 @@ class _Oriented:
             turned = slice(size - high, size - low) if flip else slice(low, high)
             spatial[self._transform.permutation[axis]] = turned
         block = self._disk.read((box[0], spatial[0], spatial[1], spatial[2]))
-        return self._transform.apply(block)[rest]
+        part: NDArray[Any] = self._transform.apply(block)[rest]
+        return part
 
 
 def _split_key(key: Any, shape: Sequence[int]) -> tuple[list[slice], tuple[Any, ...]]:
@@ -105,7 +106,7 @@ def oriented(
         sizes[::-1] if flip else sizes
         for sizes, flip in zip(spatial, transform.flips, strict=True)
     ]
-    return da.from_array(
+    lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]
         _Oriented(disk, transform),
         chunks=(tuple(chunks[0]), *turned),
         name=name,
@@ -113,6 +114,7 @@ def oriented(
         fancy=False,  # _Oriented answers boxes only
         meta=np.empty((0, 0, 0, 0), dtype=disk.dtype),
     )
+    return lazy
 
 
 def slab_chunks(

@@ -153,7 +153,9 @@ class _NiftiPixels:
         with self._lock:  # one position in one stream
             if self._stored is None:
                 spec = (header.shape, header.dtype, header.offset)
-                self._stored = ArrayProxy(str(self._path), spec)
+                self._stored = ArrayProxy(  # type: ignore[no-untyped-call]
+                    str(self._path), spec
+                )
             for at, channel in enumerate(range(box[0].start, box[0].stop)):
                 for start in range(box[1].start, box[1].stop, step):
                     stop = min(start + step, box[1].stop)
@@ -190,7 +192,7 @@ def write_nifti(plan: WritePlan, path: Path) -> int:
         file.write(header.binaryblock)
         file.write(b"\0" * (int(header["vox_offset"]) - len(header.binaryblock)))
         for _, slab in iter_slabs(plan.data):
-            voxels = memoryview(slab.astype(plan.dtype, copy=False)).cast("B")
+            voxels = slab.data.cast("B")
             checksum = zlib.crc32(voxels, checksum)
             file.write(voxels)
     return checksum
@@ -200,8 +202,9 @@ def _make_header(plan: WritePlan) -> Any:
     shape = plan.data.shape
     details = plan.details if plan.source_format == "nifti" else {}
     is_large = max(shape) > np.iinfo(np.int16).max
-    kind = nib.Nifti2Header if is_large or details.get("version") == 2 else None
-    header = (kind or nib.Nifti1Header)()
+    is_second = is_large or details.get("version") == 2
+    kind: Any = nib.Nifti2Header if is_second else nib.Nifti1Header
+    header = kind()
     header.set_data_dtype(plan.dtype)
     header.set_data_shape(shape[::-1])
     if details:

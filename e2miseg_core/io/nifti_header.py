@@ -145,7 +145,9 @@ def _parse(path: Path, start: bytes) -> Any:
             announced = int.from_bytes(start[:4], "little" if order == "<" else "big")
             if announced != size or len(start) < size:
                 continue
-            fields = kind(start[:size], endianness=order, check=False)
+            fields = kind(  # type: ignore[no-untyped-call]
+                start[:size], endianness=order, check=False
+            )
             magic = bytes(fields["magic"].tobytes())[:3]
             if magic in (b"n+1", b"n+2"):
                 return fields
@@ -176,7 +178,7 @@ def _shape(
     x, y, z = (*dims, 1, 1)[:3]
     extra = dims[3:]
     channels = math.prod(extra)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if channels > 1:
         kind = "frames" if extra[0] == channels else "further values a voxel"
         notes = (f"{n_dims}D: {channels} {kind} taken as channels",)
@@ -199,7 +201,8 @@ def _dtype(path: Path, fields: Any) -> np.dtype[Any]:
             needed="whole or real numbers of at most 64 bits, one a voxel",
             do="convert it to grey values first",
         )
-    return dtype
+    checked: np.dtype[Any] = dtype
+    return checked
 
 
 def _scaling(path: Path, fields: Any) -> tuple[float, float]:
@@ -266,6 +269,8 @@ def resolve_geometry(path: Path, header: NiftiHeader) -> tuple[Geometry, list[st
     if sform is not None:
         if qform is not None:
             _note_disagreement(sform, qform, notes)
+        else:
+            _note_sizes(sform, header, factor, notes)
         return sform, notes
     if qform is not None:
         return qform, notes
@@ -342,3 +347,19 @@ def _note_disagreement(sform: Geometry, qform: Geometry, notes: list[str]) -> No
             f"sform used; qform lies up to {apart:.4g} {sform.unit} "
             f"({voxels:.3g} voxels) away"
         )
+
+
+def _note_sizes(
+    sform: Geometry, header: NiftiHeader, factor: float, notes: list[str]
+) -> None:
+    sizes = np.array(_voxel_sizes(header)[::-1]) * factor  # Z, Y, X
+    spacing = np.array(sform.spacing)
+    if not np.allclose(sizes, spacing, rtol=1e-3, atol=0):
+        notes.append(
+            f"sform used, with voxels of {_product(spacing)} {sform.unit}; "
+            f"the header's voxel sizes say {_product(sizes)}"
+        )
+
+
+def _product(sizes: NDArray[np.float64]) -> str:
+    return " x ".join(f"{size:.5g}" for size in sizes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry
@@ -93,8 +94,8 @@ def parse_image(uri: str, attributes: Mapping[str, Any]) -> OmeImage:
     return OmeImage(
         axes=lowered,
         paths=paths,
-        scale=_along_zyx([scale[i] * f for i, f in zip(spatial, factors)], 1.0),
-        translation=_along_zyx([shift[i] * f for i, f in zip(spatial, factors)], 0.0),
+        scale=_along_zyx(np.take(scale, spatial) * factors, missing=1.0),
+        translation=_along_zyx(np.take(shift, spatial) * factors, missing=0.0),
         unit=unit,
         channels=labels if all(labels) else (),
         notes=notes,
@@ -111,7 +112,7 @@ def _not_an_image(uri: str, what: str) -> ReadError:
 
 def _transforms(
     multiscales: Mapping[str, Any], n_axes: int
-) -> tuple[list[float], list[float]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Combine the finest level's transformations with those of the whole image."""
     scale, shift = np.ones(n_axes), np.zeros(n_axes)
     for owner in (multiscales["datasets"][0], multiscales):
@@ -124,7 +125,7 @@ def _transforms(
             elif step["type"] != "identity":
                 msg = f"a transformation of type {step['type']}"
                 raise ValueError(msg)
-    return scale.tolist(), shift.tolist()
+    return scale, shift
 
 
 def _common_unit(
@@ -142,9 +143,11 @@ def _common_unit(
     return common, factors, ()
 
 
-def _along_zyx(values: Sequence[float], missing: float) -> tuple[float, float, float]:
-    z, y, x = (*[missing] * (3 - len(values)), *values)
-    return float(z), float(y), float(x)
+def _along_zyx(
+    values: NDArray[np.float64], *, missing: float
+) -> tuple[float, float, float]:
+    z = float(values[0]) if len(values) == 3 else missing
+    return z, float(values[-2]), float(values[-1])
 
 
 def make_attributes(
@@ -191,6 +194,11 @@ def make_attributes(
     if channels:
         own["channels"] = list(channels)
     if kind == "labels":
-        ome["image-label"] = {}
+        ome["image-label"] = {
+            "properties": [
+                {"label-value": value, "name": text}
+                for value, text in (names or {}).items()
+            ]
+        }
         own["labels"] = {str(value): text for value, text in (names or {}).items()}
     return {"ome": ome, "e2miseg": own}

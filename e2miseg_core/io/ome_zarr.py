@@ -199,9 +199,8 @@ class _ZarrPixels:
         """Sizes of the chunks along (C, Z, Y, X)."""
         stored = dict(zip(self._axes, self._array.chunks, strict=True))
         sizes = (1, stored.get("z", 1), stored["y"], stored["x"])
-        return da.core.normalize_chunks(  # type: ignore[no-any-return]
-            sizes, self.shape
-        )
+        cut = da.core.normalize_chunks(sizes, self.shape)  # type: ignore[no-untyped-call]
+        return tuple(cut)
 
     @property
     def token(self) -> str:
@@ -220,7 +219,13 @@ class _ZarrPixels:
         block = np.empty(shape, dtype=self.dtype)
         for at, frame in enumerate(frames):
             time, channel = divmod(frame, self._frames[1])
-            keys = {"t": time, "c": channel, "z": box[1], "y": box[2], "x": box[3]}
+            keys: dict[str, int | slice] = {
+                "t": time,
+                "c": channel,
+                "z": box[1],
+                "y": box[2],
+                "x": box[3],
+            }
             index = tuple(keys[axis] for axis in self._axes)
             try:
                 part = np.asarray(self._array[index])
@@ -284,11 +289,12 @@ def create_store(
     )
     if channels:
         shape, pieces = (len(channels), *shape), (1, *pieces)
-    if folder.exists():
+    if folder.exists() or not folder.parent.is_dir():
+        found = f"{folder} exists" if folder.exists() else f"no folder {folder.parent}"
         raise WriteError(
-            found=f"{folder} exists",
-            needed="a new name",
-            do="remove it or choose another name",
+            found=found,
+            needed="a new name in an existing folder",
+            do="choose another name, or make the folder first",
         )
     attributes = make_attributes(
         geometry, name=folder.name, kind=kind, channels=channels, names=names
@@ -339,6 +345,6 @@ def write_ome_zarr(plan: WritePlan, path: Path) -> int:
     )
     checksum = 0
     for index, slab in iter_slabs(plan.data):
-        checksum = zlib.crc32(memoryview(slab).cast("B"), checksum)
+        checksum = zlib.crc32(slab.data.cast("B"), checksum)
         store[index] = slab
     return checksum

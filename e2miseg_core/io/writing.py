@@ -11,11 +11,11 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from numpy.typing import NDArray
 
 from e2miseg_core.errors import E2MISegError, GeometryError, WriteError
 from e2miseg_core.io.formats import Format, format_of, known_suffixes, split_suffix
 from e2miseg_core.io.lazy import iter_slabs
+from e2miseg_core.io.ome_zarr import is_zarr
 from e2miseg_core.io.plan import Kind, WritePlan
 from e2miseg_core.volume import Volume
 
@@ -63,8 +63,7 @@ def write_labels(
     if tuple(lazy.shape) != like.geometry.shape:
         raise _shape_error(lazy, like)
     dtype = _label_dtype(lazy)
-    on_disk = like.as_source(lazy).astype(dtype)
-    plan = _plan(on_disk, like, "labels", names=dict(names or {}))
+    plan = _plan(_cast(lazy, dtype), like, "labels", names=dict(names or {}))
     return _write(plan, Path(path), overwrite=overwrite)
 
 
@@ -101,7 +100,7 @@ def write_image(
     if lazy.ndim not in (3, 4) or tuple(lazy.shape[-3:]) != like.geometry.shape:
         raise _shape_error(lazy, like)
     if lazy.dtype.kind == "f":
-        lazy = lazy.astype(np.float32)
+        lazy = _cast(lazy, np.dtype(np.float32))
     elif lazy.dtype.kind not in "iu" or lazy.dtype.itemsize > 4:
         raise WriteError(
             found=f"an image of type {lazy.dtype}",
@@ -112,7 +111,7 @@ def write_image(
     if lazy.ndim == 4:
         same = lazy.shape[0] == like.n_channels
         channels = like.channels if same else _numbered(lazy.shape[0])
-    plan = _plan(like.as_source(lazy), like, "image", channels=channels)
+    plan = _plan(lazy, like, "image", channels=channels)
     return _write(plan, Path(path), overwrite=overwrite)
 
 
@@ -121,10 +120,18 @@ def _numbered(count: int) -> tuple[str, ...]:
 
 
 def _as_dask(array: Any) -> da.Array:
-    if isinstance(array, da.Array):
-        return array
-    chunks = getattr(array, "chunks", None)
-    return da.from_array(array, chunks=chunks or "auto", name=False)
+    lazy = array
+    if not isinstance(array, da.Array):
+        chunks = getattr(array, "chunks", None) or "auto"
+        lazy = da.from_array(  # type: ignore[no-untyped-call]
+            array, chunks=chunks, name=False
+        )
+    return _cast(lazy, lazy.dtype.newbyteorder("="))
+
+
+def _cast(array: da.Array, dtype: np.dtype[Any]) -> da.Array:
+    cast: da.Array = array.astype(dtype)  # type: ignore[no-untyped-call]
+    return cast
 
 
 def _shape_error(array: da.Array, like: Volume) -> GeometryError:
@@ -166,7 +173,7 @@ def _plan(
 ) -> WritePlan:
     source = like.source
     return WritePlan(
-        data=data,
+        data=like.as_source(data),
         geometry=like.geometry if source is None else source.geometry,
         kind=kind,
         channels=channels,
@@ -185,7 +192,7 @@ def _write(plan: WritePlan, path: Path, *, overwrite: bool) -> Path:
             needed="an end of " + ", ".join(known_suffixes(writable=True)),
             do="choose another name",
         )
-    _check_place(path, overwrite=overwrite)
+    _check_place(path, target, overwrite=overwrite)
     suffix = split_suffix(path)[1]
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
     with _all_or_nothing(part, path):
@@ -195,7 +202,7 @@ def _write(plan: WritePlan, path: Path, *, overwrite: bool) -> Path:
     return path
 
 
-def _check_place(path: Path, *, overwrite: bool) -> None:
+def _check_place(path: Path, target: Format, *, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise WriteError(
             found=f"no folder {path.parent}",
@@ -207,6 +214,14 @@ def _check_place(path: Path, *, overwrite: bool) -> None:
             found=f"{path} exists",
             needed="a new name, or leave to replace it",
             do="choose another name, or overwrite it",
+        )
+    # Never remove what this program could not have written under this name.
+    replaceable = is_zarr(path) if target.is_folder else path.is_file()
+    if path.exists() and not replaceable:
+        raise WriteError(
+            found=f"{path} exists and is no {target.name}",
+            needed=f"a new name, or that of an existing {target.name}",
+            do="choose another name",
         )
 
 
@@ -240,7 +255,7 @@ def _verify(plan: WritePlan, part: Path, target: Format, checksum: int) -> None:
     if not found:
         stored, again = volume.as_source(volume.data), 0
         for _, slab in iter_slabs(stored):
-            again = zlib.crc32(memoryview(slab).cast("B"), again)
+            again = zlib.crc32(slab.data.cast("B"), again)
         found = "" if again == checksum else "other voxels"
     if found:
         raise WriteError(
@@ -264,7 +279,7 @@ def _replace(part: Path, path: Path) -> None:
     if part.is_file():
         with part.open("rb") as file:
             os.fsync(file.fileno())
-    if not (part.is_dir() and path.exists()) and not path.is_dir():
+    if part.is_file() or not path.exists():
         part.replace(path)
         return
     # A folder cannot be replaced in one step: the old one waits under another name.

@@ -1,0 +1,44 @@
+"""What tests of both packages share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from e2miseg_core.geometry import Geometry
+
+# Tests assert correctness, never a clock time.
+settings.register_profile("e2miseg", deadline=None)
+settings.load_profile("e2miseg")
+
+SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real volumes, which most machines do not have."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("../shared/data is not on this machine")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def make_geometry() -> Callable[[int, tuple[int, int, int]], Geometry]:
+    """Make any geometry from a seed: turned, flipped, oblique, anisotropic."""
+
+    def make(seed: int, shape: tuple[int, int, int]) -> Geometry:
+        rng = np.random.default_rng(seed)
+        axes = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3)
+        x, y, z = rng.normal(size=3)
+        generator = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        generator *= rng.uniform(0, 0.5) / np.linalg.norm([x, y, z])
+        # Cayley's transform makes an exact rotation of a skew matrix.
+        rotation = np.linalg.solve(np.eye(3) + generator, np.eye(3) - generator)
+        affine = np.eye(4)
+        affine[:3, :3] = rotation @ axes * rng.uniform(0.2, 6, 3)
+        affine[:3, 3] = rng.uniform(-300, 300, 3)
+        return Geometry(shape=shape, affine=affine)
+
+    return make
