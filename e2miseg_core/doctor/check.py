@@ -37,6 +37,11 @@ class Check:
     do: str = ""
     needed: bool = True
 
+    def __post_init__(self) -> None:
+        if bool(self.do) is (self.ok is True):
+            msg = f"what is not right, and only that, needs a remedy: {self}"
+            raise ValueError(msg)
+
     def to_json(self) -> dict[str, object]:
         """The fields as JSON values."""
         return asdict(self)

@@ -140,7 +140,7 @@ def _container_limit() -> int | None:
     return None
 
 
-def disk_check(name: str, folder: Path) -> Check:
+def disk_check(name: str, folder: Path, *, needed: bool = True) -> Check:
     """Whether files can be made in a folder, and how much fits there.
 
     Parameters
@@ -149,6 +149,8 @@ def disk_check(name: str, folder: Path) -> Check:
         What the folder is for.
     folder : Path
         It need not exist yet; then its nearest existing parent counts.
+    needed : bool, optional
+        Whether prediction needs it.
 
     Returns
     -------
@@ -167,13 +169,15 @@ def disk_check(name: str, folder: Path) -> Check:
             ok=False,
             found=f"{folder}: cannot write there ({error.strerror})",
             do=f"give yourself the right to write to {existing}",
+            needed=needed,
         )
     found = f"{free / GIB:.1f} GiB free in {folder}"
     if free >= ENOUGH_DISK:
-        return Check(name=name, ok=True, found=found)
+        return Check(name=name, ok=True, found=found, needed=needed)
     return Check(
         name=name,
         ok=None,
         found=found,
+        needed=needed,
         do=f"free some space; {ENOUGH_DISK // GIB} GiB are comfortable",
     )

@@ -1,8 +1,12 @@
-"""Child process: which devices torch computes on here. Prints one JSON object."""
+"""Child process: where torch computes here, and which models load. Prints JSON."""
 
 import json
 
 import torch
+
+from e2miseg_core.errors import ModelError
+from e2miseg_core.model import load_model
+from e2miseg_core.models import list_models
 
 __all__ = ["main"]
 
@@ -23,6 +27,7 @@ def main() -> None:
         "version": torch.__version__,
         "cuda": torch.version.cuda,
         "devices": devices,
+        "models": {entry.name: _model_problem(entry.name) for entry in list_models()},
     }
     print(json.dumps(report), flush=True)  # noqa: T201 - how a child answers
 
@@ -40,6 +45,15 @@ def _problem(device: str) -> str:
     except RuntimeError as error:  # torch's word for every failure of a device
         return str(error).strip().splitlines()[0]
     return "" if result == image.numel() else f"a sum of 27 ones gave {result}"
+
+
+def _model_problem(name: str) -> str:
+    """Why a model does not load, "" where it does; loading compares its hash."""
+    try:
+        load_model(name)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _cpu_name() -> str:
