@@ -1,0 +1,87 @@
+"""Every error a user can mend.
+
+E2MISegError
+├── ReadError      (OSError)       an input cannot be read
+├── WriteError     (OSError)       an output cannot be written
+├── GeometryError  (ValueError)    shapes, affines or spacings make no sense
+├── ConfigError    (ValueError)    an option or a setting is wrong
+├── ModelError     (ValueError)    a model file is damaged or does not fit the image
+├── DatasetError   (ValueError)    a training set is incomplete or inconsistent
+├── DeviceError    (RuntimeError)  the asked-for device does not work here
+└── Cancelled                      the user stopped the job
+
+Anything else that escapes is a bug and keeps its traceback.
+"""
+
+__all__ = [
+    "Cancelled",
+    "ConfigError",
+    "DatasetError",
+    "DeviceError",
+    "E2MISegError",
+    "GeometryError",
+    "ModelError",
+    "ReadError",
+    "WriteError",
+]
+
+
+class E2MISegError(Exception):
+    """A problem that the user can mend, told in one line.
+
+    Parameters
+    ----------
+    found : str
+        What was found.
+    needed : str
+        What is needed instead.
+    do : str
+        What the user can do about it.
+    """
+
+    def __init__(self, *, found: str, needed: str, do: str) -> None:
+        self.found, self.needed, self.do = found, needed, do
+        super().__init__(f"{found}; needed: {needed}; {do}")
+
+    def __str__(self) -> str:
+        # OSError subclasses would format their own arguments.
+        return " ".join(f"{self.found}; needed: {self.needed}; {self.do}".split())
+
+
+class ReadError(E2MISegError, OSError):
+    """An input cannot be read."""
+
+
+class WriteError(E2MISegError, OSError):
+    """An output cannot be written."""
+
+
+class GeometryError(E2MISegError, ValueError):
+    """Shapes, affines or spacings make no sense."""
+
+
+class ConfigError(E2MISegError, ValueError):
+    """An option or a setting is wrong."""
+
+
+class ModelError(E2MISegError, ValueError):
+    """A model file is damaged, or does not fit the image."""
+
+
+class DatasetError(E2MISegError, ValueError):
+    """A training set is incomplete or inconsistent."""
+
+
+class DeviceError(E2MISegError, RuntimeError):
+    """The device asked for does not work here."""
+
+
+class Cancelled(E2MISegError):  # noqa: N818 - a decision of the user, not a fault
+    """The user stopped the job."""
+
+    def __init__(self, what: str = "the job") -> None:
+        super().__init__(
+            found=f"{what} was cancelled",
+            needed="nothing",
+            do="start it again when you want to",
+        )

@@ -1,0 +1,107 @@
+"""Sliding-window prediction as a stream: finished slabs go out, the rest is forgotten.
+
+Memory is one patch of rows whatever the volume's depth (specification A.6).
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from e2miseg_core.devices import autocast
+from e2miseg_core.inference.blending import SlabBlender
+from e2miseg_core.inference.tiling import TileGrid
+from e2miseg_core.preprocess import Box, ModelView
+from e2miseg_core.progress import Job, Progress
+
+__all__ = ["MIRRORS", "TilePredictor", "stream_probabilities"]
+
+# Every combination of the spatial axes of (N, C, Z, Y, X), the plain pass first.
+MIRRORS = tuple(
+    axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n)
+)
+
+SlabSink = Callable[[int, NDArray[np.float32]], None]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TilePredictor:
+    """The network as a function from a tile to its class probabilities.
+
+    Attributes
+    ----------
+    network : nn.Module
+        Maps (1, C, Z, Y, X) to logits; on `device`, in evaluation mode.
+    device : torch.device
+    precision : {"float32", "bfloat16", "float16"}
+    mirrors : sequence of axis tuples
+        Probabilities are averaged over the mirrored versions; ((),) is one pass.
+    """
+
+    network: nn.Module
+    device: torch.device
+    precision: str = "float32"
+    mirrors: Sequence[tuple[int, ...]] = ((),)
+
+    def __call__(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n_classes, Z, Y, X) of a tile (C, Z, Y, X)."""
+        image = torch.from_numpy(tile)[None].to(self.device)
+        if self.device.type == "cpu":
+            image = image.contiguous(memory_format=torch.channels_last_3d)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            total = self._probabilities(image, self.mirrors[0])
+            for axes in self.mirrors[1:]:
+                total += self._probabilities(image, axes)
+        mean: NDArray[np.float32] = (total / len(self.mirrors)).cpu().numpy()
+        return mean
+
+    def _probabilities(self, image: Tensor, axes: tuple[int, ...]) -> Tensor:
+        logits = self.network(image.flip(axes)).flip(axes)
+        return torch.softmax(logits[0].float(), dim=0)
+
+
+def stream_probabilities(
+    predict_tile: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    view: ModelView,
+    grid: TileGrid,
+    n_classes: int,
+    sink: SlabSink,
+) -> Job[None]:
+    """Predict every tile, blend, and hand finished slabs to `sink`.
+
+    Parameters
+    ----------
+    predict_tile : callable
+        Probabilities (n_classes, *patch_size) of a tile (C, *patch_size).
+    view : ModelView
+        Where tiles are read from.
+    grid : TileGrid
+        Over the view's shape.
+    n_classes : int
+    sink : callable
+        Called as `sink(first_row, probabilities (n_classes, rows, Y, X))` with
+        ascending rows of the model's grid, each row once.
+
+    Yields
+    ------
+    Progress
+        After every tile.
+    """
+    blender = SlabBlender(grid, n_classes)
+    layers = grid.layers()
+    done = 0
+    for number, (_, starts) in enumerate(layers):
+        for start in starts:
+            box: Box = tuple(  # type: ignore[assignment]
+                (s, s + p) for s, p in zip(start, grid.patch_size, strict=True)
+            )
+            blender.add(predict_tile(view.read(box)), start)
+            done += 1
+            if start is starts[-1]:
+                last = number + 1 == len(layers)
+                sink(*blender.finish(grid.shape[0] if last else layers[number + 1][0]))
+            yield Progress(done=done, total=grid.n_tiles, stage="predicting")

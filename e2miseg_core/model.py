@@ -1,0 +1,135 @@
+"""A model: a network with weights and its card, in one `.safetensors` file."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from e2miseg_core.errors import ConfigError, ModelError, WriteError
+from e2miseg_core.model_card import CARD_KEY, ModelCard, read_card
+from e2miseg_core.models import find_model
+from e2miseg_core.networks import E2MISeg, E2MISegConfig
+
+__all__ = ["Model", "load_model", "save_model"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Model:
+    """A network in evaluation mode and the card that goes with it."""
+
+    network: E2MISeg
+    card: ModelCard
+
+
+def load_model(name: str | Path) -> Model:
+    """Load a model by name or from a file; weights are float32 in memory.
+
+    Parameters
+    ----------
+    name : str or Path
+        An installed or starter model's name, or the path of a `.safetensors` file.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or the file is damaged or of another kind.
+    """
+    path = find_model(name)
+    card = read_card(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            found=f"{path.name} is damaged ({error})",
+            needed="the whole file as it was written",
+            do="copy it again from its source",
+        ) from error
+    if hash_model(tensors, card) != card.hash:
+        raise ModelError(
+            found=f"the contents of {path.name} do not match its own hash",
+            needed="the file as it was written",
+            do="copy it again from its source",
+        )
+    return Model(network=_build(path, card, tensors), card=card)
+
+
+def save_model(network: E2MISeg, card: ModelCard, path: str | Path) -> ModelCard:
+    """Write a model file; weights are stored as float16.
+
+    Parameters
+    ----------
+    network : E2MISeg
+    card : ModelCard
+        Its `hash` is filled in.
+    path : str or Path
+        Ends in `.safetensors`; replaced in one step when everything is written.
+
+    Returns
+    -------
+    ModelCard
+        The card as written.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written; nothing is left under its name then.
+    """
+    path = Path(path)
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    card = replace(card, hash=hash_model(tensors, card))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, {CARD_KEY: json.dumps(card.to_json())})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise WriteError(
+            found=f"{path} cannot be written ({error})",
+            needed="a folder you may write to, with space left",
+            do="free some space or choose another folder",
+        ) from error
+    return card
+
+
+def hash_model(tensors: dict[str, Tensor], card: ModelCard) -> str:
+    """SHA-256 over tensor names, types, shapes and bytes, and the card."""
+    values = card.to_json() | {"hash": ""}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _build(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> E2MISeg:
+    if card.network.get("architecture") != "e2miseg":
+        raise ModelError(
+            found=f"{path.name} holds a network {card.network.get('architecture')!r}",
+            needed="the architecture 'e2miseg'",
+            do="update e2miseg-napari, or choose another model",
+        )
+    try:
+        network = E2MISeg(E2MISegConfig.from_json(card.network["config"]))
+        network.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except (ConfigError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            found=f"the weights of {path.name} do not fit its card ({error})",
+            needed="weights and card of one network",
+            do="get the file again from its source",
+        ) from error
+    return network.eval()

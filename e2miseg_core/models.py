@@ -1,0 +1,112 @@
+"""Starter and installed models, by name. Cards only: no torch here."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from e2miseg_core.errors import ModelError, WriteError
+from e2miseg_core.model_card import ModelCard, read_card
+
+__all__ = ["ModelEntry", "add_model", "find_model", "list_models", "models_folder"]
+
+SUFFIX = ".safetensors"
+STARTERS = Path(__file__).parent / "starters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model that can be called by name."""
+
+    name: str
+    path: Path
+    card: ModelCard
+    starter: bool
+
+
+def models_folder() -> Path:
+    """Where `models add` puts models; need not exist yet."""
+    return Path(platformdirs.user_data_dir("e2miseg", appauthor=False)) / "models"
+
+
+def list_models() -> list[ModelEntry]:
+    """Starter models and installed ones, by name; unreadable files are left out.
+
+    An installed model hides a starter of the same name.
+    """
+    entries: dict[str, ModelEntry] = {}
+    for path in _model_files():
+        try:
+            card = read_card(path)
+        except ModelError:
+            continue  # a foreign or half-copied file must not hide the others
+        entries[path.stem] = ModelEntry(
+            name=path.stem, path=path, card=card, starter=path.parent == STARTERS
+        )
+    return [entries[name] for name in sorted(entries)]
+
+
+def find_model(name: str | Path) -> Path:
+    """Path of a model, given its name or a file.
+
+    Raises
+    ------
+    ModelError
+        If there is none; the message lists the names there are.
+    """
+    path = Path(name)
+    if path.suffix == SUFFIX and path.is_file():
+        return path
+    # Installed ones come last and win over starters.
+    for candidate in reversed(list(_model_files())):
+        if candidate.stem == str(name):
+            return candidate
+    names = ", ".join(entry.name for entry in list_models()) or "none"
+    raise ModelError(
+        found=f"no model {str(name)!r}",
+        needed=f"a {SUFFIX} file or one of: {names}",
+        do="see `e2miseg models list`",
+    )
+
+
+def add_model(path: str | Path, *, overwrite: bool = False) -> ModelEntry:
+    """Copy a model file into the models folder, checked first.
+
+    Raises
+    ------
+    ModelError
+        If the file is no model.
+    WriteError
+        If a model of that name is there already, or the copy fails.
+    """
+    path = Path(path)
+    card = read_card(path)
+    target = models_folder() / f"{path.stem}{SUFFIX}"
+    if target.exists() and not overwrite:
+        raise WriteError(
+            found=f"a model named {path.stem!r} is installed already",
+            needed="another name",
+            do="rename the file, or add --overwrite",
+        )
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, partial)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WriteError(
+            found=f"{target} cannot be written ({error.strerror or error})",
+            needed="a models folder you may write to, with space left",
+            do="free some space or mend the folder's rights",
+        ) from error
+    return ModelEntry(name=path.stem, path=target, card=card, starter=False)
+
+
+def _model_files() -> Iterator[Path]:
+    for folder in (STARTERS, models_folder()):
+        if folder.is_dir():
+            yield from sorted(p for p in folder.glob(f"*{SUFFIX}") if p.name[0] != ".")

@@ -1,0 +1,70 @@
+"""Convolution blocks shared by the networks."""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ChannelLayerNorm", "ResBlock", "group_norm", "volume_convolution"]
+
+LEAK = 0.01  # negative slope of every leaky ReLU, specification part A
+GROUP_WIDTH = 8  # channels normalised together
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm over groups of 8 channels, one group where 8 does not divide.
+
+    It stands in for the batch and instance norms of the published blocks: it is
+    independent of the batch, so batches of one and fine-tuning behave alike.
+    """
+    groups = channels // GROUP_WIDTH if channels % GROUP_WIDTH == 0 else 1
+    return nn.GroupNorm(groups, channels)
+
+
+def volume_convolution(
+    in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = False
+) -> nn.Conv3d:
+    """A 3D convolution that keeps the spatial size (odd `kernel`)."""
+    return nn.Conv3d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+
+
+class ResBlock(nn.Module):
+    """Two 3x3x3 convolutions with norms and a skip (specification, conventions).
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Where they differ the skip is a 1x1x1 convolution with its own norm.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.first = volume_convolution(in_channels, out_channels)
+        self.first_norm = group_norm(out_channels)
+        self.second = volume_convolution(out_channels, out_channels)
+        self.second_norm = group_norm(out_channels)
+        self.activation = nn.LeakyReLU(LEAK, inplace=True)
+        self.skip: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.skip = nn.Sequential(
+                volume_convolution(in_channels, out_channels, 1),
+                group_norm(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, Z, Y, X) to (N, out_channels, Z, Y, X)."""
+        residual = self.activation(self.first_norm(self.first(x)))
+        residual = self.second_norm(self.second(residual))
+        activated: Tensor = self.activation(residual + self.skip(x))
+        return activated
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer norm over the channels of each voxel, (N, C, Z, Y, X) in and out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each voxel's channel vector."""
+        # With channels last in memory both permutations are free views.
+        return torch.movedim(self.norm(torch.movedim(x, 1, -1)), -1, 1)

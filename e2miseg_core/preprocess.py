@@ -1,0 +1,284 @@
+"""What the network sees of a volume: normalised, on the model's grid, box by box.
+
+Every step has its inverse. Nothing here reads more than the box asked for and what
+interpolation needs around it, so a box comes out the same however a volume is cut.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.errors import ConfigError, GeometryError
+from e2miseg_core.geometry import Geometry
+from e2miseg_core.volume import Volume
+
+__all__ = [
+    "SCHEMES",
+    "ModelView",
+    "Normalization",
+    "denormalize",
+    "measure_normalization",
+    "normalize",
+    "resample_box",
+]
+
+SCHEMES = ("zscore", "clipped")
+SLAB_BYTES = 64 << 20  # read at once while measuring intensities
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+Read = Callable[[Box], NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalization:
+    """Intensity normalisation of one channel: clip, subtract, divide.
+
+    Attributes
+    ----------
+    scheme : {"zscore", "clipped"}
+        "zscore": mean and standard deviation of each case, measured when it is
+        opened. "clipped": numbers of the training set, for CT.
+    low, high : float or None
+        Clipping range in image units; None where nothing is clipped.
+    mean, std : float or None
+        In image units; None for "zscore", since each case has its own.
+    """
+
+    scheme: str = "zscore"
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise ConfigError(
+                found=f"the normalisation {self.scheme!r}",
+                needed=f"one of {', '.join(SCHEMES)}",
+                do="open the model with the version that wrote it, or newer",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The normalisation as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Normalization":
+        """Read what `to_json` wrote; ConfigError on unknown keys."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(
+                found=f"a normalisation with the keys {sorted(unknown)}",
+                needed="keys that this version knows",
+                do="open the model with the version that wrote it, or newer",
+            )
+        return cls(**values)
+
+
+def normalize(
+    block: NDArray[Any], normalizations: Sequence[Normalization]
+) -> NDArray[np.float32]:
+    """Normalise a block (C, Z, Y, X); values that are not finite become 0, the mean."""
+    normalised = np.empty(block.shape, np.float32)
+    for channel, rule in enumerate(normalizations):
+        mean, std = _measured(rule)
+        values = block[channel].astype(np.float32, copy=False)
+        if rule.low is not None or rule.high is not None:
+            values = np.clip(values, rule.low, rule.high)
+        np.subtract(values, np.float32(mean), out=normalised[channel])
+        normalised[channel] /= np.float32(std)
+    return np.nan_to_num(normalised, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def denormalize(
+    block: NDArray[np.float32], normalizations: Sequence[Normalization]
+) -> NDArray[np.float32]:
+    """Undo `normalize` (clipped values stay clipped)."""
+    scales = [_measured(rule) for rule in normalizations]
+    mean = np.array([m for m, _ in scales], np.float32).reshape(-1, 1, 1, 1)
+    std = np.array([s for _, s in scales], np.float32).reshape(-1, 1, 1, 1)
+    return block * std + mean
+
+
+def measure_normalization(
+    data: da.Array, rules: Sequence[Normalization]
+) -> tuple[Normalization, ...]:
+    """Fill in mean and standard deviation where a case brings its own.
+
+    Parameters
+    ----------
+    data : dask array, shape (C, Z, Y, X)
+        Read in one pass, slab by slab; voxels that are not finite do not count.
+    rules : sequence of Normalization
+        One a channel.
+
+    Returns
+    -------
+    tuple of Normalization
+        With `mean` and `std` set.
+
+    Raises
+    ------
+    GeometryError
+        If the numbers of channels differ.
+    """
+    if len(rules) != data.shape[0]:
+        raise GeometryError(
+            found=f"an image of {data.shape[0]} channels",
+            needed=f"{len(rules)} channels",
+            do="choose the image that the model was made for",
+        )
+    return tuple(
+        rule if rule.mean is not None else _measure_channel(data[channel], rule)
+        for channel, rule in enumerate(rules)
+    )
+
+
+def _measure_channel(channel: da.Array, rule: Normalization) -> Normalization:
+    count, mean, scatter = 0, 0.0, 0.0
+    rows = max(1, SLAB_BYTES // max(1, channel[0].nbytes))
+    for start in range(0, channel.shape[0], rows):
+        values = np.asarray(channel[start : start + rows]).astype(np.float64)
+        values = values[np.isfinite(values)]
+        if not values.size:
+            continue
+        # Chan, Golub, LeVeque (1983): join two means and sums of squares.
+        shift, joint = values.mean() - mean, count + values.size
+        scatter += values.var() * values.size + shift**2 * count * values.size / joint
+        mean += shift * values.size / joint
+        count = joint
+    std = float(np.sqrt(scatter / count)) if count else 0.0
+    return Normalization(
+        scheme=rule.scheme,
+        low=rule.low,
+        high=rule.high,
+        mean=float(mean),
+        std=std if std > 0 else 1.0,  # a constant image stays constant
+    )
+
+
+def _measured(rule: Normalization) -> tuple[float, float]:
+    if rule.mean is None or rule.std is None:
+        raise ConfigError(
+            found="a normalisation without mean and standard deviation",
+            needed="both, measured on the case",
+            do="call measure_normalization first",
+        )
+    return rule.mean, rule.std
+
+
+def resample_box(
+    read: Read, source_shape: Sequence[int], target_shape: Sequence[int], box: Box
+) -> NDArray[np.float32]:
+    """One box of a volume on another grid with the same field of view.
+
+    Linear interpolation between voxel centres; where the target is coarser, the
+    triangle is widened to one target voxel, which averages and avoids aliasing.
+
+    Parameters
+    ----------
+    read : callable
+        Gives a source box as (C, z, y, x).
+    source_shape, target_shape : sequence of 3 int
+        Voxels of both grids, ZYX; their outer voxel edges coincide.
+    box : three (start, stop)
+        Wanted voxels of the target grid.
+
+    Returns
+    -------
+    ndarray of float32, shape (C, z, y, x)
+    """
+    plans = [
+        _axis_plan(n_source, n_target, bounds)
+        for n_source, n_target, bounds in zip(
+            source_shape, target_shape, box, strict=True
+        )
+    ]
+    z, y, x = (bounds for bounds, _ in plans)
+    block = read((z, y, x)).astype(np.float32, copy=False)
+    for axis, (_, weights) in enumerate(plans, start=1):
+        if weights is not None:
+            moved = np.tensordot(weights, block, axes=(1, axis))
+            block = np.moveaxis(moved, 0, axis)
+    return np.ascontiguousarray(block)
+
+
+def _axis_plan(
+    n_source: int, n_target: int, bounds: tuple[int, int]
+) -> tuple[tuple[int, int], NDArray[np.float32] | None]:
+    """Source range and weights (target, source) of one axis; no weights if equal."""
+    if n_source == n_target:
+        return bounds, None
+    ratio = n_source / n_target
+    centres = (np.arange(*bounds) + 0.5) * ratio - 0.5
+    width = max(1.0, ratio)
+    first = int(np.clip(np.floor(centres[0] - width), 0, n_source - 1))
+    last = int(np.clip(np.ceil(centres[-1] + width), 0, n_source - 1))
+    distance = np.abs(np.arange(first, last + 1)[None] - centres[:, None])
+    weights = np.maximum(0.0, 1.0 - distance / width)
+    # At the rim part of the triangle lies outside: the rest is scaled to 1.
+    weights /= weights.sum(axis=1, keepdims=True)
+    return (first, last + 1), weights.astype(np.float32)
+
+
+class ModelView:
+    """A volume as the network sees it.
+
+    Parameters
+    ----------
+    volume : Volume
+    spacing : sequence of 3 float
+        The model's spacing, ZYX, in mm.
+    normalizations : sequence of Normalization
+        Measured ones, one a channel.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        The model's grid over the volume's field of view. It is the volume's own
+        grid where rounding leaves the number of voxels unchanged.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        spacing: Sequence[float],
+        normalizations: Sequence[Normalization],
+    ) -> None:
+        self.volume = volume
+        self.normalizations = tuple(normalizations)
+        z, y, x = (float(s) for s in spacing)
+        self.geometry: Geometry = volume.geometry.in_unit("mm").resampled((z, y, x))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels of the model's grid, ZYX."""
+        return self.geometry.shape
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """One box (C, z, y, x); what lies outside the volume is 0, the mean.
+
+        Parameters
+        ----------
+        box : three (start, stop)
+            Voxels of the model's grid; may reach beyond it on every side.
+        """
+        inner = tuple(
+            (min(max(lo, 0), n), max(0, min(hi, n)))
+            for (lo, hi), n in zip(box, self.shape, strict=True)
+        )
+        known = resample_box(
+            self._read_source, self.volume.geometry.shape, self.shape, inner
+        )
+        padding = [(0, 0)] + [
+            (a - lo, hi - b) for (lo, hi), (a, b) in zip(box, inner, strict=True)
+        ]
+        return np.pad(known, padding)
+
+    def _read_source(self, box: Box) -> NDArray[np.float32]:
+        z, y, x = (slice(*bounds) for bounds in box)
+        block = np.asarray(self.volume.data[:, z, y, x])
+        return normalize(block, self.normalizations)

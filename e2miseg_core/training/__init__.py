@@ -1,0 +1,1 @@
+"""Training: data sets, patches, augmentation, the loop, and exact resume."""

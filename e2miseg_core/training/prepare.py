@@ -1,0 +1,187 @@
+"""Cases on the model's grid, normalised once and read patch by patch afterwards."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.errors import DatasetError
+from e2miseg_core.io import open_labels, open_volume
+from e2miseg_core.preprocess import (
+    Box,
+    ModelView,
+    Normalization,
+    measure_normalization,
+    resample_box,
+)
+from e2miseg_core.training.dataset import Case, Dataset
+from e2miseg_core.volume import Volume
+
+__all__ = ["PreparedCase", "open_case", "prepare_case", "read_padded"]
+
+MAX_COORDINATES = 5000  # of a class, kept for foreground oversampling
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedCase:
+    """A case on the model's grid; arrays are memory-mapped.
+
+    Attributes
+    ----------
+    name : str
+    image : ndarray of float32, shape (C, Z, Y, X)
+        Normalised.
+    classes : ndarray of uint8, shape (Z, Y, X)
+        Class index of each voxel, 0 is background.
+    foreground : tuple of ndarray of int, each (N, 3)
+        Some voxels (Z, Y, X) of every foreground class that occurs.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+    foreground: tuple[NDArray[np.intp], ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels, ZYX."""
+        z, y, x = self.classes.shape
+        return z, y, x
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """One box (C, z, y, x) of the image, 0 outside."""
+        return read_padded(self.image, box)
+
+
+def read_padded(array: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+    """A box of the last three axes of `array`, zeros where it reaches outside."""
+    shape = array.shape[-3:]
+    inner = [
+        (min(max(lo, 0), n), max(0, min(hi, n)))
+        for (lo, hi), n in zip(box, shape, strict=True)
+    ]
+    known = np.asarray(array[(..., *(slice(*r) for r in inner))])
+    padding = [(a - lo, hi - b) for (lo, hi), (a, b) in zip(box, inner, strict=True)]
+    return np.pad(known, [(0, 0)] * (array.ndim - 3) + padding)
+
+
+def open_case(case: Case) -> tuple[Volume, Volume]:
+    """Image and labels of a case, on one grid.
+
+    Raises
+    ------
+    DatasetError
+        If the grids differ.
+    """
+    if len(case.images) != 1:
+        raise DatasetError(
+            found=f"{len(case.images)} image files for the case {case.name}",
+            needed="one file; several channels may stand in one 4D file",
+            do="join the channels into one file",
+        )
+    image, labels = open_volume(case.images[0]), open_labels(case.labels)
+    if not image.geometry.matches(labels.geometry, tolerance=1e-3):
+        raise DatasetError(
+            found=f"{case.name}: image and labels on different grids, "
+            f"{image.geometry.shape} and {labels.geometry.shape} voxels",
+            needed="the same shape and position",
+            do="resample one onto the other, or leave the case out",
+        )
+    return image, labels
+
+
+def prepare_case(
+    case: Case,
+    dataset: Dataset,
+    spacing: Sequence[float],
+    normalizations: Sequence[Normalization],
+    folder: Path,
+) -> PreparedCase:
+    """Bring a case to the model's grid and keep it in `folder`.
+
+    What is there already is read, not made again; it is made under another name and
+    renamed when complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    image_path, classes_path = (
+        folder / f"{case.name}.{kind}.npy" for kind in ("image", "classes")
+    )
+    done = folder / f"{case.name}.json"
+    fingerprint = _fingerprint(case, dataset, spacing, normalizations)
+    if not done.is_file() or done.read_text(encoding="utf-8") != fingerprint:
+        done.unlink(missing_ok=True)
+        volume, labels = open_case(case)
+        rules = measure_normalization(volume.data, normalizations)
+        view = ModelView(volume, spacing, rules)
+        whole: Box = ((0, view.shape[0]), (0, view.shape[1]), (0, view.shape[2]))
+        np.save(image_path, view.read(whole))
+        np.save(classes_path, _classes(labels, dataset, view.shape))
+        done.write_text(fingerprint, encoding="utf-8")
+    image = np.load(image_path, mmap_mode="r", allow_pickle=False)
+    classes = np.load(classes_path, mmap_mode="r", allow_pickle=False)
+    return PreparedCase(
+        name=case.name,
+        image=image,
+        classes=classes,
+        foreground=_foreground(classes, len(dataset.labels)),
+    )
+
+
+def _classes(
+    labels: Volume, dataset: Dataset, shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Class indices on the model's grid: each class is resampled, the largest wins."""
+    stored = np.asarray(labels.data[0])
+    known = [0, *(label.value for label in dataset.labels)]
+    unknown = np.setdiff1d(np.unique(stored), known)
+    if unknown.size:
+        raise DatasetError(
+            found=f"the label values {unknown[:5].tolist()} in {labels.source.uri}"  # type: ignore[union-attr]
+            if labels.source
+            else f"the label values {unknown[:5].tolist()}",
+            needed=f"values out of {known}",
+            do="name them in dataset.json, or correct the labels",
+        )
+    masks = np.stack([stored == value for value in known])
+    whole: Box = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
+
+    def read(box: Box) -> NDArray[np.bool_]:
+        z, y, x = (slice(*bounds) for bounds in box)
+        return masks[:, z, y, x]
+
+    resampled = resample_box(read, stored.shape, shape, whole)
+    return resampled.argmax(axis=0).astype(np.uint8)
+
+
+def _foreground(
+    classes: NDArray[np.uint8], n_labels: int
+) -> tuple[NDArray[np.intp], ...]:
+    found = []
+    for index in range(1, n_labels + 1):
+        voxels = np.argwhere(classes == index)
+        if len(voxels):
+            # Every n-th voxel: even over the structure, and the same each time.
+            found.append(voxels[:: 1 + len(voxels) // MAX_COORDINATES])
+    return tuple(found)
+
+
+def _fingerprint(
+    case: Case,
+    dataset: Dataset,
+    spacing: Sequence[float],
+    normalizations: Sequence[Normalization],
+) -> str:
+    files = [*case.images, case.labels]
+    return json.dumps(
+        {
+            "files": [
+                [str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files
+            ],
+            "labels": [label.value for label in dataset.labels],
+            "spacing": list(spacing),
+            "normalizations": [rule.to_json() for rule in normalizations],
+        }
+    )
