@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ConfigError, GeometryError
 from e2miseg_core.geometry import Geometry
+from e2miseg_core.progress import Job, Progress
 from e2miseg_core.volume import Volume
 
 __all__ = [
@@ -105,7 +106,7 @@ def denormalize(
 
 def measure_normalization(
     data: da.Array, rules: Sequence[Normalization]
-) -> tuple[Normalization, ...]:
+) -> Job[tuple[Normalization, ...]]:
     """Fill in mean and standard deviation where a case brings its own.
 
     Parameters
@@ -114,6 +115,11 @@ def measure_normalization(
         Read in one pass, slab by slab; voxels that are not finite do not count.
     rules : sequence of Normalization
         One a channel.
+
+    Yields
+    ------
+    Progress
+        Before every slab.
 
     Returns
     -------
@@ -131,16 +137,19 @@ def measure_normalization(
             needed=f"{len(rules)} channels",
             do="choose the image that the model was made for",
         )
-    return tuple(
-        rule if rule.mean is not None else _measure_channel(data[channel], rule)
-        for channel, rule in enumerate(rules)
-    )
+    measured = []
+    for channel, rule in enumerate(rules):
+        if rule.mean is None:
+            rule = yield from _measure_channel(data[channel], rule)
+        measured.append(rule)
+    return tuple(measured)
 
 
-def _measure_channel(channel: da.Array, rule: Normalization) -> Normalization:
+def _measure_channel(channel: da.Array, rule: Normalization) -> Job[Normalization]:
     count, mean, scatter = 0, 0.0, 0.0
     rows = max(1, SLAB_BYTES // max(1, channel[0].nbytes))
     for start in range(0, channel.shape[0], rows):
+        yield Progress(done=start, total=channel.shape[0], stage="reading intensities")
         values = np.asarray(channel[start : start + rows]).astype(np.float64)
         values = values[np.isfinite(values)]
         if not values.size:

@@ -17,6 +17,7 @@ from e2miseg_core.preprocess import (
     measure_normalization,
     resample_box,
 )
+from e2miseg_core.progress import run
 from e2miseg_core.training.dataset import Case, Dataset
 from e2miseg_core.volume import Volume
 
@@ -114,7 +115,7 @@ def prepare_case(
     if not done.is_file() or done.read_text(encoding="utf-8") != fingerprint:
         done.unlink(missing_ok=True)
         volume, labels = open_case(case)
-        rules = measure_normalization(volume.data, normalizations)
+        rules = run(measure_normalization(volume.data, normalizations))
         view = ModelView(volume, spacing, rules)
         whole: Box = ((0, view.shape[0]), (0, view.shape[1]), (0, view.shape[2]))
         np.save(image_path, view.read(whole))

@@ -1,0 +1,245 @@
+"""Predict a volume: labels and the expected-error map in one pass."""
+
+import atexit
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from e2miseg_core.devices import choose_device, choose_precision
+from e2miseg_core.errors import ModelError
+from e2miseg_core.inference.engine import (
+    MIRRORS,
+    TilePredictor,
+    stream_probabilities,
+)
+from e2miseg_core.inference.grids import SlabResampler
+from e2miseg_core.inference.results import (
+    ERROR_MAP,
+    LABELS,
+    PROBABILITIES,
+    ResultStores,
+)
+from e2miseg_core.inference.tiling import TileGrid
+from e2miseg_core.model import Model
+from e2miseg_core.model_card import ModelCard
+from e2miseg_core.preprocess import Box, ModelView, measure_normalization
+from e2miseg_core.progress import Job, Progress, run
+from e2miseg_core.uncertainty.error_map import from_uint8
+from e2miseg_core.volume import Volume
+
+__all__ = ["Prediction", "PredictionOptions", "predict", "predict_job"]
+
+FARTHEST = 8.0  # ratio of spacings beyond which an image cannot be what a model knows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionOptions:
+    """How to predict.
+
+    Attributes
+    ----------
+    device : str
+        "auto", "cpu", "cuda", "cuda:1", "mps".
+    precision : str
+        "auto", "float32", "bfloat16" or "float16".
+    overlap : float
+        Fraction of a tile shared with its neighbour, in [0, 1).
+    mirror : bool
+        Average over the mirrored versions that the model was trained with.
+    keep_probabilities : bool
+        Also store the class probabilities.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    overlap: float = 0.5
+    mirror: bool = False
+    keep_probabilities: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction:
+    """The result of a prediction, on the volume's grid, canonical orientation.
+
+    Attributes
+    ----------
+    labels : dask array of unsigned int, shape (Z, Y, X)
+        Label values of the model's card.
+    error_map : dask array of float32, shape (Z, Y, X)
+        Calibrated chance that the label is wrong, in steps of 1/255.
+    probabilities : dask array of float16, shape (C, Z, Y, X), or None
+        Only if they were kept.
+    folder : Path
+        Of the OME-Zarr stores behind these arrays.
+    voxels : dict of int to int
+        Voxels of each label value.
+    seconds : float
+        Time taken.
+    device, precision : str
+        What was computed with.
+    """
+
+    labels: da.Array
+    error_map: da.Array
+    probabilities: da.Array | None
+    folder: Path
+    voxels: dict[int, int]
+    seconds: float
+    device: str
+    precision: str
+
+
+def predict(
+    volume: Volume,
+    model: Model,
+    *,
+    options: PredictionOptions | None = None,
+    folder: str | Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Prediction:
+    """Predict labels and error map of a volume of any size.
+
+    Parameters
+    ----------
+    volume : Volume
+        As `open_volume` gives it.
+    model : Model
+        As `load_model` gives it.
+    options : PredictionOptions, optional
+    folder : str or Path, optional
+        Where the result's stores go. Without it they go to a temporary folder that
+        is removed when Python ends.
+    on_progress : callable, optional
+        Called after every tile.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    ModelError
+        If the volume's channels or spacing are not what the model needs.
+    DeviceError, ConfigError
+        If an option cannot be honoured here.
+    """
+    if folder is None:
+        folder = tempfile.mkdtemp(prefix="e2miseg-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    job = predict_job(volume, model, Path(folder), options or PredictionOptions())
+    return run(job, on_progress)
+
+
+def predict_job(
+    volume: Volume, model: Model, folder: Path, options: PredictionOptions
+) -> Job[Prediction]:
+    """`predict` as a job: it reports after every tile and can be stopped there.
+
+    Yields
+    ------
+    Progress
+        `details["box"]` names voxels that have become final in the stores.
+    """
+    started = time.monotonic()
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device, model.card.precisions)
+    check_fit(volume, model.card)
+    rules = yield from measure_normalization(volume.data, model.card.normalizations)
+    view = ModelView(volume, model.card.spacing, rules)
+    grid = TileGrid(
+        shape=view.shape, patch_size=model.card.patch_size, overlap=options.overlap
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    stores = ResultStores(
+        folder,
+        volume.geometry,
+        model.card,
+        keep_probabilities=options.keep_probabilities,
+    )
+    predictor = TilePredictor(
+        network=model.network.to(device),
+        device=device,
+        precision=precision,
+        mirrors=mirrors(model.card) if options.mirror else ((),),
+    )
+    yield Progress(done=0, total=grid.n_tiles, stage="predicting")
+    yield from _fill(predictor, view, grid, stores)
+    return _read_back(folder, options, stores, time.monotonic() - started, predictor)
+
+
+def check_fit(volume: Volume, card: ModelCard) -> None:
+    """Raise ModelError where a volume is not what a model was made for."""
+    if volume.n_channels != len(card.channels):
+        raise ModelError(
+            found=f"an image of {volume.n_channels} channels",
+            needed=f"{len(card.channels)} ({', '.join(card.channels)})",
+            do=f"choose an image that the model {card.name!r} was made for",
+        )
+    spacing = volume.geometry.in_unit("mm").spacing
+    ratios = [max(a / b, b / a) for a, b in zip(spacing, card.spacing, strict=True)]
+    if max(ratios) > FARTHEST:
+        mine, theirs = (" x ".join(f"{s:.3g}" for s in t) for t in (spacing, card.spacing))
+        raise ModelError(
+            found=f"voxels of {mine} mm (Z, Y, X)",
+            needed=f"about {theirs} mm for the model {card.name!r}",
+            do="choose another model, or correct the image's spacing",
+        )
+
+
+def mirrors(card: ModelCard) -> tuple[tuple[int, ...], ...]:
+    """Mirrored versions a model is averaged over: of axes it was trained to mirror."""
+    trained = {axis + 2 for axis in card.training.get("mirror_axes", (0, 1, 2))}
+    return tuple(axes for axes in MIRRORS if set(axes) <= trained)
+
+
+def _fill(
+    predictor: TilePredictor, view: ModelView, grid: TileGrid, stores: ResultStores
+) -> Job[None]:
+    """Stream tiles to the stores, adding to each step the box it made final."""
+    resampler = SlabResampler(grid.shape, stores.geometry.shape)
+    finished: list[Box] = []
+
+    def sink(_first: int, slab: NDArray[np.float32]) -> None:
+        box = stores.add(resampler.push(slab)[1])
+        if box is not None:
+            finished.append(box)
+
+    n_classes = len(stores.voxels) + 1
+    for step in stream_probabilities(predictor, view, grid, n_classes, sink):
+        details: dict[str, object] = {"box": finished.pop()} if finished else {}
+        yield Progress(
+            done=step.done, total=step.total, stage=step.stage, details=details
+        )
+
+
+def _read_back(
+    folder: Path,
+    options: PredictionOptions,
+    stores: ResultStores,
+    seconds: float,
+    predictor: TilePredictor,
+) -> Prediction:
+    def lazy(name: str) -> da.Array:
+        array: Any = zarr.open_array(str(folder / name / "0"), mode="r")
+        return da.from_zarr(array)  # type: ignore[no-untyped-call]
+
+    return Prediction(
+        labels=lazy(LABELS),
+        error_map=lazy(ERROR_MAP).map_blocks(from_uint8, dtype=np.float32),
+        probabilities=lazy(PROBABILITIES) if options.keep_probabilities else None,
+        folder=folder,
+        voxels=stores.voxels,
+        seconds=seconds,
+        device=str(torch.device(predictor.device)),
+        precision=predictor.precision,
+    )

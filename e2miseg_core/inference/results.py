@@ -1,0 +1,133 @@
+"""The stores that a prediction fills, chunk row by chunk row."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from e2miseg_core.geometry import Geometry
+from e2miseg_core.io import create_store
+from e2miseg_core.model_card import ModelCard
+from e2miseg_core.preprocess import Box
+from e2miseg_core.uncertainty.error_map import expected_error, to_uint8
+
+__all__ = ["ERROR_MAP", "LABELS", "PROBABILITIES", "ResultStores"]
+
+LABELS, ERROR_MAP, PROBABILITIES = (
+    "labels.ome.zarr",
+    "error_map.ome.zarr",
+    "probabilities.ome.zarr",
+)
+
+
+class _RowBuffer:
+    """Rows of a volume, written to a store in whole chunks: no chunk is read back."""
+
+    def __init__(self, store: "zarr.Array[Any]") -> None:
+        self._store = store
+        self._depth = store.chunks[-3]
+        self._first = 0
+        self._rows: list[NDArray[Any]] = []
+
+    def add(self, rows: NDArray[Any]) -> int:
+        """Add rows (..., n, Y, X); returns up to which row the store is final."""
+        self._rows.append(rows)
+        held = sum(part.shape[-3] for part in self._rows)
+        last = self._first + held == self._store.shape[-3]
+        whole = held if last else held // self._depth * self._depth
+        if whole:
+            joined = np.concatenate(self._rows, axis=-3)
+            stop = self._first + whole
+            self._store[..., self._first : stop, :, :] = joined[..., :whole, :, :]
+            self._rows = [joined[..., whole:, :, :]]
+            self._first = stop
+        return self._first
+
+
+class ResultStores:
+    """Labels, error map and, if wanted, probabilities, as OME-Zarr on one grid.
+
+    Parameters
+    ----------
+    folder : Path
+        The stores are made in it; it must exist.
+    geometry : Geometry
+        The volume's.
+    card : ModelCard
+        Label values and calibration.
+    keep_probabilities : bool
+        Also store them, as float16.
+
+    Attributes
+    ----------
+    voxels : dict of int to int
+        Voxels of each label value so far.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        geometry: Geometry,
+        card: ModelCard,
+        *,
+        keep_probabilities: bool = False,
+    ) -> None:
+        self.folder, self.geometry, self._card = folder, geometry, card
+        self._values = _label_values(card)
+        labels = create_store(
+            folder / LABELS, geometry, self._values.dtype, names=card.label_names
+        )
+        errors = create_store(folder / ERROR_MAP, geometry, np.uint8, kind="image")
+        self._labels, self._errors = _RowBuffer(labels), _RowBuffer(errors)
+        self._probabilities: _RowBuffer | None = None
+        if keep_probabilities:
+            names = ("background", *(label.name for label in card.labels))
+            store = create_store(
+                folder / PROBABILITIES,
+                geometry,
+                np.float16,
+                kind="image",
+                channels=names,
+            )
+            self._probabilities = _RowBuffer(store)
+        self.voxels = {label.value: 0 for label in card.labels}
+        self._final = 0
+
+    def add(self, probabilities: NDArray[np.float32]) -> Box | None:
+        """Add the next rows of the volume's grid.
+
+        Parameters
+        ----------
+        probabilities : ndarray, shape (n_classes, rows, Y, X)
+
+        Returns
+        -------
+        box or None
+            What has become final in all stores, if anything has.
+        """
+        if probabilities.shape[1] == 0:
+            return None
+        classes = probabilities.argmax(axis=0)
+        error = expected_error(probabilities, classes, self._card.temperature)
+        counts = np.bincount(classes.ravel(), minlength=self._card.n_classes)
+        for index, label in enumerate(self._card.labels, start=1):
+            self.voxels[label.value] += int(counts[index])
+        if self._probabilities is not None:
+            self._probabilities.add(probabilities.astype(np.float16))
+        self._errors.add(to_uint8(error))
+        final = self._labels.add(self._values[classes])
+        first, self._final = self._final, final
+        if final == first:
+            return None
+        _, size_y, size_x = self.geometry.shape
+        return (first, final), (0, size_y), (0, size_x)
+
+
+def _label_values(card: ModelCard) -> NDArray[np.unsignedinteger[Any]]:
+    """Label value of each class index, in the smallest type that holds them."""
+    values = [0, *(label.value for label in card.labels)]
+    dtype = np.min_scalar_type(max(values))
+    found: NDArray[np.unsignedinteger[Any]] = np.array(values, dtype)
+    return found
