@@ -4,7 +4,8 @@ Reorientation happens while a block is read, so that the graph of an image with
 hundreds of thousands of chunks stays one flat layer.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import dask.array as da
@@ -13,7 +14,14 @@ from numpy.typing import NDArray
 
 from e2miseg_core.geometry import AxisTransform
 
-__all__ = ["DiskArray", "iter_slabs", "oriented", "slab_chunks"]
+__all__ = [
+    "DiskArray",
+    "iter_slabs",
+    "merged_chunks",
+    "oriented",
+    "slab_chunks",
+    "slab_thickness",
+]
 
 Box = tuple[slice, slice, slice, slice]
 
@@ -56,12 +64,17 @@ class _Oriented:
             turned = slice(size - high, size - low) if flip else slice(low, high)
             spatial[self._transform.permutation[axis]] = turned
         block = self._disk.read((box[0], spatial[0], spatial[1], spatial[2]))
-        part: NDArray[Any] = self._transform.apply(block)[rest]
+        part: NDArray[Any] = self._transform.apply(block)
+        for axis in reversed(range(4)):  # one at a time: dask means lists so
+            part = part[(slice(None),) * axis + (rest[axis],)]
         return part
 
 
 def _split_key(key: Any, shape: Sequence[int]) -> tuple[list[slice], tuple[Any, ...]]:
-    """Split a basic index into a box to read, and an index into that box."""
+    """Split an index into a box to read, and an index into that box.
+
+    Each part may be a number, a slice or a list of numbers.
+    """
     keys = list(key) if isinstance(key, tuple) else [key]
     if Ellipsis in keys:
         where = keys.index(Ellipsis)
@@ -70,15 +83,15 @@ def _split_key(key: Any, shape: Sequence[int]) -> tuple[list[slice], tuple[Any, 
     box: list[slice] = []
     rest: list[Any] = []
     for item, size in zip(keys, shape, strict=True):
-        if not isinstance(item, slice):
-            index = range(size)[int(item)]
-            box.append(slice(index, index + 1))
-            rest.append(0)
-            continue
-        wanted = range(size)[item]
-        low, high = (min(wanted), max(wanted) + 1) if wanted else (0, 0)
-        box.append(slice(low, high))
-        rest.append(slice(None, None, wanted.step))
+        if isinstance(item, slice):
+            wanted: range | NDArray[Any] = range(size)[item]
+            local: Any = slice(None, None, item.step)
+        else:
+            wanted = np.atleast_1d(np.arange(size)[item])
+            local = 0 if np.ndim(item) == 0 else wanted - wanted.min(initial=size)
+        low, high = (min(wanted), max(wanted) + 1) if len(wanted) else (0, 0)
+        box.append(slice(int(low), int(high)))
+        rest.append(local)
     return box, tuple(rest)
 
 
@@ -110,8 +123,6 @@ def oriented(
         _Oriented(disk, transform),
         chunks=(tuple(chunks[0]), *turned),
         name=name,
-        asarray=False,
-        fancy=False,  # _Oriented answers boxes only
         meta=np.empty((0, 0, 0, 0), dtype=disk.dtype),
     )
     return lazy
@@ -135,6 +146,28 @@ def slab_chunks(
     )
 
 
+def merged_chunks(
+    chunks: tuple[int, int, int], shape: tuple[int, int, int, int], itemsize: int
+) -> tuple[tuple[int, ...], ...]:
+    """Put small chunks (Z, Y, X) of an array (C, Z, Y, X) together, near to cubes.
+
+    What is read is still only what is asked for; but a slice of a large image is then
+    made by hundreds of tasks instead of thousands.
+    """
+    merged = list(chunks)
+    while True:
+        growing = [axis for axis in range(3) if merged[axis] < shape[axis + 1]]
+        if not growing or math.prod(merged) * itemsize * 2 > _SLAB_BYTES:
+            break
+        smallest = min(growing, key=lambda axis: merged[axis])
+        merged[smallest] *= 2
+    spatial = [
+        _cut(size, min(step, size))
+        for size, step in zip(shape[1:], merged, strict=True)
+    ]
+    return ((1,) * shape[0], *spatial)
+
+
 def _cut(size: int, step: int) -> tuple[int, ...]:
     whole, rest = divmod(size, step)
     return (step,) * whole + ((rest,) if rest else ())
@@ -148,7 +181,7 @@ def slab_thickness(data: da.Array) -> int:
 
 
 def iter_slabs(
-    data: da.Array, convert: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+    data: da.Array,
 ) -> Iterator[tuple[tuple[Any, ...], NDArray[Any]]]:
     """Compute an array slab by slab, in the order of its bytes.
 
@@ -156,8 +189,6 @@ def iter_slabs(
     ----------
     data : dask array, shape (Z, Y, X) or (C, Z, Y, X)
         Of any size.
-    convert : callable, optional
-        Applied to each slab.
 
     Yields
     ------
@@ -165,11 +196,8 @@ def iter_slabs(
         Index of the slab, and the slab itself (Z, Y, X), contiguous.
     """
     step = slab_thickness(data)
-    leads = np.ndindex(*data.shape[:-3])
-    for lead in leads:
+    for lead in np.ndindex(*data.shape[:-3]):
         for start in range(0, data.shape[-3], step):
             index = (*lead, slice(start, min(start + step, data.shape[-3])))
             block = data[index].compute(scheduler="threads")
-            if convert is not None:
-                block = convert(block)
             yield index, np.ascontiguousarray(block)

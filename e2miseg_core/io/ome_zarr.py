@@ -22,7 +22,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from e2miseg_core.errors import GeometryError, ReadError, WriteError
 from e2miseg_core.geometry import AxisTransform, Geometry, canonical_transform
-from e2miseg_core.io.lazy import Box, iter_slabs, oriented, slab_thickness
+from e2miseg_core.io.lazy import (
+    Box,
+    iter_slabs,
+    merged_chunks,
+    oriented,
+    slab_thickness,
+)
 from e2miseg_core.io.ome_metadata import OmeImage, make_attributes, parse_image
 from e2miseg_core.io.plan import Kind, WritePlan
 from e2miseg_core.volume import Source, Volume, default_channels
@@ -196,11 +202,10 @@ class _ZarrPixels:
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
-        """Sizes of the chunks along (C, Z, Y, X)."""
+        """Sizes along (C, Z, Y, X) of the pieces to read: one or more chunks each."""
         stored = dict(zip(self._axes, self._array.chunks, strict=True))
-        sizes = (1, stored.get("z", 1), stored["y"], stored["x"])
-        cut = da.core.normalize_chunks(sizes, self.shape)  # type: ignore[no-untyped-call]
-        return tuple(cut)
+        pieces = (stored.get("z", 1), stored["y"], stored["x"])
+        return merged_chunks(pieces, self.shape, self.dtype.itemsize)
 
     @property
     def token(self) -> str:
