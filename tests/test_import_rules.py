@@ -49,7 +49,7 @@ def test_importing_the_core_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", ["geometry", "io", "model_card", "models", "samples", "volume"]
+    "module", ["fit", "geometry", "io", "model_card", "models", "samples", "volume"]
 )
 def test_what_the_viewer_uses_loads_no_torch(module):
     loaded = loaded_after(f"import e2miseg_core.{module}")

@@ -1,13 +1,13 @@
 """`e2miseg doctor`: what works on this computer, and how to mend what does not."""
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from e2miseg_core.cli.output import Output
 from e2miseg_core.doctor import Check, checks, works
 
 __all__ = ["doctor"]
@@ -26,28 +26,15 @@ def doctor(
     Looks at Python, the packages, memory, disk, the processor and graphics cards,
     the installed models and the napari window. Exit code 0: prediction works here.
     """
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # characters; in a file or a report, commands stay whole
-    if as_json or not console.is_terminal:
+    with Output(as_json=as_json) as output:
         found = checks()
-    else:
-        with console.status("Looking at this computer"):
-            found = checks()
-    if as_json:
-        event = {
-            "event": "result",
-            "ok": works(found),
-            "checks": [check.to_json() for check in found],
-        }
-        print(json.dumps(event), flush=True)
-    else:
-        _show(console, found)
+        values = {"ok": works(found), "checks": [check.to_json() for check in found]}
+        output.result(values, _report(found))
     if not works(found):
         raise typer.Exit(2)
 
 
-def _show(console: Console, found: list[Check]) -> None:
+def _report(found: list[Check]) -> Group:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -58,8 +45,9 @@ def _show(console: Console, found: list[Check]) -> None:
         if check.do:
             told.append(f"\n{check.do}", style="italic")
         table.add_row(Text(word, style=style), check.name, told)
-    console.print(table)
-    if works(found):
-        console.print("Prediction works on this computer.")
-    else:
-        console.print("Prediction does not work yet: mend what is marked BAD.")
+    verdict = (
+        "Prediction works on this computer."
+        if works(found)
+        else "Prediction does not work yet: mend what is marked BAD."
+    )
+    return Group(table, verdict)

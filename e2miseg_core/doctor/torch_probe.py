@@ -4,6 +4,7 @@ import json
 
 import torch
 
+from e2miseg_core.devices import cpu_has_bf16
 from e2miseg_core.errors import ModelError
 from e2miseg_core.model import load_model
 from e2miseg_core.models import list_models
@@ -13,7 +14,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Print what was found."""
-    devices = [_describe("cpu", _cpu_name(), bf16=_cpu_has_bf16())]
+    devices = [_describe("cpu", _cpu_name(), bf16=cpu_has_bf16())]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         with torch.cuda.device(index):
@@ -58,14 +59,6 @@ def _model_problem(name: str) -> str:
 
 def _cpu_name() -> str:
     return str(torch.cpu.get_capabilities().get("cpu_name") or "CPU")
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself; emulation would be slower."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(
-        capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16")
-    )
 
 
 if __name__ == "__main__":
