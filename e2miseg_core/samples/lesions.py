@@ -9,6 +9,7 @@ from e2miseg_core.samples.shapes import (
     Array,
     Ellipsoid,
     Waves,
+    project,
     random_direction,
     random_rotation,
     smooth_minimum,
@@ -90,9 +91,9 @@ class Lesion:
         unit = self._unit(points)
         field = self.scale * self.shape(unit)
         inside = 1.0 / (1.0 + np.exp(np.clip(field / self.edge, -40.0, 40.0)))
-        towards = np.tensordot(self.fade_direction, unit, axes=1)
+        towards = project(self.fade_direction, unit)
         inside = inside * (1.0 - self.fade * smooth_step(towards, -0.1, 0.8))
-        towards = np.tensordot(self.halo_direction, unit, axes=1)
+        towards = project(self.halo_direction, unit)
         beyond = np.exp(-np.clip(field, 0.0, None) / self._halo_width)
         beyond = self.halo * beyond * smooth_step(towards, 0.1, 0.8)
         return np.asarray(np.maximum(inside, beyond))

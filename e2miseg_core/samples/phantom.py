@@ -11,7 +11,7 @@ from e2miseg_core.errors import ConfigError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.samples.anatomy import Anatomy, Layer, draw_anatomy
 from e2miseg_core.samples.lesions import LARGEST_MM, SMALLEST_MM, Lesion
-from e2miseg_core.samples.shapes import Array
+from e2miseg_core.samples.shapes import Array, project
 
 __all__ = ["DEFAULT_SHAPE", "Phantom", "generate_phantom"]
 
@@ -180,8 +180,8 @@ def _body_affine(affine: Array, shape: tuple[int, int, int]) -> Array:
 def _points(affine: Array, where: Slices) -> Array:
     """Positions in mm of the voxel centres in a box, shape (3, Z, Y, X)."""
     index = np.asarray(np.mgrid[where], dtype=float)
-    offset = affine[:3, 3].reshape(3, 1, 1, 1)
-    return np.asarray(np.tensordot(affine[:3, :3], index, axes=1) + offset)
+    rows = zip(affine[:3, :3], affine[:3, 3], strict=True)
+    return np.stack([project(row, index) + offset for row, offset in rows])
 
 
 def _box(affine: Array, within: Slices, centre: Array, reach: float) -> Slices | None:

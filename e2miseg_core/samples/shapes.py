@@ -18,6 +18,7 @@ __all__ = [
     "Ellipsoid",
     "Tube",
     "Waves",
+    "project",
     "random_direction",
     "random_rotation",
     "smooth_minimum",
@@ -27,6 +28,18 @@ __all__ = [
 # float64 throughout: the sine of float32 differs between processors by enough to
 # change a rounded voxel, and the bundled sample has to come out the same everywhere.
 Array = NDArray[np.float64]
+
+
+def project(direction: Array, points: Array) -> Array:
+    """Scalar product of a vector (3,) with each position (3, ...).
+
+    Written out, since a BLAS rounds as the machine likes it, and its threads get into
+    each other's way on a busy one.
+    """
+    total = direction[0] * points[0]
+    total += direction[1] * points[1]
+    total += direction[2] * points[2]
+    return np.asarray(total)
 
 
 def smooth_step(values: Array, low: float, high: float) -> Array:
@@ -84,8 +97,8 @@ class Ellipsoid:
     def __call__(self, points: Array) -> Array:
         """Field in mm at positions of shape (3, ...), negative inside."""
         scaled = (self.rotation / self.radii).T  # (3, 3), rows are axes
-        local = np.tensordot(scaled, _relative(points, self.centre), axes=1)
-        rho = np.sqrt(np.einsum("i...,i...->...", local, local))
+        local = _relative(points, self.centre)
+        rho = np.sqrt(sum(project(axis, local) ** 2 for axis in scaled))
         return np.asarray((rho - 1.0) * self.radii.min())
 
     @property
@@ -195,5 +208,5 @@ class Waves:
         """Value at positions of shape (3, ...)."""
         total = np.zeros(points.shape[1:])
         for vector, phase in zip(self.vectors, self.phases, strict=True):
-            total += np.sin(np.tensordot(vector, points, axes=1) + phase)
+            total += np.sin(project(vector, points) + phase)
         return np.asarray(total * np.sqrt(2.0 / len(self.phases)))
