@@ -20,7 +20,7 @@ __all__ = ["evaluate"]
 _MOST_ROWS = 60  # a longer table of cases scrolls the means away
 
 
-def evaluate(  # noqa: PLR0913 - one parameter an option
+def evaluate(
     predicted: Annotated[
         Path,
         typer.Argument(
@@ -72,9 +72,11 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Compare labels with a reference: Dice, surface distance in mm, volumes.
 
-    Dice is the share of overlap, 0 to 1. HD95 is the distance in mm that 95 % of the
-    surface stays within. NSD is the share of the surface, 0 to 1, that lies within the
-    tolerance. Both files must lie on the same grid.
+    Dice: share of overlap, 0 to 1.
+    NSD: share of the surfaces that lies within the tolerance, 0 to 1.
+    HD95: distance in mm that 95 % of the surfaces stay within.
+
+    Both files must lie on the same grid.
     """
     from e2miseg_core.evaluation import evaluate_paths
 
@@ -90,7 +92,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             _write(report, output)
         for problem in report.problems:
             out.warning(f"left out: {problem.message}")
-        if 1 < len(report.cases) and len(report.table) <= _MOST_ROWS:
+        if len(report.cases) > 1 and len(report.table) <= _MOST_ROWS:
             out.table(_cases(report))
         out.result(report.to_json(), _means(report))
     _check_complete(report)
