@@ -116,6 +116,14 @@ class Geometry:
         return float(z), float(y), float(x)
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        mm3 = (
+            abs(float(np.linalg.det(self.affine[:3, :3]))) * UNIT_IN_MM[self.unit] ** 3
+        )
+        return mm3 / 1000
+
+    @property
     def orientation(self) -> str:
         """For each axis the letter of R L A P S I towards which it grows."""
         transform = canonical_transform(self)
@@ -134,17 +142,12 @@ class Geometry:
         return bool(np.any(directions.sum(axis=0) - largest > 1e-4))
 
     def world(self, index: ArrayLike) -> NDArray[np.float64]:
-        """World coordinates of voxel indices.
+        """RAS+ coordinates (..., 3), in `unit`, of voxel indices.
 
         Parameters
         ----------
         index : array_like, shape (..., 3)
             Indices (z, y, x); fractions are allowed.
-
-        Returns
-        -------
-        ndarray, shape (..., 3)
-            RAS+ coordinates in `unit`.
         """
         points = np.asarray(index, dtype=np.float64)
         return points @ self.affine[:3, :3].T + self.affine[:3, 3]

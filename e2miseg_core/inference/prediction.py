@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 from e2miseg_core.devices import choose_device, choose_precision
-from e2miseg_core.errors import ModelError
+from e2miseg_core.fit import check_fit
 from e2miseg_core.inference.engine import (
     MIRRORS,
     TilePredictor,
@@ -38,8 +38,6 @@ from e2miseg_core.uncertainty.error_map import from_uint8
 from e2miseg_core.volume import Volume
 
 __all__ = ["Prediction", "PredictionOptions", "predict", "predict_job"]
-
-FARTHEST = 8.0  # ratio of spacings beyond which an image cannot be what a model knows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,25 +173,6 @@ def predict_job(
     yield Progress(done=0, total=grid.n_tiles, stage="predicting")
     yield from _fill(predictor, view, grid, stores)
     return _read_back(folder, options, stores, time.monotonic() - started, predictor)
-
-
-def check_fit(volume: Volume, card: ModelCard) -> None:
-    """Raise ModelError where a volume is not what a model was made for."""
-    if volume.n_channels != len(card.channels):
-        raise ModelError(
-            found=f"an image of {volume.n_channels} channels",
-            needed=f"{len(card.channels)} ({', '.join(card.channels)})",
-            do=f"choose an image that the model {card.name!r} was made for",
-        )
-    spacing = volume.geometry.in_unit("mm").spacing
-    ratios = [max(a / b, b / a) for a, b in zip(spacing, card.spacing, strict=True)]
-    if max(ratios) > FARTHEST:
-        mine, theirs = (" x ".join(f"{s:.3g}" for s in t) for t in (spacing, card.spacing))
-        raise ModelError(
-            found=f"voxels of {mine} mm (Z, Y, X)",
-            needed=f"about {theirs} mm for the model {card.name!r}",
-            do="choose another model, or correct the image's spacing",
-        )
 
 
 def mirrors(card: ModelCard) -> tuple[tuple[int, ...], ...]:

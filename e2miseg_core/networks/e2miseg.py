@@ -122,11 +122,3 @@ def _initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def total_parameters(network: nn.Module) -> int:
-    """Number of parameters of a network."""
-    return sum(p.numel() for p in network.parameters())
-
-
-def example_input(config: E2MISegConfig, batch: int = 1) -> Tensor:
-    """Zeros (batch, in_channels, *patch_size)."""
-    return torch.zeros(batch, config.in_channels, *config.patch_size)

@@ -70,7 +70,9 @@ class Split:
     unseen: tuple[str, ...]
 
 
-def find_dataset(folder: str | Path) -> Dataset:
+def find_dataset(
+    folder: str | Path, *, label_names: Mapping[int, str] | None = None
+) -> Dataset:
     """Recognise a data set folder by its layout.
 
     Parameters
@@ -79,6 +81,8 @@ def find_dataset(folder: str | Path) -> Dataset:
         Medical Segmentation Decathlon and nnU-Net v1 (`imagesTr`, `labelsTr`,
         `dataset.json` with a list of cases), nnU-Net v2 (`imagesTr` with `_0000`
         names), or `images` and `labels`.
+    label_names : mapping, optional
+        Names by label value, instead of those in `dataset.json`.
 
     Raises
     ------
@@ -98,7 +102,11 @@ def find_dataset(folder: str | Path) -> Dataset:
             do="arrange the files so, or give --images and --labels",
         )
     return pair_folders(
-        images, labels, name=folder.resolve().name, description=description
+        images,
+        labels,
+        name=folder.resolve().name,
+        description=description,
+        label_names=label_names,
     )
 
 

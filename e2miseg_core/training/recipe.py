@@ -91,7 +91,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "tiny": Recipe(epochs=20, iterations=20),
-        "small": Recipe(epochs=100, iterations=50),
+        "small": Recipe(epochs=64, iterations=50, validate_every=8),
     }
 )
 

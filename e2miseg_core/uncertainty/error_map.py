@@ -3,7 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["expected_error", "from_uint8", "scaled_probabilities", "to_uint8"]
+__all__ = [
+    "entropy",
+    "expected_error",
+    "from_uint8",
+    "scaled_probabilities",
+    "to_uint8",
+]
 
 SMALLEST = 1e-12  # keeps the logarithm of a probability finite
 
@@ -58,6 +64,23 @@ def expected_error(
     chosen = np.take_along_axis(calibrated, labels[None].astype(np.intp), axis=0)
     error: NDArray[np.float32] = np.clip(1.0 - chosen[0], 0.0, 1.0)
     return error
+
+
+def entropy(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Entropy of the class probabilities, in nats: the usual map, to compare with.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (C, Z, Y, X)
+
+    Returns
+    -------
+    ndarray of float32, shape (Z, Y, X)
+        0 where one class is certain, log(C) where all are equal.
+    """
+    p = np.maximum(probabilities.astype(np.float32), SMALLEST)
+    total: NDArray[np.float32] = -(p * np.log(p)).sum(axis=0)
+    return total
 
 
 def to_uint8(error: NDArray[np.float32]) -> NDArray[np.uint8]:

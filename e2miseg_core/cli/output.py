@@ -1,0 +1,150 @@
+"""What commands print: words and bars for people, JSON lines for programs."""
+
+import json
+import math
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+from e2miseg_core.progress import Progress, TimeLeft
+
+__all__ = ["Output"]
+
+
+class Output:
+    """The output of one command; a context manager.
+
+    Parameters
+    ----------
+    as_json : bool
+        Print one JSON object a line, `{"event": ...}`, and nothing else.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.console = Console()
+        if not self.console.is_terminal:
+            self.console.width = 200  # in a file or a report, lines stay whole
+        self._errors = Console(stderr=True)
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._time_left = TimeLeft()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close_bar()
+
+    def progress(self, step: Progress) -> None:
+        """Show where a job is: a bar on a terminal, a line for programs."""
+        if self.as_json:
+            if step.stage != self._stage:
+                self._stage, self._time_left = step.stage, TimeLeft()
+            self._event(
+                "progress",
+                done=step.done,
+                total=step.total,
+                stage=step.stage,
+                seconds_left=self._time_left.update(step.done, step.total),
+                **step.details,
+            )
+        elif self._errors.is_terminal:
+            self._show(step)
+
+    def result(
+        self, values: Mapping[str, Any], shown: RenderableType | None = None
+    ) -> None:
+        """Give a result: `values` to programs, `shown` to people."""
+        if self.as_json:
+            self._event("result", **values)
+        elif shown is not None:
+            self._close_bar()
+            self.console.print(shown, highlight=False)
+
+    def table(self, table: RenderableType) -> None:
+        """Show a table to people; programs get their values by `result`."""
+        if not self.as_json:
+            self._close_bar()
+            self.console.print(table, highlight=False)
+
+    def warning(self, message: str) -> None:
+        """Tell something that the user should know and may ignore."""
+        if self.as_json:
+            self._event("warning", message=message)
+        else:
+            self._errors.print(f"note: {message}", highlight=False, markup=False)
+
+    def error(self, message: str) -> None:
+        """Tell why the command failed, in one line."""
+        self._close_bar()
+        if self.as_json:
+            self._event("error", message=message)
+        self._errors.print(
+            f"error: {message}", highlight=False, markup=False, soft_wrap=True
+        )
+
+    def _event(self, event: str, **values: Any) -> None:
+        line = {"event": event, **{k: _json_value(v) for k, v in values.items()}}
+        print(json.dumps(line), flush=True)
+
+    def _show(self, step: Progress) -> None:
+        if self._bar is None:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[facts]}"),
+                console=self._errors,
+                transient=True,
+            )
+            self._bar.start()
+        if self._task is None or step.stage != self._stage:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(step.stage, total=None, facts="")
+            self._stage = step.stage
+        self._bar.update(
+            self._task,
+            completed=step.done,
+            total=step.total or None,
+            facts=_facts(step.details),
+        )
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = None
+
+
+def _facts(details: Mapping[str, object]) -> str:
+    shown = {k.replace("_", " "): v for k, v in details.items() if v is not None}
+    return "  ".join(
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in shown.items()
+        if isinstance(value, int | float | str)
+    )
+
+
+def _json_value(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,179 @@
+"""`e2miseg predict`: from images to labels and error maps."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from e2miseg_core.cli.output import Output
+from e2miseg_core.errors import ConfigError, WriteError
+
+if TYPE_CHECKING:
+    from e2miseg_core.inference.files import FilePrediction, OutputPaths
+    from e2miseg_core.model_card import ModelCard
+
+__all__ = ["predict"]
+
+
+def predict(  # noqa: PLR0913 - one parameter an option
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Images: .nii, .nii.gz or .zarr."),
+    ],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Where the labels go: a file (.nii.gz, .nii, .ome.zarr), or a folder "
+            "for several images.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", help="A model's name (see `models list`) or its file."),
+    ],
+    error_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--error-map",
+            metavar="F",
+            help="Also write the chance, 0 to 1, that each voxel's label is wrong: a "
+            "file, or a folder for several images.",
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            "--probabilities",
+            metavar="F",
+            help="Also write the probability of every class: a file, or a folder.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto, float32, bfloat16, float16.")
+    ] = "auto",
+    overlap: Annotated[
+        float,
+        typer.Option("--overlap", help="Share of a tile that its neighbour repeats."),
+    ] = 0.5,
+    mirror: Annotated[
+        bool,
+        typer.Option("--mirror", help="Average over mirrored images: slower, steadier."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines, for programs.")
+    ] = False,
+) -> None:
+    """Label images with a model, on exactly their own grid."""
+    _check_inputs(images, overlap)
+    plan = _plan(images, output, error_map, probabilities)
+    from e2miseg_core.inference.files import check_outputs, predict_file
+    from e2miseg_core.inference.prediction import PredictionOptions
+    from e2miseg_core.model import load_model
+    from e2miseg_core.progress import run
+
+    with Output(as_json=as_json) as out:
+        for outputs in plan.values():
+            check_outputs(outputs, overwrite=overwrite)
+        loaded = load_model(model)
+        options = PredictionOptions(
+            device=device,
+            precision=precision,
+            overlap=overlap,
+            mirror=mirror,
+            keep_probabilities=probabilities is not None,
+        )
+        for image, outputs in plan.items():
+            job = predict_file(image, outputs, loaded, options, overwrite=overwrite)
+            result = run(job, out.progress)
+            for note in result.notes:
+                out.warning(f"{image.name}: {note}")
+            out.result(_values(result), _sentence(result, loaded.card))
+
+
+def _check_inputs(images: list[Path], overlap: float) -> None:
+    """What can be told before torch is loaded."""
+    if not 0 <= overlap < 1:
+        raise ConfigError(
+            found=f"an overlap of {overlap}",
+            needed="at least 0 and less than 1",
+            do="take 0.5 unless you know why not",
+        )
+    from e2miseg_core.io import open_volume
+
+    for image in images:
+        open_volume(image)
+
+
+def _plan(
+    images: list[Path], labels: Path, error_map: Path | None, probabilities: Path | None
+) -> "dict[Path, OutputPaths]":
+    """The outputs of every image."""
+    from e2miseg_core.inference.files import OutputPaths
+    from e2miseg_core.io import split_suffix
+
+    wanted = [p for p in (labels, error_map, probabilities) if p is not None]
+    into_folders = len(images) > 1 or _is_folder(labels)
+    if not into_folders:
+        return {
+            images[0]: OutputPaths(
+                labels=labels, error_map=error_map, probabilities=probabilities
+            )
+        }
+    for folder in wanted:
+        if split_suffix(folder)[1]:
+            raise WriteError(
+                found=f"{len(images)} images and the single output {folder}",
+                needed="a folder",
+                do="name a folder that is to hold one file an image",
+            )
+    names = [image.name for image in images]
+    if len(set(names)) < len(names) or len({p.resolve() for p in wanted}) < len(wanted):
+        raise WriteError(
+            found="two outputs that would bear the same name",
+            needed="images of different names, and a folder for each kind of output",
+            do="run them one after the other, or choose other folders",
+        )
+    for folder in wanted:
+        folder.mkdir(parents=True, exist_ok=True)
+    return {
+        image: OutputPaths(
+            labels=labels / image.name,
+            error_map=error_map / image.name if error_map else None,
+            probabilities=probabilities / image.name if probabilities else None,
+        )
+        for image in images
+    }
+
+
+def _is_folder(path: Path) -> bool:
+    from e2miseg_core.io import split_suffix
+
+    return path.is_dir() and not split_suffix(path)[1]
+
+
+def _values(result: "FilePrediction") -> dict[str, Any]:
+    values = asdict(result)
+    outputs = {k: str(v) for k, v in values.pop("outputs").items() if v is not None}
+    return {**values, "image": str(result.image), "outputs": outputs}
+
+
+def _sentence(result: "FilePrediction", card: "ModelCard") -> str:
+    volumes = ", ".join(
+        f"{name} {result.volumes_ml[value]:.2f} ml"
+        for value, name in card.label_names.items()
+    )
+    return (
+        f"{result.image.name} -> {result.outputs.labels}: {volumes} "
+        f"({result.seconds:.1f} s on {result.device}, {result.precision})"
+    )

@@ -1,0 +1,43 @@
+"""Whether a model fits an image. No torch here: the viewer asks too."""
+
+from e2miseg_core.errors import ModelError
+from e2miseg_core.model_card import ModelCard
+from e2miseg_core.volume import Volume
+
+__all__ = ["check_fit"]
+
+FARTHEST = 8.0  # ratio of spacings beyond which an image cannot be what a model knows
+
+
+def check_fit(volume: Volume, card: ModelCard) -> None:
+    """Raise ModelError where a volume is not what a model was made for.
+
+    Parameters
+    ----------
+    volume : Volume
+    card : ModelCard
+
+    Raises
+    ------
+    ModelError
+        If the number of channels differs, or the spacing by more than 8 times.
+    """
+    if volume.n_channels != len(card.channels):
+        raise ModelError(
+            found=f"an image of {volume.n_channels} channels",
+            needed=f"{len(card.channels)} ({', '.join(card.channels)})",
+            do=f"choose an image that the model {card.name!r} was made for",
+        )
+    spacing = volume.geometry.in_unit("mm").spacing
+    ratios = [max(a / b, b / a) for a, b in zip(spacing, card.spacing, strict=True)]
+    if max(ratios) > FARTHEST:
+        mine, theirs = (_times(s) for s in (spacing, card.spacing))
+        raise ModelError(
+            found=f"voxels of {mine} mm (Z, Y, X)",
+            needed=f"about {theirs} mm for the model {card.name!r}",
+            do="choose another model, or correct the image's spacing",
+        )
+
+
+def _times(spacing: tuple[float, float, float]) -> str:
+    return " x ".join(f"{s:.3g}" for s in spacing)

@@ -1,0 +1,167 @@
+"""From an image file to label, error-map and probability files on its exact grid."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2miseg_core.errors import WriteError
+from e2miseg_core.inference.prediction import (
+    Prediction,
+    PredictionOptions,
+    predict_job,
+)
+from e2miseg_core.io import (
+    is_writable_suffix,
+    known_suffixes,
+    open_volume,
+    write_image,
+    write_labels,
+)
+from e2miseg_core.model import Model
+from e2miseg_core.progress import Job, Progress
+
+__all__ = ["FilePrediction", "OutputPaths", "check_outputs", "predict_file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPaths:
+    """Files to write for one image; None where nothing is wanted."""
+
+    labels: Path
+    error_map: Path | None = None
+    probabilities: Path | None = None
+
+    def wanted(self) -> list[Path]:
+        """The files that will be written."""
+        return [p for p in (self.labels, self.error_map, self.probabilities) if p]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePrediction:
+    """What was written for one image.
+
+    Attributes
+    ----------
+    image : Path
+    outputs : OutputPaths
+    volumes_ml : dict of int to float
+        Volume of each label value, in millilitres.
+    voxels : dict of int to int
+    seconds : float
+        Of the prediction; writing comes on top.
+    device, precision : str
+    notes : tuple of str
+        Rules that were applied to read the image.
+    """
+
+    image: Path
+    outputs: OutputPaths
+    volumes_ml: dict[int, float]
+    voxels: dict[int, int]
+    seconds: float
+    device: str
+    precision: str
+    notes: tuple[str, ...]
+
+
+def check_outputs(outputs: OutputPaths, *, overwrite: bool) -> None:
+    """Raise WriteError before any work if an output cannot be written."""
+    wanted = outputs.wanted()
+    if len({p.resolve() for p in wanted}) < len(wanted):
+        raise WriteError(
+            found="two outputs with one name",
+            needed="a name for each",
+            do="give labels, error map and probabilities different names",
+        )
+    for path in wanted:
+        if not is_writable_suffix(path):
+            raise WriteError(
+                found=f"the output name {path.name}",
+                needed=f"a name ending in {', '.join(known_suffixes(writable=True))}",
+                do="choose another name",
+            )
+        if path.exists() and not overwrite:
+            raise WriteError(
+                found=f"{path} exists",
+                needed="a new name",
+                do="choose another name, or add --overwrite",
+            )
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise WriteError(
+                found=f"no folder {path.parent} to write into",
+                needed="a folder that exists and that you may write to",
+                do="make the folder, or choose another one",
+            )
+
+
+def predict_file(
+    image: Path,
+    outputs: OutputPaths,
+    model: Model,
+    options: PredictionOptions,
+    *,
+    overwrite: bool = False,
+) -> Job[FilePrediction]:
+    """Predict an image file and write the results.
+
+    Intermediate stores lie in a hidden folder beside the labels, which is removed
+    whatever happens; files appear under their names when they are complete.
+
+    Raises
+    ------
+    ReadError, GeometryError
+        If the image cannot be read.
+    WriteError
+        If an output cannot be written.
+    ModelError
+        If the model does not fit the image.
+    """
+    check_outputs(outputs, overwrite=overwrite)
+    volume = open_volume(image)
+    beside = outputs.labels.parent
+    folder = beside / f".{outputs.labels.name}.{os.getpid()}.partial"
+    try:
+        result = yield from predict_job(volume, model, folder, options)
+        yield Progress(done=0, total=0, stage="writing")
+        write_labels(
+            result.labels,
+            outputs.labels,
+            like=volume,
+            names=model.card.label_names,
+            overwrite=overwrite,
+        )
+        if outputs.error_map:
+            write_image(
+                result.error_map, outputs.error_map, like=volume, overwrite=overwrite
+            )
+        if outputs.probabilities and result.probabilities is not None:
+            write_image(
+                result.probabilities,
+                outputs.probabilities,
+                like=volume,
+                overwrite=overwrite,
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    voxel_ml = volume.geometry.voxel_ml
+    return _summary(image, outputs, result, voxel_ml, volume.notes)
+
+
+def _summary(
+    image: Path,
+    outputs: OutputPaths,
+    result: Prediction,
+    voxel_ml: float,
+    notes: tuple[str, ...],
+) -> FilePrediction:
+    return FilePrediction(
+        image=image,
+        outputs=outputs,
+        volumes_ml={value: n * voxel_ml for value, n in result.voxels.items()},
+        voxels=result.voxels,
+        seconds=result.seconds,
+        device=result.device,
+        precision=result.precision,
+        notes=notes,
+    )

@@ -1,0 +1,115 @@
+"""Figures of a model on cases that it has not seen, by the same path as `predict`."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.evaluation import (
+    CaseScores,
+    Report,
+    average_precision,
+    evaluate_case,
+)
+from e2miseg_core.inference.prediction import (
+    Prediction,
+    PredictionOptions,
+    predict_job,
+)
+from e2miseg_core.model import Model
+from e2miseg_core.progress import Job, Progress, run
+from e2miseg_core.training.dataset import Case
+from e2miseg_core.training.prepare import open_case
+from e2miseg_core.uncertainty.error_map import entropy
+
+__all__ = ["card_metrics", "report_on_cases"]
+
+
+def report_on_cases(
+    model: Model, cases: Sequence[Case], *, device: str = "auto"
+) -> Job[dict[str, Any]]:
+    """Predict unseen cases and compare with their labels.
+
+    Returns
+    -------
+    dict
+        JSON values: the `evaluation` report; for every case and on average the area
+        under the precision-recall curve of true errors (`error_map`) for the
+        expected-error map, softmax entropy and chance, and the ratio of expected to
+        actual wrong voxels.
+    """
+    options = PredictionOptions(device=device, keep_probabilities=True)
+    scores, maps = [], []
+    for number, case in enumerate(cases, start=1):
+        yield Progress(done=number, total=len(cases), stage="predicting unseen cases")
+        image, labels = open_case(case)
+        truth = np.asarray(labels.data[0])
+        with tempfile.TemporaryDirectory(prefix="e2miseg-") as folder:
+            result = run(predict_job(image, model, Path(folder), options))
+            predicted = np.asarray(result.labels)
+            maps.append({"case": case.name} | _error_figures(result, predicted, truth))
+        spacing = image.geometry.in_unit("mm").spacing
+        scores.append(
+            CaseScores(
+                case=case.name,
+                predicted="",
+                reference=case.labels.name,
+                classes=evaluate_case(predicted, truth, spacing, model.card.label_names),
+            )
+        )
+    report = Report(
+        cases=tuple(scores), label_names=model.card.label_names, tolerance_mm=1.0
+    )
+    return {
+        "model": model.card.name,
+        "evaluation": report.to_json(),
+        "means": {
+            "dice": report.mean_dice,
+            "hd95_mm": report.mean_hd95_mm,
+            "nsd": report.mean_nsd,
+        },
+        "error_map": {
+            key: float(np.mean([m[key] for m in maps]))
+            for key in ("auprc_expected_error", "auprc_entropy", "auprc_chance")
+        }
+        | {"expected_over_actual": _ratio(maps)},
+        "error_map_cases": maps,
+    }
+
+
+def card_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures that a model card carries."""
+    means, maps = report["means"], report["error_map"]
+    return {
+        "data": f"{len(report['error_map_cases'])} unseen cases",
+        "mean_dice": means["dice"],
+        "mean_hd95_mm": means["hd95_mm"],
+        "mean_nsd_1mm": means["nsd"],
+        "error_map_auprc": maps["auprc_expected_error"],
+        "entropy_auprc": maps["auprc_entropy"],
+        "chance_auprc": maps["auprc_chance"],
+    }
+
+
+def _error_figures(
+    result: Prediction, predicted: NDArray[Any], truth: NDArray[Any]
+) -> dict[str, float]:
+    wrong = predicted != truth
+    expected = np.asarray(result.error_map)
+    uncertain = entropy(np.asarray(result.probabilities))
+    return {
+        "auprc_expected_error": average_precision(expected.ravel(), wrong.ravel()),
+        "auprc_entropy": average_precision(uncertain.ravel(), wrong.ravel()),
+        "auprc_chance": float(wrong.mean()),
+        "expected_wrong": float(expected.sum(dtype=np.float64)),
+        "actual_wrong": float(wrong.sum()),
+    }
+
+
+def _ratio(maps: Sequence[Mapping[str, Any]]) -> float:
+    """Expected over actual wrong voxels, pooled over the cases."""
+    actual = sum(m["actual_wrong"] for m in maps)
+    return float(sum(m["expected_wrong"] for m in maps) / max(1.0, actual))

@@ -1,0 +1,218 @@
+"""From a data set to a model file with its card: the whole of `e2miseg train`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from e2miseg_core.model import Model, load_model, save_model
+from e2miseg_core.model_card import ModelCard
+from e2miseg_core.networks import E2MISegConfig, preset_config
+from e2miseg_core.progress import Job, Progress
+from e2miseg_core.training.dataset import Case, Dataset, Split, split_cases
+from e2miseg_core.training.plan import TrainingPlan, plan_training
+from e2miseg_core.training.prepare import PreparedCase, prepare_case
+from e2miseg_core.training.recipe import Recipe
+from e2miseg_core.training.report import (
+    card_metrics,
+    report_on_cases,
+)
+from e2miseg_core.training.run import (
+    TrainedNetwork,
+    TrainingRun,
+    check_folder,
+    write_json,
+)
+from e2miseg_core.training.validation import case_probabilities
+from e2miseg_core.uncertainty.calibration import fit_temperature
+
+__all__ = ["TrainingRequest", "TrainingResult", "train_model"]
+
+SAME_LABELS = 0.999  # share of voxels on which two precisions must agree
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """What to train, on what, and what to say about it.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    folder : Path
+        Of the run.
+    preset : str
+        Network preset.
+    recipe : Recipe
+    fold : int
+        The unseen fifth, 0 to 4.
+    device, precision : str
+        See `e2miseg_core.devices`.
+    resume, overwrite : bool
+        Go on with the run in `folder`, or begin anew over it.
+    about : mapping
+        Fields of the card: name, description, intended_use, licence, credit.
+    """
+
+    dataset: Dataset
+    folder: Path
+    preset: str
+    recipe: Recipe
+    fold: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    about: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """The model file, its card, and the figures on the unseen cases."""
+
+    path: Path
+    card: ModelCard
+    report: dict[str, Any]
+
+
+def train_model(request: TrainingRequest) -> Job[TrainingResult]:
+    """Train, calibrate, report and write a model.
+
+    Raises
+    ------
+    DatasetError
+        If the data set cannot be used.
+    WriteError
+        If the folder holds a run and neither `resume` nor `overwrite` is set.
+    ConfigError
+        If a setting is wrong, or a resumed run was begun with others.
+    """
+    folder, dataset = request.folder, request.dataset
+    check_folder(folder, resume=request.resume, overwrite=request.overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    split = split_cases([case.name for case in dataset.cases], fold=request.fold)
+    by_name = {case.name: case for case in dataset.cases}
+    plan = yield from plan_training(dataset, [by_name[n] for n in split.training])
+    config = preset_config(
+        request.preset,
+        in_channels=len(dataset.channels),
+        n_classes=len(dataset.labels) + 1,
+    )
+    training = yield from _prepare(request, plan, by_name, split.training)
+    selection = yield from _prepare(request, plan, by_name, split.selection)
+    run = TrainingRun(
+        folder,
+        config,
+        request.recipe,
+        device=request.device,
+        precision=request.precision,
+    )
+    if request.resume and run.checkpoint.exists():
+        run.resume()
+    trained = yield from run.train(training, selection)
+    card = _first_card(request, config, plan, split, trained)
+    path = folder / "model.safetensors"
+    save_model(trained.network, card, path)
+    # From here on with the weights as stored: what is reported is what is shipped.
+    model = load_model(path)
+    card = yield from _calibrate(model, config, selection, run.device, trained)
+    save_model(model.network, card, path)
+    model = load_model(path)
+    report = yield from report_on_cases(
+        model, [by_name[name] for name in split.unseen], device=request.device
+    )
+    write_json(folder / "report.json", report)
+    card = save_model(model.network, replace(card, metrics=card_metrics(report)), path)
+    return TrainingResult(path=path, card=card, report=report)
+
+
+def _prepare(
+    request: TrainingRequest,
+    plan: TrainingPlan,
+    by_name: dict[str, Case],
+    names: Sequence[str],
+) -> Job[list[PreparedCase]]:
+    prepared = []
+    for number, name in enumerate(names, start=1):
+        yield Progress(done=number, total=len(names), stage="preparing cases")
+        prepared.append(
+            prepare_case(
+                by_name[name],
+                request.dataset,
+                plan.spacing,
+                plan.normalizations,
+                request.folder / "cases",
+            )
+        )
+    return prepared
+
+
+def _first_card(
+    request: TrainingRequest,
+    config: E2MISegConfig,
+    plan: TrainingPlan,
+    split: Split,
+    trained: TrainedNetwork,
+) -> ModelCard:
+    """The card before calibration and figures."""
+    dataset, recipe = request.dataset, request.recipe
+    about = {"name": dataset.name, "licence": dataset.licence, **request.about}
+    return ModelCard(
+        labels=dataset.labels,
+        channels=dataset.channels,
+        normalizations=plan.normalizations,
+        spacing=plan.spacing,
+        patch_size=config.patch_size,
+        network={"architecture": "e2miseg", "config": config.to_json()},
+        training={
+            "dataset": dataset.name,
+            "preset": request.preset,
+            "fold": request.fold,
+            "recipe": recipe.to_json(),
+            "mirror_axes": list(recipe.mirror_axes),
+            "precision": trained.precision,
+            "best_epoch": trained.best_epoch,
+            "selection_dice": trained.selection_dice,
+            "minutes": round(trained.seconds / 60, 1),
+            "training": list(split.training),
+            "selection": list(split.selection),
+            "unseen": list(split.unseen),
+        },
+        **about,
+    )
+
+
+def _calibrate(
+    model: Model,
+    config: E2MISegConfig,
+    selection: Sequence[PreparedCase],
+    device: torch.device,
+    trained: TrainedNetwork,
+) -> Job[ModelCard]:
+    """Fit the temperature and check the precision on the selection cases."""
+    network = model.network.to(device)
+    pairs = []
+    same, total = 0, 0
+    precisions = dict.fromkeys(("float32", trained.precision))
+    for number, case in enumerate(selection, start=1):
+        yield Progress(done=number, total=len(selection), stage="calibrating")
+        by_precision = [
+            case_probabilities(network, config, case, device, precision)
+            for precision in precisions
+        ]
+        first, last = (p.argmax(axis=0) for p in (by_precision[0], by_precision[-1]))
+        same, total = same + int((first == last).sum()), total + first.size
+        pairs.append((by_precision[-1], case.classes))
+    agreed = same / total >= SAME_LABELS
+    return replace(
+        model.card,
+        precisions=tuple(precisions) if agreed else ("float32",),
+        calibration={
+            "temperature": round(fit_temperature(pairs), 4),
+            "cases": len(pairs),
+            "labels_equal_to_float32": round(same / total, 6),
+            "nll_fit": "mean over all voxels of the selection cases",
+        },
+    )
+
