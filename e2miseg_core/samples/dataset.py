@@ -20,6 +20,7 @@ __all__ = [
 
 CHANNEL = "MR"
 LABELS = {"background": 0, "lesion": 1}
+MOST_CASES = 10000  # and the first seed of a set
 SAMPLE_SEED = 28
 SAMPLE_SHAPE = (64, 112, 96)
 
@@ -60,7 +61,8 @@ def write_phantoms(
     n_cases : int
         At least 1.
     seed : int
-        Case number i is the phantom of seed `seed` * 10000 + i.
+        Not negative. Case number i is the phantom of seed (`seed` + 1) * 10000 + i, so
+        that no set holds the bundled sample.
     shape : tuple of int
         Voxels of each case, ZYX.
 
@@ -76,14 +78,16 @@ def write_phantoms(
     Raises
     ------
     ConfigError
-        If there are no cases, or more than 10000.
+        If there are no cases or more than 10000, or the seed is negative.
     WriteError
         If the folder holds a data set already, or cannot be written.
     """
     folder = Path(folder)
-    if not 1 <= n_cases <= 10000:
+    if not 1 <= n_cases <= MOST_CASES or seed < 0:
         raise ConfigError(
-            found=f"{n_cases} cases", needed="1 to 10000", do="ask for another number"
+            found=f"{n_cases} cases with seed {seed}",
+            needed=f"1 to {MOST_CASES} cases, and a seed of 0 or more",
+            do="ask for other numbers",
         )
     card = folder / "dataset.json"
     if card.exists():
@@ -95,7 +99,7 @@ def write_phantoms(
     _make_folders(folder)
     cases = [f"phantom_{number:04d}" for number in range(n_cases)]
     for number, case in enumerate(cases):
-        phantom = generate_phantom(seed * 10000 + number, shape)
+        phantom = generate_phantom((seed + 1) * MOST_CASES + number, shape)
         name = f"{case}.nii.gz"
         write_phantom(phantom, folder / "imagesTr" / name, folder / "labelsTr" / name)
         yield Progress(done=number + 1, total=n_cases, stage="making phantoms")

@@ -19,7 +19,7 @@ from e2miseg_core.samples import (
     write_phantom_dataset,
     write_phantoms,
 )
-from e2miseg_core.samples.dataset import generate_sample
+from e2miseg_core.samples.dataset import MOST_CASES, SAMPLE_SEED, generate_sample
 
 SHAPE = (12, 32, 28)
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -58,7 +58,7 @@ def test_the_data_set_has_the_decathlon_layout(folder):
 
 
 def test_files_hold_exactly_the_phantom(folder):
-    phantom = generate_phantom(40001, SHAPE)
+    phantom = generate_phantom(50001, SHAPE)
     image = open_volume(folder / "imagesTr" / "phantom_0001.nii.gz")
     labels = open_labels(folder / "labelsTr" / "phantom_0001.nii.gz")
     np.testing.assert_array_equal(image.data[0].compute(), phantom.image)
@@ -84,6 +84,8 @@ def test_each_case_is_reported(tmp_path):
 def test_wrong_arguments_are_told(folder, tmp_path):
     with pytest.raises(ConfigError, match="0 cases"):
         write_phantom_dataset(tmp_path / "new", 0, 0)
+    with pytest.raises(ConfigError, match="seed -1"):
+        write_phantom_dataset(tmp_path / "new", 1, -1)
     with pytest.raises(WriteError, match="exists already"):
         write_phantom_dataset(folder, 1, 0)
     (tmp_path / "file").write_text("")
@@ -112,6 +114,10 @@ def test_the_bundled_sample_is_what_the_generator_makes(sample):
     stored = sample.geometry.affine.astype(np.float32).astype(float)
     np.testing.assert_array_equal(image.geometry.affine, stored)
     np.testing.assert_array_equal(labels.geometry.affine, stored)
+
+
+def test_no_data_set_holds_the_bundled_sample():
+    assert SAMPLE_SEED < MOST_CASES  # the first seed of the set with seed 0
 
 
 def test_the_bundled_sample_is_small_and_has_lesions_of_many_sizes(sample):
