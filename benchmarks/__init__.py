@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench` prints their tables. Ratios in one run, no verdicts."""
