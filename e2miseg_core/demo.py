@@ -128,11 +128,18 @@ def _write_picture(
     row = int(errors.sum(axis=(1, 2)).argmax())
     grey = _grey(image[row], image)
     height = volume.geometry.spacing[1] / volume.geometry.spacing[2]
-    panels = [grey, _with_labels(grey, labels[row], card), _with_errors(grey, errors[row])]
+    panels = [
+        grey,
+        _with_labels(grey, labels[row], card),
+        _with_errors(grey, errors[row]),
+    ]
     shape = grey.shape[:2]
     size = (PANEL_HEIGHT, round(PANEL_HEIGHT * shape[1] / (shape[0] * height)))
     # Nearest neighbour: a voxel stays a voxel.
-    scaled = [resize(panel, size, order=0, preserve_range=True) for panel in panels]
+    scaled = [
+        resize(panel, size, order=0, preserve_range=True)  # type: ignore[no-untyped-call]
+        for panel in panels
+    ]
     joined = np.concatenate(scaled, axis=1)
     imsave(path, np.clip(joined, 0, 255).astype(np.uint8), check_contrast=False)
 
@@ -149,9 +156,10 @@ def _with_labels(
     shown = grey.copy()
     for label in card.labels:
         color = [int(label.color[i : i + 2], 16) for i in (1, 3, 5)]
-        edge = find_boundaries(labels == label.value, mode="inner")
-        shown[labels == label.value] *= 0.8
-        shown[labels == label.value] += 0.2 * np.array(color)
+        mask = labels == label.value
+        edge = find_boundaries(mask, mode="inner")  # type: ignore[no-untyped-call]
+        shown[mask] *= 0.8
+        shown[mask] += 0.2 * np.array(color)
         shown[edge] = color
     return shown
 

@@ -69,8 +69,10 @@ def memory_to_predict(volume: Volume, card: ModelCard) -> dict[str, Any]:
     # The window is copied when finished rows leave it; the rows that leave are
     # brought to the volume's grid.
     slab = rows * view.shape[1] * view.shape[2] * card.n_classes * FLOAT_BYTES
-    out = slab * (volume.geometry.shape[1] * volume.geometry.shape[2]) / (
-        view.shape[1] * view.shape[2]
+    out = (
+        slab
+        * (volume.geometry.shape[1] * volume.geometry.shape[2])
+        / (view.shape[1] * view.shape[2])
     )
     patch = card.patch_size[0] * card.patch_size[1] * card.patch_size[2]
     forward = patch * FORWARD_FLOATS_PER_VOXEL * FLOAT_BYTES

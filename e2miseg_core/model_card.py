@@ -130,23 +130,29 @@ class ModelCard:
                 do="update e2miseg-napari, or ask for a model of the older format",
             )
         known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
         try:
-            if not set(values) <= known:
-                raise KeyError(*sorted(set(values) - known))
-            read = dict(values)
+            read = {key: values[key] for key in known}
             read["labels"] = tuple(LabelInfo(**v) for v in values["labels"])
             read["normalizations"] = tuple(
                 Normalization.from_json(v) for v in values["normalizations"]
             )
             for name in ("channels", "spacing", "patch_size", "precisions"):
                 read[name] = tuple(values[name])
-            return cls(**read)
+            card = cls(**read)
         except (KeyError, TypeError) as error:
-            raise ModelError(
-                found=f"a model card with a missing or unknown field ({error})",
-                needed="a card as this version writes it",
-                do="get the model file again from its source",
-            ) from error
+            raise _wrong_card(found=f"a missing or wrong field ({error})") from error
+        if unknown:
+            raise _wrong_card(found=f"unknown fields ({', '.join(unknown)})")
+        return card
+
+
+def _wrong_card(*, found: str) -> ModelError:
+    return ModelError(
+        found=f"a model card with {found}",
+        needed="a card as this version writes it",
+        do="get the model file again from its source",
+    )
 
 
 def default_color(index: int) -> str:

@@ -12,8 +12,8 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from e2miseg_core.boxes import Box, box_slices, clip_box, pad_to_box
 from e2miseg_core.errors import ConfigError, GeometryError
-from e2miseg_core.geometry import Geometry
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.volume import Volume
 
@@ -29,7 +29,6 @@ __all__ = [
 
 SCHEMES = ("zscore", "clipped")
 SLAB_BYTES = 64 << 20  # read at once while measuring intensities
-Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 Read = Callable[[Box], NDArray[Any]]
 
 
@@ -260,7 +259,7 @@ class ModelView:
         self.volume = volume
         self.normalizations = tuple(normalizations)
         z, y, x = (float(s) for s in spacing)
-        self.geometry: Geometry = volume.geometry.in_unit("mm").resampled((z, y, x))
+        self.geometry = volume.geometry.in_unit("mm").resampled((z, y, x))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -275,19 +274,12 @@ class ModelView:
         box : three (start, stop)
             Voxels of the model's grid; may reach beyond it on every side.
         """
-        inner = tuple(
-            (min(max(lo, 0), n), max(0, min(hi, n)))
-            for (lo, hi), n in zip(box, self.shape, strict=True)
-        )
+        inner = clip_box(box, self.shape)
         known = resample_box(
             self._read_source, self.volume.geometry.shape, self.shape, inner
         )
-        padding = [(0, 0)] + [
-            (a - lo, hi - b) for (lo, hi), (a, b) in zip(box, inner, strict=True)
-        ]
-        return np.pad(known, padding)
+        return pad_to_box(known, inner, box)
 
     def _read_source(self, box: Box) -> NDArray[np.float32]:
-        z, y, x = (slice(*bounds) for bounds in box)
-        block = np.asarray(self.volume.data[:, z, y, x])
+        block = np.asarray(self.volume.data[(slice(None), *box_slices(box))])
         return normalize(block, self.normalizations)

@@ -97,9 +97,6 @@ class Worker:
     def _do(self, command: Mapping[str, Any]) -> None:
         job = str(command["id"])
         try:
-            if self._stopped(job):
-                raise Cancelled
-            self.emit("started", id=job)
             self._predict(job, command)
         except Cancelled:
             self.emit("cancelled", id=job)
@@ -114,6 +111,9 @@ class Worker:
         return self._ended.is_set() or job in self._cancelled
 
     def _predict(self, job: str, command: Mapping[str, Any]) -> None:
+        if self._stopped(job):
+            raise Cancelled
+        self.emit("started", id=job)
         options = _options(command)
         volume = open_volume(_text(command, "image"))
         model = self._load(_text(command, "model"))

@@ -83,7 +83,9 @@ def run_command(arguments: list[str]) -> int:
         return USER
     except Exception as error:  # noqa: BLE001 - a bug: told whole, and as such
         traceback.print_exc()
-        output.error(f"a bug in this program ({type(error).__name__}); please report it")
+        output.error(
+            f"a bug in this program ({type(error).__name__}); please report it"
+        )
         return BUG
     return code if isinstance(code, int) else DONE
 

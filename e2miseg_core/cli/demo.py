@@ -37,6 +37,8 @@ def demo(
                 out.warning("no display here: writing pictures instead of a window")
             out.result({}, run_headless(output, out.progress))
             return
-    code = subprocess.call([sys.executable, "-m", "e2miseg_napari.demo"], env=os.environ)
+    code = subprocess.call(
+        [sys.executable, "-m", "e2miseg_napari.demo"], env=os.environ
+    )
     if code:
         raise typer.Exit(code)

@@ -38,8 +38,7 @@ def _table(values: dict[str, Any]) -> Table:
         "channels": ", ".join(values["channels"]),
         "spacing": _times(values["spacing"]) + f" {unit} (Z, Y, X)",
         "orientation": f"{values['orientation']}: axes as shown; on disk "
-        f"{values['stored_orientation']}"
-        + (", oblique" if values["oblique"] else ""),
+        f"{values['stored_orientation']}" + (", oblique" if values["oblique"] else ""),
         "type": f"{values['dtype']}, {values['megabytes']:.1f} MB when read",
         "levels": ", ".join(_times(level) for level in values["levels"]),
     }

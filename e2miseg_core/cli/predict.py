@@ -65,7 +65,9 @@ def predict(  # noqa: PLR0913 - one parameter an option
     ] = 0.5,
     mirror: Annotated[
         bool,
-        typer.Option("--mirror", help="Average over mirrored images: slower, steadier."),
+        typer.Option(
+            "--mirror", help="Average over mirrored images: slower, steadier."
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.inference.tiling import TileGrid, clip_box, clip_range
+from e2miseg_core.boxes import clip_box, make_box
+from e2miseg_core.inference.tiling import TileGrid
 
 __all__ = ["SlabBlender"]
 
@@ -34,15 +35,14 @@ class SlabBlender:
 
     def add(self, tile: NDArray[np.float32], start: Triple) -> None:
         """Add a tile (n_channels, *patch_size) whose first voxel is `start`."""
-        _, stop = clip_range(
-            start[0], start[0] + self.grid.patch_size[0], self.grid.shape[0]
+        inside = clip_box(make_box(start, self.grid.patch_size), self.grid.shape)
+        self._grow(inside[0][1])
+        z, y, x = (
+            slice(lo - s, hi - s) for (lo, hi), s in zip(inside, start, strict=True)
         )
-        self._grow(stop)
-        (rows, ys, xs), inside = clip_box(
-            start, self.grid.patch_size, self.grid.shape
-        )
-        rows = slice(rows.start - self._first_row, rows.stop - self._first_row)
-        self._window[:, rows, ys, xs] += (tile * self._weight)[(slice(None), *inside)]
+        weighted = (tile * self._weight)[:, z, y, x]
+        rows = slice(*(row - self._first_row for row in inside[0]))
+        self._window[:, rows, slice(*inside[1]), slice(*inside[2])] += weighted
 
     def finish(self, next_row: int) -> tuple[int, NDArray[np.float32]]:
         """Give out and forget the rows below `next_row`, where later tiles begin.
@@ -66,6 +66,4 @@ class SlabBlender:
     def _grow(self, stop: int) -> None:
         missing = stop - self._first_row - self._window.shape[1]
         if missing > 0:
-            self._window = np.pad(
-                self._window, ((0, 0), (0, missing), (0, 0), (0, 0))
-            )
+            self._window = np.pad(self._window, ((0, 0), (0, missing), (0, 0), (0, 0)))

@@ -6,26 +6,33 @@ Memory is one patch of rows whatever the volume's depth (specification A.6).
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from e2miseg_core.boxes import Box, make_box
 from e2miseg_core.devices import autocast
 from e2miseg_core.inference.blending import SlabBlender
 from e2miseg_core.inference.tiling import TileGrid
-from e2miseg_core.preprocess import Box, ModelView
 from e2miseg_core.progress import Job, Progress
 
 __all__ = ["MIRRORS", "TilePredictor", "stream_probabilities"]
 
 # Every combination of the spatial axes of (N, C, Z, Y, X), the plain pass first.
-MIRRORS = tuple(
-    axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n)
-)
+MIRRORS = tuple(axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n))
 
 SlabSink = Callable[[int, NDArray[np.float32]], None]
+
+
+class TileSource(Protocol):
+    """What can be read box by box, (C, z, y, x), with zeros outside."""
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """Read one box."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -66,7 +73,7 @@ class TilePredictor:
 
 def stream_probabilities(
     predict_tile: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    view: ModelView,
+    view: TileSource,
     grid: TileGrid,
     n_classes: int,
     sink: SlabSink,
@@ -77,8 +84,8 @@ def stream_probabilities(
     ----------
     predict_tile : callable
         Probabilities (n_classes, *patch_size) of a tile (C, *patch_size).
-    view : ModelView
-        Where tiles are read from.
+    view : TileSource
+        Where tiles are read from, such as a `ModelView`.
     grid : TileGrid
         Over the view's shape.
     n_classes : int
@@ -96,10 +103,8 @@ def stream_probabilities(
     done = 0
     for number, (_, starts) in enumerate(layers):
         for start in starts:
-            box: Box = tuple(  # type: ignore[assignment]
-                (s, s + p) for s, p in zip(start, grid.patch_size, strict=True)
-            )
-            blender.add(predict_tile(view.read(box)), start)
+            tile = view.read(make_box(start, grid.patch_size))
+            blender.add(predict_tile(tile), start)
             done += 1
             if start is starts[-1]:
                 last = number + 1 == len(layers)

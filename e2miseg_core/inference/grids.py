@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.preprocess import Box, resample_box
+from e2miseg_core.boxes import Box
+from e2miseg_core.preprocess import resample_box
 
 __all__ = ["SlabResampler"]
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -32,7 +31,7 @@ from e2miseg_core.inference.results import (
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.model import Model
 from e2miseg_core.model_card import ModelCard
-from e2miseg_core.preprocess import Box, ModelView, measure_normalization
+from e2miseg_core.preprocess import ModelView, measure_normalization
 from e2miseg_core.progress import Job, Progress, run
 from e2miseg_core.uncertainty.error_map import from_uint8
 from e2miseg_core.volume import Volume
@@ -186,7 +185,7 @@ def _fill(
 ) -> Job[None]:
     """Stream tiles to the stores, adding to each step the box it made final."""
     resampler = SlabResampler(grid.shape, stores.geometry.shape)
-    finished: list[Box] = []
+    finished = []
 
     def sink(_first: int, slab: NDArray[np.float32]) -> None:
         box = stores.add(resampler.push(slab)[1])
@@ -209,12 +208,18 @@ def _read_back(
     predictor: TilePredictor,
 ) -> Prediction:
     def lazy(name: str) -> da.Array:
-        array: Any = zarr.open_array(str(folder / name / "0"), mode="r")
-        return da.from_zarr(array)  # type: ignore[no-untyped-call]
+        stored = zarr.open_array(str(folder / name / "0"), mode="r")
+        array: da.Array = da.from_zarr(stored)  # type: ignore[no-untyped-call]
+        return array
+
+    errors = lazy(ERROR_MAP)
+    shown: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+        from_uint8, errors, dtype=np.float32
+    )
 
     return Prediction(
         labels=lazy(LABELS),
-        error_map=lazy(ERROR_MAP).map_blocks(from_uint8, dtype=np.float32),
+        error_map=shown,
         probabilities=lazy(PROBABILITIES) if options.keep_probabilities else None,
         folder=folder,
         voxels=stores.voxels,

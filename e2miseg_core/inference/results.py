@@ -1,17 +1,19 @@
 """The stores that a prediction fills, chunk row by chunk row."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
+from e2miseg_core.boxes import Box
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store
 from e2miseg_core.model_card import ModelCard
-from e2miseg_core.preprocess import Box
 from e2miseg_core.uncertainty.error_map import expected_error, to_uint8
+
+if TYPE_CHECKING:
+    import zarr
 
 __all__ = ["ERROR_MAP", "LABELS", "PROBABILITIES", "ResultStores"]
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +35,8 @@ def gaussian_axis(patch: int) -> NDArray[np.float32]:
     """
     offset = (np.arange(patch) - (patch - 1) / 2) / (patch / 8)
     weight = np.exp(-0.5 * offset**2)
-    return (weight / weight.max()).astype(np.float32)
+    scaled: NDArray[np.float32] = (weight / weight.max()).astype(np.float32)
+    return scaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +86,8 @@ class TileGrid:
         size, patch = self.shape[axis], self.patch_size[axis]
         total = np.zeros(size, np.float32)
         for start in self.axis_starts(axis):
-            inside = clip_range(start, start + patch, size)
-            total[slice(*inside)] += gaussian_axis(patch)[
-                inside[0] - start : inside[1] - start
-            ]
+            first, stop = max(0, start), min(size, start + patch)
+            total[first:stop] += gaussian_axis(patch)[first - start : stop - start]
         return total
 
     def tile_weight(self) -> NDArray[np.float32]:
@@ -97,22 +95,3 @@ class TileGrid:
         z, y, x = (gaussian_axis(p) for p in self.patch_size)
         weight: NDArray[np.float32] = z[:, None, None] * y[:, None] * x
         return weight
-
-
-def clip_range(start: int, stop: int, size: int) -> tuple[int, int]:
-    """The part of [start, stop) that lies in [0, size)."""
-    return max(0, start), min(size, stop)
-
-
-def clip_box(start: Sequence[int], patch: Sequence[int], shape: Sequence[int]) -> tuple[
-    tuple[slice, ...], tuple[slice, ...]
-]:
-    """Slices of a tile's voxels inside the volume: in the volume, in the tile."""
-    inside = [
-        clip_range(s, s + p, n) for s, p, n in zip(start, patch, shape, strict=True)
-    ]
-    in_volume = tuple(slice(*r) for r in inside)
-    in_tile = tuple(
-        slice(a - s, b - s) for (a, b), s in zip(inside, start, strict=True)
-    )
-    return in_volume, in_tile

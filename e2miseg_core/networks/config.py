@@ -106,6 +106,7 @@ class E2MISegConfig:
                 do="open the model with the version that wrote it, or newer",
             )
         # JSON knows no tuples.
-        return cls(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        )
+        read: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**read)

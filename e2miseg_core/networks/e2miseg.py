@@ -5,7 +5,8 @@ Applications 296 (2026) 128861. Written from the specification alone; the publis
 repository's code is not used.
 """
 
-import torch
+import itertools
+
 from torch import Tensor, nn
 
 from e2miseg_core.networks.blocks import ResBlock, group_norm, volume_convolution
@@ -50,7 +51,7 @@ class E2MISeg(nn.Module):
         self.encoder = nn.ModuleList(_stage(config, w) for w in widths)
         self.downsample = nn.ModuleList(
             nn.Sequential(nn.Conv3d(a, b, DOWN, DOWN, bias=False), group_norm(b))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in itertools.pairwise(widths)
         )
         self.full_skip = ResBlock(config.in_channels, config.base_width)
 
@@ -120,5 +121,3 @@ def _initialise(network: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-

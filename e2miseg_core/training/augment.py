@@ -87,7 +87,7 @@ class Augmentation:
         Tensor of int64, shape patch_size
         """
         self._transforms.set_random_state(seed=int(random.integers(2**31)))
-        changed: dict[str, Any] = self._transforms(  # type: ignore[assignment]
+        changed: dict[str, Any] = self._transforms(
             {
                 "image": torch.from_numpy(np.ascontiguousarray(sample.image)),
                 "classes": torch.from_numpy(_channel(sample.classes)),

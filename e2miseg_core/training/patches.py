@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.preprocess import Box
+from e2miseg_core.boxes import Box, make_box
 from e2miseg_core.training.prepare import PreparedCase, read_padded
 
-__all__ = ["Sample", "PatchSampler", "sample_generator"]
+__all__ = ["PatchSampler", "Sample", "sample_generator"]
 
 Triple = tuple[int, int, int]
 MARGIN = 1.25  # read around the patch, so that rotation finds image at its corners
@@ -51,7 +51,7 @@ class PatchSampler:
 
     def sample(self, index: int, random: np.random.Generator) -> Sample:
         """Sample `index` of a batch."""
-        case = self.cases[random.integers(len(self.cases))]
+        case = self.cases[int(random.integers(len(self.cases)))]
         forced = index >= round(0.67 * self.batch_size) and bool(case.foreground)
         start = self._near_foreground(case, random) if forced else None
         start = start or self._anywhere(case, random)
@@ -68,7 +68,7 @@ class PatchSampler:
     def _near_foreground(
         self, case: PreparedCase, random: np.random.Generator
     ) -> Triple:
-        voxels = case.foreground[random.integers(len(case.foreground))]
+        voxels = case.foreground[int(random.integers(len(case.foreground)))]
         voxel = voxels[random.integers(len(voxels))]
         z, y, x = (
             int(np.clip(v - random.integers(p), 0, n - p)) if n > p else -((p - n) // 2)
@@ -78,8 +78,6 @@ class PatchSampler:
 
     def _with_margin(self, start: Triple) -> Box:
         extra = [int(np.ceil(p * (MARGIN - 1) / 2)) for p in self.patch_size]
-        z, y, x = (
-            (s - e, s + p + e)
-            for s, p, e in zip(start, self.patch_size, extra, strict=True)
-        )
-        return z, y, x
+        first = [s - e for s, e in zip(start, extra, strict=True)]
+        size = [p + 2 * e for p, e in zip(self.patch_size, extra, strict=True)]
+        return make_box(first, size)

@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from e2miseg_core.boxes import (
+    Box,
+    ScalarT,
+    box_slices,
+    clip_box,
+    pad_to_box,
+    whole_box,
+)
 from e2miseg_core.errors import DatasetError
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.preprocess import (
-    Box,
     ModelView,
     Normalization,
     measure_normalization,
@@ -57,16 +64,11 @@ class PreparedCase:
         return read_padded(self.image, box)
 
 
-def read_padded(array: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+def read_padded(array: NDArray[ScalarT], box: Box) -> NDArray[ScalarT]:
     """A box of the last three axes of `array`, zeros where it reaches outside."""
-    shape = array.shape[-3:]
-    inner = [
-        (min(max(lo, 0), n), max(0, min(hi, n)))
-        for (lo, hi), n in zip(box, shape, strict=True)
-    ]
-    known = np.asarray(array[(..., *(slice(*r) for r in inner))])
-    padding = [(a - lo, hi - b) for (lo, hi), (a, b) in zip(box, inner, strict=True)]
-    return np.pad(known, [(0, 0)] * (array.ndim - 3) + padding)
+    inner = clip_box(box, array.shape[-3:])
+    z, y, x = box_slices(inner)
+    return pad_to_box(np.asarray(array[..., z, y, x]), inner, box)
 
 
 def open_case(case: Case) -> tuple[Volume, Volume]:
@@ -117,8 +119,7 @@ def prepare_case(
         volume, labels = open_case(case)
         rules = run(measure_normalization(volume.data, normalizations))
         view = ModelView(volume, spacing, rules)
-        whole: Box = ((0, view.shape[0]), (0, view.shape[1]), (0, view.shape[2]))
-        np.save(image_path, view.read(whole))
+        np.save(image_path, view.read(whole_box(view.shape)))
         np.save(classes_path, _classes(labels, dataset, view.shape))
         done.write_text(fingerprint, encoding="utf-8")
     image = np.load(image_path, mmap_mode="r", allow_pickle=False)
@@ -139,22 +140,20 @@ def _classes(
     known = [0, *(label.value for label in dataset.labels)]
     unknown = np.setdiff1d(np.unique(stored), known)
     if unknown.size:
+        place = f" in {labels.source.uri}" if labels.source else ""
         raise DatasetError(
-            found=f"the label values {unknown[:5].tolist()} in {labels.source.uri}"  # type: ignore[union-attr]
-            if labels.source
-            else f"the label values {unknown[:5].tolist()}",
+            found=f"the label values {unknown[:5].tolist()}{place}",
             needed=f"values out of {known}",
             do="name them in dataset.json, or correct the labels",
         )
     masks = np.stack([stored == value for value in known])
-    whole: Box = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
 
     def read(box: Box) -> NDArray[np.bool_]:
-        z, y, x = (slice(*bounds) for bounds in box)
-        return masks[:, z, y, x]
+        return masks[(slice(None), *box_slices(box))]
 
-    resampled = resample_box(read, stored.shape, shape, whole)
-    return resampled.argmax(axis=0).astype(np.uint8)
+    resampled = resample_box(read, stored.shape, shape, whole_box(shape))
+    classes: NDArray[np.uint8] = resampled.argmax(axis=0).astype(np.uint8)
+    return classes
 
 
 def _foreground(
@@ -179,7 +178,8 @@ def _fingerprint(
     return json.dumps(
         {
             "files": [
-                [str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files
+                [str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns]
+                for f in files
             ],
             "labels": [label.value for label in dataset.labels],
             "spacing": list(spacing),

@@ -57,7 +57,9 @@ def report_on_cases(
                 case=case.name,
                 predicted="",
                 reference=case.labels.name,
-                classes=evaluate_case(predicted, truth, spacing, model.card.label_names),
+                classes=evaluate_case(
+                    predicted, truth, spacing, model.card.label_names
+                ),
             )
         )
     report = Report(

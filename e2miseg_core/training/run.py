@@ -1,11 +1,11 @@
 """A training run: its folder, its loop, and exact resume.
 
-    RUN/settings.json        what the run was begun with
-    RUN/cases/               prepared cases
-    RUN/checkpoint.safetensors   state after the last epoch
-    RUN/history.csv          one line an epoch
-    RUN/model.safetensors    the result
-    RUN/report.json          figures on the unseen cases
+RUN/settings.json        what the run was begun with
+RUN/cases/               prepared cases
+RUN/checkpoint.safetensors   state after the last epoch
+RUN/history.csv          one line an epoch
+RUN/model.safetensors    the result
+RUN/report.json          figures on the unseen cases
 """
 
 import csv
@@ -212,9 +212,7 @@ class TrainingRun:
             f"{state.seconds:.1f}",
         )
         _append_history(self.folder / "history.csv", row)
-        save_checkpoint(
-            self.checkpoint, state, self.network, self.best, self.optimizer
-        )
+        save_checkpoint(self.checkpoint, state, self.network, self.best, self.optimizer)
 
     def _choose(self, epoch: int, dice: float) -> None:
         """Keep the weights if the smoothed selection Dice is the best so far."""
@@ -224,7 +222,8 @@ class TrainingRun:
         if state.best is None or state.smoothed >= state.best:
             state.best, state.best_epoch = state.smoothed, epoch
             self.best = {
-                k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()
+                k: v.detach().cpu().clone()
+                for k, v in self.network.state_dict().items()
             }
 
     def _progress(self, done: int, losses: list[float]) -> Progress:

@@ -157,7 +157,8 @@ def _first_card(
 ) -> ModelCard:
     """The card before calibration and figures."""
     dataset, recipe = request.dataset, request.recipe
-    about = {"name": dataset.name, "licence": dataset.licence, **request.about}
+    about: dict[str, Any] = {"name": dataset.name, "licence": dataset.licence}
+    about |= request.about
     return ModelCard(
         labels=dataset.labels,
         channels=dataset.channels,
@@ -215,4 +216,3 @@ def _calibrate(
             "nll_fit": "mean over all voxels of the selection cases",
         },
     )
-

@@ -71,6 +71,9 @@ def fit_temperature(
         return mean_nll(logs, classes, temperature) + PRIOR * log_temperature**2
 
     fit = minimize_scalar(
-        objective, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": 1e-3}
+        objective,
+        bounds=tuple(np.log(RANGE)),
+        method="bounded",
+        options={"xatol": 1e-3},
     )
     return float(np.exp(fit.x))

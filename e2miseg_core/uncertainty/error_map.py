@@ -17,7 +17,7 @@ SMALLEST = 1e-12  # keeps the logarithm of a probability finite
 def scaled_probabilities(
     probabilities: NDArray[np.float32], temperature: float
 ) -> NDArray[np.float32]:
-    """q = softmax(log p / T), temperature scaling of probabilities [1]_.
+    """Temperature scaling of probabilities, q = softmax(log p / T) [1]_.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def scaled_probabilities(
 def expected_error(
     probabilities: NDArray[np.float32], labels: NDArray[np.integer], temperature: float
 ) -> NDArray[np.float32]:
-    """e = 1 - q_h: the chance that the delivered label h is wrong.
+    """Chance that the delivered label h is wrong, e = 1 - q_h.
 
     Parameters
     ----------
