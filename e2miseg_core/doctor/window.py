@@ -5,6 +5,8 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from packaging.requirements import Requirement
+
 from e2miseg_core.doctor.check import Check, Probe
 from e2miseg_core.doctor.computer import DISTRIBUTION, requirements
 
@@ -88,8 +90,7 @@ def qt_checks(said: Probe, on_display: Probe | None) -> list[Check]:
     """
     if not said.facts:
         return [_no_qt(said.complaint)]
-    found = f"{said.facts['binding']} {said.facts['version']}"
-    checks = [Check(name="Qt", ok=True, found=found, needed=False)]
+    checks = [_binding(f"{said.facts['binding']} {said.facts['version']}")]
     if on_display is None:
         checks.append(
             Check(
@@ -160,20 +161,35 @@ def napari_check() -> Check:
     -------
     Check
     """
-    requirement, installed = next(
-        pair for pair in requirements("gui") if pair[0].name == "napari"
-    )
+    requirement, installed = _from_gui("napari")
     if installed is None:
         return Check(
             name="napari", ok=None, found="not installed", do=INSTALL_GUI, needed=False
         )
+    return _in_range("napari", requirement, installed, installed)
+
+
+def _binding(found: str) -> Check:
+    """Qt that starts; ours has to be in range, another binding is taken as it is."""
+    requirement, installed = _from_gui("pyside6-essentials")
+    if installed is None:
+        return Check(name="Qt", ok=True, found=found, needed=False)
+    return _in_range("Qt", requirement, installed, found)
+
+
+def _from_gui(name: str) -> tuple[Requirement, str | None]:
+    return next(pair for pair in requirements("gui") if pair[0].name == name)
+
+
+def _in_range(name: str, requirement: Requirement, installed: str, found: str) -> Check:
     if requirement.specifier.contains(installed, prereleases=True):
-        return Check(name="napari", ok=True, found=installed, needed=False)
+        return Check(name=name, ok=True, found=found, needed=False)
+    wanted = f"{requirement.name}{requirement.specifier}"
     return Check(
-        name="napari",
+        name=name,
         ok=False,
-        found=f"{installed}; the plugin needs {requirement.specifier}",
-        do=f'run: {sys.executable} -m pip install "napari{requirement.specifier}"',
+        found=f"{found}; the window needs {requirement.specifier}",
+        do=f'run: {sys.executable} -m pip install "{wanted}"',
         needed=False,
     )
 

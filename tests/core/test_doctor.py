@@ -1,8 +1,9 @@
 """The computer is described rightly, and whatever is amiss comes with a remedy."""
 
+import importlib
 import json
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import typer
@@ -206,7 +207,8 @@ def test_qt_that_is_not_installed_is_no_fault():
     assert 'pip install "e2miseg-napari[gui]"' in qt.do
 
 
-def test_the_display_is_judged_by_opengl():
+def test_the_display_is_judged_by_opengl(monkeypatch):
+    monkeypatch.setattr(computer, "version", lambda _: "6.7.0")
     offscreen = Probe(facts={"binding": "PySide6", "version": "6.7.0"})
     shown = {"platform": "xcb", "opengl": True, "renderer": "llvmpipe"}
     good = window.qt_checks(offscreen, Probe(facts=shown))[1]
@@ -229,6 +231,24 @@ def test_napari_out_of_range_is_named(monkeypatch):
     assert "napari<0.10,>=0.9.2" in napari.do
 
 
+def test_a_qt_binding_out_of_range_is_named(monkeypatch):
+    offscreen = Probe(facts={"binding": "PySide6", "version": "6.12.0"})
+    monkeypatch.setattr(computer, "version", lambda _: "6.12.0")
+    qt = window.qt_checks(offscreen, None)[0]
+    assert qt.ok is False
+    assert "6.12.0" in qt.found
+    assert '"pyside6-essentials<6.12,>=6.7"' in qt.do
+
+
+def test_another_qt_binding_is_taken_as_it_is(monkeypatch):
+    def nothing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(computer, "version", nothing)
+    qt = window.qt_checks(Probe(facts={"binding": "PyQt6", "version": "6.13"}), None)[0]
+    assert (qt.ok, qt.found) == (True, "PyQt6 6.13")
+
+
 def test_a_plugin_that_napari_does_not_find_is_told():
     assert window.plugin_check(Probe(facts={"commands": 4})).ok is True
     torn = window.plugin_check(Probe(complaint="FileNotFoundError: napari.yaml"))
@@ -248,7 +268,9 @@ def test_this_computer_can_compute():
 @pytest.fixture
 def findings(monkeypatch):
     found = [Check(name="Python", ok=True, found="3.13 [beta]")]
-    monkeypatch.setattr("e2miseg_core.cli.doctor.checks", lambda: found)
+    # By import_module, since the package gives this name to the function.
+    module = importlib.import_module("e2miseg_core.cli.doctor")
+    monkeypatch.setattr(module, "checks", lambda: found)
     return found
 
 
