@@ -118,10 +118,8 @@ class Geometry:
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
-        mm3 = (
-            abs(float(np.linalg.det(self.affine[:3, :3]))) * UNIT_IN_MM[self.unit] ** 3
-        )
-        return mm3 / 1000
+        size = abs(float(np.linalg.det(self.affine[:3, :3])))
+        return size * UNIT_IN_MM[self.unit] ** 3 / 1000
 
     @property
     def orientation(self) -> str:
@@ -176,9 +174,8 @@ class Geometry:
         other : Geometry
             In any unit.
         tolerance : float
-            Largest difference allowed, in entries of the affine and in the position
-            of any corner, as a fraction of the largest of their coordinates: formats
-            with float32 affines cannot hold more.
+            Largest difference of any corner, as a fraction of the largest coordinate
+            (formats with float32 affines hold no more), and of any axis.
         """
         if self.shape != other.shape:
             return False

@@ -218,11 +218,11 @@ def _checked_labels(
     block: NDArray[Any], uri: str, target: np.dtype[Any]
 ) -> NDArray[Any]:
     whole = np.rint(block) if block.dtype.kind == "f" else block
-    with np.errstate(invalid="ignore"):  # NaN and the like are told apart below
+    with np.errstate(invalid="ignore"):  # NaN and infinity are found to differ
         labels = whole.astype(target)
-    wrong = labels != whole
-    if block.dtype.kind == "f":
-        wrong |= np.abs(block - whole) > _ROUNDING
+        wrong = labels != whole
+        if block.dtype.kind == "f":
+            wrong |= np.abs(block - whole) > _ROUNDING
     if wrong.any():
         raise ReadError(
             found=f"{uri} holds the value {block[wrong].flat[0]}",

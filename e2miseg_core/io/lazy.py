@@ -27,7 +27,8 @@ Box = tuple[slice, slice, slice, slice]
 
 _SLAB_BYTES = 8 << 20  # a slice on screen, and a patch, cost a few slabs each
 _PLANE_BYTES = 32 << 20  # a plane larger than this is cut into rows
-_WRITE_BYTES = 128 << 20  # of one slab while writing
+_WRITE_BYTES = 32 << 20  # of one slab while writing, or up to four times as much
+_CHUNK = 64  # where that makes slabs of whole chunks
 
 
 class DiskArray(Protocol):
@@ -176,8 +177,11 @@ def _cut(size: int, step: int) -> tuple[int, ...]:
 def slab_thickness(data: da.Array) -> int:
     """Planes along Z of an array (..., Z, Y, X) that are written in one go."""
     depth, height, width = data.shape[-3:]
-    planes = max(1, _WRITE_BYTES // (height * width * data.dtype.itemsize))
-    return int(min(depth, planes if planes < 64 else planes // 64 * 64))
+    plane = height * width * data.dtype.itemsize
+    planes = max(1, _WRITE_BYTES // plane)
+    if _CHUNK * plane <= 4 * _WRITE_BYTES:
+        planes = max(1, planes // _CHUNK) * _CHUNK
+    return int(min(depth, planes))
 
 
 def iter_slabs(

@@ -185,7 +185,7 @@ def write_nifti(plan: WritePlan, path: Path) -> int:
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context(path.open("xb"))
         file: IO[bytes] = raw
-        if path.name.endswith(".gz"):
+        if path.name.lower().endswith(".gz"):
             # No name and no time in it: equal voxels give equal files.
             packed = gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0)
             file = cast("IO[bytes]", stack.enter_context(packed))

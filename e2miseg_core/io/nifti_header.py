@@ -188,16 +188,21 @@ def _shape(
 def _dtype(path: Path, fields: Any) -> np.dtype[Any]:
     try:
         dtype = np.dtype(fields.get_data_dtype())
-    except HeaderDataError as error:
+    except (HeaderDataError, KeyError) as error:
         raise ReadError(
-            found=f"{path} has the unknown data type {int(fields['datatype'])}",
+            found=f"{path} holds values of type {int(fields['datatype'])}",
             needed="whole or real numbers of at most 64 bits",
             do="export the file again, as int16 or float32",
         ) from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        names = {"V": "colours (RGB)", "c": "complex numbers", "f": "long doubles"}
+        names = {"c": "complex numbers", "f": "real numbers of more than 64 bits"}
+        what = (
+            "colours (RGB)"
+            if dtype.names
+            else f"values of type {int(fields['datatype'])}"
+        )
         raise ReadError(
-            found=f"{path} holds {names.get(dtype.kind, dtype.name)}",
+            found=f"{path} holds {names.get(dtype.kind, what)}",
             needed="whole or real numbers of at most 64 bits, one a voxel",
             do="convert it to grey values first",
         )

@@ -12,7 +12,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from e2miseg_core.errors import E2MISegError, GeometryError, WriteError
+from e2miseg_core.errors import E2MISegError, GeometryError, ReadError, WriteError
 from e2miseg_core.io.formats import Format, format_of, known_suffixes, split_suffix
 from e2miseg_core.io.lazy import iter_slabs
 from e2miseg_core.io.ome_zarr import is_zarr
@@ -250,13 +250,10 @@ def _remove(path: Path) -> None:
 
 def _verify(plan: WritePlan, part: Path, target: Format, checksum: int) -> None:
     """Read the file back, and compare grid, type and voxels."""
-    volume = target.read(part)
-    found = "nothing" if volume.source is None else _difference(plan, volume)
-    if not found:
-        stored, again = volume.as_source(volume.data), 0
-        for _, slab in iter_slabs(stored):
-            again = zlib.crc32(slab.data.cast("B"), again)
-        found = "" if again == checksum else "other voxels"
+    try:
+        found = _difference(plan, target.read(part), checksum)
+    except (ReadError, GeometryError) as error:
+        found = error.found
     if found:
         raise WriteError(
             found=f"{found} after reading the written file back",
@@ -265,14 +262,18 @@ def _verify(plan: WritePlan, part: Path, target: Format, checksum: int) -> None:
         )
 
 
-def _difference(plan: WritePlan, volume: Volume) -> str:
+def _difference(plan: WritePlan, volume: Volume, checksum: int) -> str:
     source = volume.source
     if source is None or not source.geometry.matches(plan.geometry):
         return "another grid"
     if volume.dtype != plan.dtype:
         return f"the type {volume.dtype}"
-    lead = plan.data.shape[:-3] or (1,)
-    return "" if (volume.n_channels,) == lead else f"{volume.n_channels} channels"
+    if (volume.n_channels,) != (plan.data.shape[:-3] or (1,)):
+        return f"{volume.n_channels} channels"
+    again = 0
+    for _, slab in iter_slabs(volume.as_source(volume.data)):
+        again = zlib.crc32(slab.data.cast("B"), again)
+    return "" if again == checksum else "other voxels"
 
 
 def _replace(part: Path, path: Path) -> None:

@@ -224,6 +224,14 @@ def test_units_are_converted():
     assert not Geometry.from_spacing((2, 3, 4), (1, 2, 3), "um").matches(in_mm)
 
 
+def test_the_volume_of_a_voxel_counts_its_shear_and_unit():
+    assert Geometry.from_spacing((2, 2, 2), (5, 10, 20)).voxel_ml == pytest.approx(1)
+    micro = Geometry.from_spacing((2, 2, 2), (100, 100, 100), "um")
+    assert micro.voxel_ml == pytest.approx(1e-6)
+    sheared = np.array([[0, 0, -1, 0], [0, -1, 5, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    assert Geometry(shape=(2, 2, 2), affine=sheared).voxel_ml == pytest.approx(1e-3)
+
+
 def test_oblique_is_told_from_rounding():
     affine = np.eye(4)
     affine[0, 1] = 1e-6

@@ -4,7 +4,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,7 +100,7 @@ def test_a_grid_from_elsewhere_fits_into_nifti(make_geometry, tmp_path_factory, 
     assert int(image.header["sform_code"]) == 1
     np.testing.assert_array_equal(image.dataobj, array.T)
     # A third implementation reads the same grid.
-    itk = sitk.ReadImage(str(out))
+    itk = SimpleITK.ReadImage(str(out))
     lps = itk.TransformIndexToPhysicalPoint((4, 3, 2))
     expected = geometry.world((2, 3, 4)) * [-1, -1, 1]
     np.testing.assert_allclose(lps, expected, atol=1e-3)
