@@ -84,7 +84,9 @@ def test_the_version_stands_in_one_place():
 def test_every_runtime_package_is_in_the_notices_with_its_licence():
     text = (ROOT / "THIRD_PARTY_NOTICES.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in text.splitlines()]
-    licences = {row[0]: row[2] for row in rows if len(row) > 2}
+    rows = [row for row in rows if len(row) == 4 and row[1][0].isdecimal()]
+    licences = {name: licence for name, _, licence, _ in rows}
+    assert {n: Version(number) for n, number, _, _ in rows}.items() <= pins().items()
     for requirement in requirements("gui"):
         assert licences[canonicalize_name(requirement.name)]
     for name, licence in licences.items():
