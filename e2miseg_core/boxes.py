@@ -1,7 +1,7 @@
 """Boxes of voxels, and reading them where they reach beyond a volume."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ def pad_to_box(inside: NDArray[ScalarT], inner: Box, box: Box) -> NDArray[Scalar
     inner, box : Box
         `inner` is `box` cut to the volume.
     """
-    padding = [(a - lo, hi - b) for (lo, hi), (a, b) in zip(box, inner, strict=True)]
-    lead: list[tuple[Any, Any]] = [(0, 0)] * (inside.ndim - 3)
-    return np.pad(inside, lead + padding)
+    size = [hi - lo for lo, hi in box]
+    padded = np.zeros((*inside.shape[:-3], *size), inside.dtype)
+    if inside.size:
+        z, y, x = (
+            slice(a - lo, b - lo) for (lo, _), (a, b) in zip(box, inner, strict=True)
+        )
+        padded[..., z, y, x] = inside
+    return padded

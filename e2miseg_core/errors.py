@@ -43,6 +43,10 @@ class E2MISegError(Exception):
         self.found, self.needed, self.do = found, needed, do
         super().__init__(f"{found}; needed: {needed}; {do}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Processes hand errors to each other; ours take keywords only.
+        return _restore, (type(self), self.found, self.needed, self.do)
+
     def __str__(self) -> str:
         # OSError subclasses would format their own arguments.
         return " ".join(f"{self.found}; needed: {self.needed}; {self.do}".split())
@@ -85,3 +89,12 @@ class Cancelled(E2MISegError):  # noqa: N818 - a decision of the user, not a fau
             needed="nothing",
             do="start it again when you want to",
         )
+
+
+def _restore(
+    kind: type[E2MISegError], found: str, needed: str, do: str
+) -> E2MISegError:
+    """Make an error again on the other side of a pipe."""
+    error = kind.__new__(kind)
+    E2MISegError.__init__(error, found=found, needed=needed, do=do)
+    return error

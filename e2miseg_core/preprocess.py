@@ -199,6 +199,9 @@ def resample_box(
     -------
     ndarray of float32, shape (C, z, y, x)
     """
+    if any(stop <= start for start, stop in box):
+        channels = read(((0, 0), (0, 0), (0, 0))).shape[0]
+        return np.zeros((channels, *(max(0, b - a) for a, b in box)), np.float32)
     plans = [
         _axis_plan(n_source, n_target, bounds)
         for n_source, n_target, bounds in zip(

@@ -1,0 +1,181 @@
+"""The command line as a user or a program calls it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from e2miseg_core import cli
+from e2miseg_core.cli import run_command
+from e2miseg_core.io import open_labels, open_volume
+
+ERROR_PARTS = "; needed: "
+
+
+def events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def image(dataset_folder: Path) -> Path:
+    return dataset_folder / "images" / "case_3.nii.gz"
+
+
+def predict(image: Path, output: Path, model: Path, *options: str) -> int:
+    return run_command(
+        ["predict", str(image), "-o", str(output), "--model", str(model), *options]
+    )
+
+
+def test_predict_then_evaluate(
+    image: Path,
+    tiny_model_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, error = tmp_path / "out.nii.gz", tmp_path / "err.nii.gz"
+    assert (
+        predict(image, out, tiny_model_path, "--error-map", str(error), "--json") == 0
+    )
+    said = events(capsys)
+    assert {event["event"] for event in said} <= {"progress", "result", "warning"}
+    assert said[-1]["event"] == "result"
+    assert said[-1]["outputs"] == {"labels": str(out), "error_map": str(error)}
+    found = open_volume(error)
+    assert found.geometry.matches(open_volume(image).geometry)
+    assert found.dtype == np.float32
+    assert run_command(["evaluate", str(out), str(out), "--json"]) == 0
+
+
+def test_several_images_go_to_a_folder(
+    image: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    other = image.with_name("case_4.nii.gz")
+    arguments = ["predict", str(image), str(other), "--model", str(tiny_model_path)]
+    folder, errors = tmp_path / "labels", tmp_path / "errors"
+    code = run_command([*arguments, "-o", str(folder), "--error-map", str(errors)])
+    assert code == 0
+    for place in (folder, errors):
+        names = sorted(path.name for path in place.iterdir())
+        assert names == ["case_3.nii.gz", "case_4.nii.gz"]
+    assert run_command([*arguments, "-o", str(tmp_path / "one.nii.gz")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "missing.nii.gz"], "missing.nii.gz"),
+        (["info"], "INPUT"),
+        (["predict", "--frobnicate"], "--frobnicate"),
+        (["bogus"], "bogus"),
+        (["models", "show", "nobody"], "nobody"),
+        (["train", "-o", "run"], "--images"),
+        (["train", "nowhere", "-o", "run"], "nowhere"),
+        (["train", "nowhere", "-o", "run", "--label", "liver"], "--label liver"),
+    ],
+)
+def test_faults_are_one_line_with_exit_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert message in said.err
+    assert ERROR_PARTS in said.err
+    assert "Traceback" not in said.err
+    assert not list(tmp_path.iterdir())
+    assert run_command([*arguments, "--json"]) == 2
+    event = events(capsys)[-1]
+    assert event["event"] == "error"
+
+
+def test_an_existing_output_is_kept_unless_overwrite_is_said(
+    image: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.nii.gz"
+    out.write_bytes(b"precious")
+    assert predict(image, out, tiny_model_path) == 2
+    assert out.read_bytes() == b"precious"
+    assert predict(image, out, tiny_model_path, "--overwrite") == 0
+    assert open_labels(out).geometry.matches(open_volume(image).geometry)
+
+
+def test_a_bug_keeps_its_traceback_and_exits_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", lambda *_args, **_kw: broken())
+    assert run_command(["info", "x"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, cli.Cancelled])
+def test_cancelling_exits_130(
+    interruption: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_args: object, **_options: object) -> None:
+        raise interruption
+
+    monkeypatch.setattr(cli, "app", stopped)
+    assert run_command(["info", "x"]) == 130
+
+
+def test_info_agrees_with_the_volume(
+    image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["info", str(image), "--json"]) == 0
+    found = events(capsys)[-1]
+    volume = open_volume(image)
+    assert found["shape"] == list(volume.geometry.shape)
+    np.testing.assert_allclose(found["affine"], volume.geometry.affine)
+    assert found["orientation"] == "SPL"
+    assert run_command(["info", str(image)]) == 0
+    assert "SPL" in capsys.readouterr().out
+
+
+def test_networks_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["networks", "--json"]) == 0
+    rows = events(capsys)[-1]["networks"]
+    assert [row["preset"] for row in rows] == ["tiny", "small"]
+    assert run_command(["networks"]) == 0
+    assert "small" in capsys.readouterr().out
+
+
+def test_train_makes_a_model_that_predicts(
+    dataset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    arguments = ["train", "--images", str(dataset_folder / "images"), "--labels"]
+    arguments += [str(dataset_folder / "labels"), "-o", str(run), "--preset", "tiny"]
+    arguments += ["--epochs", "1", "--label", "1=box", "--device", "cpu", "--json"]
+    assert run_command(arguments) == 0
+    result = events(capsys)[-1]
+    model = Path(result["model"])
+    assert model == run / "model.safetensors"
+    assert run_command(["models", "show", str(model)]) == 0
+    assert "box" in capsys.readouterr().out
+    image = dataset_folder / "images" / "case_0.nii.gz"
+    assert predict(image, tmp_path / "out.nii.gz", model) == 0
+
+
+def test_help_needs_no_torch() -> None:
+    """Help, info and errors answer at once: torch takes seconds to load."""
+    code = (
+        "import sys; from e2miseg_core.cli import run_command; "
+        "run_command(['--help']); "
+        "run_command(['models', 'list']); run_command(['info', 'nowhere.nii']); "
+        "sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,168 @@
+"""Model files: round trip, damage, names."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from e2miseg_core import models
+from e2miseg_core.errors import ModelError, WriteError
+from e2miseg_core.model import Model, load_model, save_model
+from e2miseg_core.model_card import CARD_KEY, ModelCard, read_card
+from e2miseg_core.networks import create_network
+
+
+@pytest.fixture(autouse=True)
+def own_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test may see or touch the user's models."""
+    folder = tmp_path / "user" / "models"
+    monkeypatch.setattr(models, "models_folder", lambda: folder)
+    return folder
+
+
+def test_a_saved_model_predicts_the_same_after_loading(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    save_model(tiny_model.network, tiny_model.card, tmp_path / "again.safetensors")
+    again = load_model(tmp_path / "again.safetensors")
+    image = torch.randn(1, 1, 8, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            again.network(image), tiny_model.network(image), rtol=0, atol=0
+        )
+    assert again.card == tiny_model.card
+    assert not again.network.training
+
+
+def test_weights_are_stored_as_float16(tiny_model_path: Path) -> None:
+    assert {t.dtype for t in load_file(tiny_model_path).values()} == {torch.float16}
+
+
+def test_the_hash_covers_weights_and_card(
+    tiny_model_path: Path, tiny_model: Model, tmp_path: Path
+) -> None:
+    tensors = load_file(tiny_model_path)
+    card = tiny_model.card.to_json()
+    changed = tmp_path / "changed.safetensors"
+    save_file(tensors, changed, {CARD_KEY: json.dumps({**card, "licence": "mine"})})
+    with pytest.raises(ModelError, match="own hash"):
+        load_model(changed)
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, changed, {CARD_KEY: json.dumps(card)})
+    with pytest.raises(ModelError, match="own hash"):
+        load_model(changed)
+
+
+def test_a_card_survives_json(tiny_model: Model) -> None:
+    stored = json.loads(json.dumps(tiny_model.card.to_json()))
+    assert ModelCard.from_json(stored) == tiny_model.card
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 99}, "format version 99"),
+        ({"shoe_size": 43}, "unknown fields"),
+        ({"labels": [{"value": 1}]}, "missing or wrong field"),
+    ],
+)
+def test_foreign_cards_are_refused(
+    tiny_model: Model, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        ModelCard.from_json({**tiny_model.card.to_json(), **change})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00" * 4,
+        struct.pack("<Q", 2**60) + b"{}",  # a header that would fill the memory
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 5) + b"{\xff\xfe\xfd}",
+        struct.pack("<Q", 8) + b'{"a": 1}',
+    ],
+)
+def test_what_is_no_model_is_refused_in_one_line(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert "broken.safetensors" in str(caught.value)
+
+
+def test_every_truncation_is_refused(tiny_model_path: Path, tmp_path: Path) -> None:
+    whole = tiny_model_path.read_bytes()
+    path = tmp_path / "cut.safetensors"
+    for length in np.linspace(0, len(whole) - 1, 12, dtype=int):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelError):
+            load_model(path)
+
+
+def test_weights_of_another_network_are_refused(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    other = create_network("tiny", in_channels=1, n_classes=5)
+    save_model(other, tiny_model.card, tmp_path / "odd.safetensors")
+    with pytest.raises(ModelError, match="do not fit its card"):
+        load_model(tmp_path / "odd.safetensors")
+
+
+def test_a_full_disk_leaves_no_file(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(_tensors: object, path: Path, _metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("e2miseg_core.model.save_file", fill)
+    with pytest.raises(WriteError, match="No space left"):
+        save_model(tiny_model.network, tiny_model.card, tmp_path / "m.safetensors")
+    assert not list(tmp_path.glob("*.safetensors*"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_models_are_found_by_name_and_installed_ones_win(
+    tiny_model_path: Path, own_models_folder: Path
+) -> None:
+    entry = models.add_model(tiny_model_path)
+    assert entry.path == own_models_folder / "test.safetensors"
+    assert models.find_model("test") == entry.path
+    assert models.find_model(tiny_model_path) == tiny_model_path
+    assert "test" in [e.name for e in models.list_models()]
+    with pytest.raises(WriteError, match="installed already"):
+        models.add_model(tiny_model_path)
+    assert models.add_model(tiny_model_path, overwrite=True).path == entry.path
+
+
+def test_a_broken_file_does_not_hide_the_others(
+    tiny_model_path: Path, own_models_folder: Path
+) -> None:
+    models.add_model(tiny_model_path)
+    (own_models_folder / "junk.safetensors").write_bytes(b"junk")
+    assert "test" in [e.name for e in models.list_models()]
+    assert "junk" not in [e.name for e in models.list_models()]
+
+
+def test_unknown_names_are_answered_with_the_known_ones(tiny_model_path: Path) -> None:
+    models.add_model(tiny_model_path)
+    with pytest.raises(ModelError, match=r"no model 'liver'.*test"):
+        load_model("liver")
+
+
+def test_reading_a_card_needs_no_weights(tiny_model_path: Path, tmp_path: Path) -> None:
+    whole = tiny_model_path.read_bytes()
+    header = 8 + struct.unpack("<Q", whole[:8])[0]
+    path = tmp_path / "head.safetensors"
+    path.write_bytes(whole[:header])
+    assert read_card(path).name == "test model"

@@ -1,0 +1,111 @@
+"""Finding and splitting the cases of a data set."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from e2miseg_core.errors import ConfigError, DatasetError
+from e2miseg_core.training.dataset import find_dataset, pair_folders, split_cases
+
+names_of_cases = st.lists(
+    st.text("abcdefgh0123_", min_size=1, max_size=8),
+    min_size=3,
+    max_size=60,
+    unique=True,
+)
+
+
+@given(names=names_of_cases, fold=st.integers(0, 4))
+def test_a_split_uses_every_case_once(names: list[str], fold: int) -> None:
+    split = split_cases(names, fold=fold)
+    parts = [*split.training, *split.selection, *split.unseen]
+    assert sorted(parts) == sorted(names)
+    assert split.training
+    assert split.selection
+    assert split.unseen
+    assert split == split_cases(list(reversed(names)), fold=fold)
+
+
+@given(names=names_of_cases.filter(lambda n: len(n) >= 5))
+def test_every_case_is_unseen_in_exactly_one_fold(names: list[str]) -> None:
+    unseen = [
+        name for fold in range(5) for name in split_cases(names, fold=fold).unseen
+    ]
+    assert sorted(unseen) == sorted(names)
+
+
+def test_too_few_cases_and_unknown_folds_are_refused() -> None:
+    with pytest.raises(DatasetError, match="at least 3"):
+        split_cases(["a", "b"], fold=0)
+    with pytest.raises(ConfigError, match="fold 5"):
+        split_cases(["a", "b", "c"], fold=5)
+
+
+def test_plain_folders_are_paired_and_their_labels_found(dataset_folder: Path) -> None:
+    found = find_dataset(dataset_folder)
+    assert [case.name for case in found.cases] == [f"case_{i}" for i in range(10)]
+    assert {label.value for label in found.labels} == {1}
+    named = find_dataset(dataset_folder, label_names={1: "box"})
+    assert named.labels[0].name == "box"
+
+
+@pytest.mark.parametrize(
+    ("description", "channel"),
+    [
+        # Decathlon and nnU-Net v1: names by value.
+        ({"labels": {"0": "background", "1": "box"}, "modality": {"0": "CT"}}, "CT"),
+        # nnU-Net v2: values by name, files numbered by channel.
+        (
+            {"labels": {"background": 0, "box": 1}, "channel_names": {"0": "T1"}},
+            "T1",
+        ),
+    ],
+)
+def test_both_descriptions_are_understood(
+    dataset_folder: Path, tmp_path: Path, description: dict[str, object], channel: str
+) -> None:
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "labelsTr").mkdir()
+    tail = "_0000" if channel == "T1" else ""
+    for number in range(3):
+        name = f"case_{number}"
+        image = tmp_path / "imagesTr" / f"{name}{tail}.nii.gz"
+        shutil.copy(dataset_folder / "images" / f"{name}.nii.gz", image)
+        shutil.copy(dataset_folder / "labels" / f"{name}.nii.gz", tmp_path / "labelsTr")
+    (tmp_path / "imagesTr" / "._case_0.nii.gz").write_bytes(b"companion")
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    found = find_dataset(tmp_path)
+    assert [case.name for case in found.cases] == ["case_0", "case_1", "case_2"]
+    assert found.channels == (channel,)
+    assert [(label.value, label.name) for label in found.labels] == [(1, "box")]
+
+
+def test_a_case_name_that_ends_like_a_channel_is_kept(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for kind in ("images", "labels"):
+        source = dataset_folder / kind / "case_0.nii.gz"
+        shutil.copy(source, tmp_path / kind / "scan_0123.nii.gz")
+    found = pair_folders(tmp_path / "images", tmp_path / "labels")
+    assert [case.name for case in found.cases] == ["scan_0123"]
+
+
+def test_lonely_files_are_named(dataset_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset_folder, tmp_path / "d")
+    (tmp_path / "d" / "labels" / "case_4.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="case_4"):
+        find_dataset(tmp_path / "d")
+
+
+def test_other_layouts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="imagesTr and labelsTr"):
+        find_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text("{not json")
+    with pytest.raises(DatasetError, match="not readable JSON"):
+        find_dataset(tmp_path)
