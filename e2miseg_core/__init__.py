@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from e2miseg_core.inference import predict
+    from e2miseg_core.inference.prediction import predict
     from e2miseg_core.io import open_volume
     from e2miseg_core.model import load_model
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_model": "e2miseg_core.model",
     "open_volume": "e2miseg_core.io",
-    "predict": "e2miseg_core.inference",
+    "predict": "e2miseg_core.inference.prediction",
 }
 
 

@@ -87,8 +87,15 @@ def choose_precision(
         )
     if asked != "auto":
         return asked
-    bf16 = cpu_has_bf16() if device.type == "cpu" else device.type == "cuda"
-    return "bfloat16" if bf16 and (not checked or "bfloat16" in checked) else "float32"
+    fast = _has_bf16(device) and (not checked or "bfloat16" in checked)
+    return "bfloat16" if fast else "float32"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 in hardware: emulation is slow."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and cpu_has_bf16()
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

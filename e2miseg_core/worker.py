@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from e2miseg_core import __version__
 from e2miseg_core.errors import Cancelled, ConfigError, E2MISegError
-from e2miseg_core.inference import PredictionOptions, predict_job
+from e2miseg_core.inference.prediction import PredictionOptions, predict_job
 from e2miseg_core.inference.results import ERROR_MAP, LABELS
 from e2miseg_core.io import open_volume
 from e2miseg_core.model import Model, load_model

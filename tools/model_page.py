@@ -46,7 +46,7 @@ def draw_curve(history: list[dict[str, str]], path: Path) -> None:
 def page(card: ModelCard, report: dict[str, Any], command: str) -> str:
     """The page as Markdown."""
     training, maps = card.training, report["error_map"]
-    classes = report["evaluation"]["means"]
+    classes = report["evaluation"]["classes"]
     lines = [
         f"# {card.name}",
         "",
@@ -79,8 +79,7 @@ def page(card: ModelCard, report: dict[str, Any], command: str) -> str:
         "| class | Dice | HD95 (mm) | NSD at 1 mm |",
         "|---|---|---|---|",
     ]
-    for value, name in card.label_names.items():
-        mean = classes[str(value)]
+    for name, mean in classes.items():
         lines.append(
             f"| {name} | {mean['dice']:.4f} | {mean['hd95_mm']:.2f} "
             f"| {mean['nsd']:.4f} |"

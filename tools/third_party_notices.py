@@ -18,6 +18,16 @@ pip installs beside it, each under its own licence; the full text comes with eac
 package. Versions are those of the tested set (`constraints.txt`) on Linux.
 Where a package offers a choice of licences with "OR", it is used under the first.
 
+## Model weights
+
+The starter model `hippocampus` was trained on task 4 of the Medical Segmentation
+Decathlon (Antonelli et al., Nature Communications 13:4128, 2022), CC BY-SA 4.0; its
+weights, a work derived from that data, are given under the same licence. The starter
+model `phantom-lesions` was trained on this project's own phantoms. No image data of
+others is included.
+
+## Packages
+
 | package | version | licence | home |
 |---|---|---|---|
 """

@@ -247,10 +247,10 @@ def _scan_labels(cases: tuple[Case, ...]) -> dict[int, str]:
 
 
 def _pair(images: Path, labels: Path, n_channels: int) -> tuple[Case, ...]:
+    by_label = {split_suffix(path)[0]: path for path in _volumes(labels)}
     by_case: dict[str, list[Path]] = {}
     for path in _volumes(images):
-        by_case.setdefault(_case_name(path, n_channels), []).append(path)
-    by_label = {split_suffix(path)[0]: path for path in _volumes(labels)}
+        by_case.setdefault(_case_name(path, by_label), []).append(path)
     alone = sorted(set(by_case) ^ set(by_label))
     if alone or not by_case:
         raise DatasetError(
@@ -280,9 +280,11 @@ def _volumes(folder: Path) -> list[Path]:
     )
 
 
-def _case_name(path: Path, n_channels: int) -> str:
-    """Name of the case, less nnU-Net's channel number."""
+def _case_name(path: Path, by_label: Mapping[str, Path]) -> str:
+    """Name of the case: the label's, to which nnU-Net adds a channel number.
+
+    Cases may end in four digits themselves; only the labels can tell.
+    """
     stem = split_suffix(path)[0]
-    tail = stem[-5:]
-    is_channel = tail[:1] == "_" and tail[1:].isdigit() and int(tail[1:]) < n_channels
-    return stem[:-5] if is_channel else stem
+    is_channel = stem[-5:-4] == "_" and stem[-4:].isdigit()
+    return stem[:-5] if is_channel and stem not in by_label else stem

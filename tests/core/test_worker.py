@@ -12,7 +12,7 @@ import psutil
 import pytest
 import zarr
 
-from e2miseg_core.inference import predict
+from e2miseg_core.inference.prediction import predict
 from e2miseg_core.io import open_volume, write_image
 from e2miseg_core.model import load_model
 from e2miseg_core.volume import Volume

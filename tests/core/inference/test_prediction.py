@@ -17,10 +17,9 @@ from e2miseg_core.errors import (
     WriteError,
 )
 from e2miseg_core.geometry import Geometry
-from e2miseg_core.inference import PredictionOptions, predict
 from e2miseg_core.inference.engine import MIRRORS, TilePredictor
 from e2miseg_core.inference.files import OutputPaths, check_outputs, predict_file
-from e2miseg_core.inference.prediction import mirrors
+from e2miseg_core.inference.prediction import PredictionOptions, mirrors, predict
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.io import open_labels, open_volume, write_image
 from e2miseg_core.model import Model

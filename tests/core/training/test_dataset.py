@@ -84,16 +84,17 @@ def test_both_descriptions_are_understood(
     assert [(label.value, label.name) for label in found.labels] == [(1, "box")]
 
 
+@pytest.mark.parametrize("name", ["scan_0123", "scan_0000"])
 def test_a_case_name_that_ends_like_a_channel_is_kept(
-    dataset_folder: Path, tmp_path: Path
+    dataset_folder: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     for kind in ("images", "labels"):
         source = dataset_folder / kind / "case_0.nii.gz"
-        shutil.copy(source, tmp_path / kind / "scan_0123.nii.gz")
+        shutil.copy(source, tmp_path / kind / f"{name}.nii.gz")
     found = pair_folders(tmp_path / "images", tmp_path / "labels")
-    assert [case.name for case in found.cases] == ["scan_0123"]
+    assert [case.name for case in found.cases] == [name]
 
 
 def test_lonely_files_are_named(dataset_folder: Path, tmp_path: Path) -> None:

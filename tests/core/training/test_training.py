@@ -227,8 +227,8 @@ def test_the_report_is_that_of_predict_and_evaluate(
     trained: tuple[Path, list[Progress]], dataset_folder: Path, tmp_path: Path
 ) -> None:
     from e2miseg_core.evaluation import evaluate_paths
-    from e2miseg_core.inference import PredictionOptions
     from e2miseg_core.inference.files import OutputPaths, predict_file
+    from e2miseg_core.inference.prediction import PredictionOptions
 
     folder, _ = trained
     model = load_model(folder / "model.safetensors")
