@@ -1,13 +1,12 @@
 """Ending a process together with everything that it has started."""
 
+import contextlib
 import time
 from collections.abc import Iterable
 
 import psutil
 
 __all__ = ["be_nice", "kill_tree", "tree"]
-
-_NICENESS = 10
 
 
 def tree(root: psutil.Process) -> list[psutil.Process]:
@@ -45,14 +44,10 @@ def kill_tree(members: Iterable[psutil.Process], *, wait: float = 0.0) -> None:
 
 
 def be_nice(process: psutil.Process) -> None:
-    """Let the viewer go first whenever both want the processor."""
-    try:
-        if psutil.WINDOWS:
+    """Let the viewer go first on Windows; elsewhere the worker steps back itself."""
+    if psutil.WINDOWS:
+        with contextlib.suppress(psutil.Error):
             process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
-        else:
-            process.nice(_NICENESS)
-    except psutil.Error:
-        return
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -76,11 +76,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The worker has started and listens."""
+    """The worker has started and listens.
+
+    `device` is what it would choose by itself, empty where it does not say.
+    """
 
     version: str
-    device: str
     protocol: int
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +214,7 @@ def parse_event(line: bytes) -> Event | None:
 def _ready(message: Mapping[str, Any]) -> Event:
     return Ready(
         version=str(message["version"]),
-        device=str(message["device"]),
+        device=str(message.get("device") or ""),
         protocol=int(message["protocol"]),
     )
 

@@ -106,6 +106,8 @@ class WorkerProcess(QObject):
             self._process.kill()
         else:
             kill_tree(tree(self._handle), wait=wait)
+        if wait > 0:  # it is dead: this only lets Qt notice before its own end
+            self._process.waitForFinished(round(1000 * wait))
 
     def _press_on(self) -> None:
         if self._asked_to_end:

@@ -1,19 +1,37 @@
-"""Every test: own napari settings, no leftover process of a worker."""
+"""Every test: own napari settings and folders; no worker is left behind."""
 
-import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import psutil
 import pytest
 
 from e2miseg_napari.engine_client import EngineClient
 
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def folders_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Settings, installed models and sessions of the user stay out of it."""
+    folder = tmp_path_factory.mktemp("home")
+    places = {
+        "NAPARI_CONFIG": str(folder / "settings.yaml"),
+        "XDG_DATA_HOME": str(folder / "data"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, place in places.items():
+            patch.setenv(name, place)
+        yield
+
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether a condition about other processes comes true within some seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -23,7 +41,6 @@ def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _children() -> set[int]:
-    """Descendants of the test's process that really run."""
     found = set()
     for child in psutil.Process().children(recursive=True):
         try:
@@ -48,22 +65,8 @@ def children() -> Callable[[], set[int]]:
 
 @pytest.fixture
 def fake_worker() -> Path:
-    """Script that speaks the protocol."""
-    return Path(__file__).with_name("fake_worker.py")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def napari_settings_of_our_own(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[None]:
-    before = os.environ.get("NAPARI_CONFIG")
-    folder = tmp_path_factory.mktemp("napari-settings")
-    os.environ["NAPARI_CONFIG"] = str(folder / "settings.yaml")
-    yield
-    if before is None:
-        del os.environ["NAPARI_CONFIG"]
-    else:
-        os.environ["NAPARI_CONFIG"] = before
+    """Script that speaks the protocol, and misbehaves as told."""
+    return HERE / "fake_worker.py"
 
 
 @pytest.fixture
@@ -80,3 +83,37 @@ def fake_client(qtbot, fake_worker) -> Iterator[Callable[[str], EngineClient]]:
     for client in made:
         client.kill()
     qtbot.wait(20)  # let Qt collect the ended processes
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model file with random weights, made by a process that may import torch."""
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    command = [sys.executable, str(HERE / "tiny_model.py"), str(path)]
+    subprocess.run(command, check=True, timeout=240)
+    return path
+
+
+@pytest.fixture
+def oblique_scan(tmp_path: Path) -> Path:
+    """NIfTI file of (x, y, z) = (30, 40, 50), oblique, flipped, axes permuted."""
+    generator = np.random.default_rng(3)
+    values = generator.normal(100, 20, (30, 40, 50)).astype(np.int16)
+    values[:4, :10, :20] += 400  # lopsided: a flip would show
+    turn = np.deg2rad(20)
+    rotation = np.array(
+        [
+            [np.cos(turn), -np.sin(turn), 0],
+            [np.sin(turn), np.cos(turn), 0],
+            [0, 0, 1],
+        ]
+    )
+    axes = np.array([[0, 0, -0.8], [1.1, 0, 0], [0, 2.5, 0]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ axes
+    affine[:3, 3] = (12.5, -30.25, 7.75)
+    image = nib.Nifti1Image(values, affine)
+    image.header.set_xyzt_units("mm")
+    path = tmp_path / "scan.nii.gz"
+    nib.save(image, path)
+    return path

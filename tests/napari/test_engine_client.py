@@ -53,12 +53,11 @@ def test_the_worker_stays_for_the_next_job(qtbot, fake_client):
     assert pids[0] == pids[1]
 
 
-def test_the_worker_is_nicer_than_the_viewer_and_in_its_own_session(qtbot, fake_client):
+def test_the_worker_leads_its_own_session(qtbot, fake_client):
     client = fake_client("good")
     with qtbot.waitSignal(client.ready):
         client.warm_up()
-    assert psutil.Process(client.pid).nice() == 10
-    assert os.getsid(client.pid) == client.pid
+    assert os.getsid(client.pid) == client.pid  # Ctrl+C in a terminal passes it by
 
 
 def test_only_one_job_at_a_time(qtbot, fake_client):

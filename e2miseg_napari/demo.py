@@ -1,0 +1,36 @@
+"""`python -m e2miseg_napari.demo`: the sample, the panel, a starter model, ready."""
+
+import napari
+
+from e2miseg_napari.panels.predict import PredictPanel
+
+__all__ = ["main", "open_demo"]
+
+_PLUGIN = "e2miseg-napari"
+_STARTER = "phantom-lesions"
+
+
+def open_demo() -> tuple[napari.Viewer, PredictPanel]:
+    """Open a viewer as the demo shows it."""
+    viewer = napari.Viewer(title="E2MISeg")
+    viewer.open_sample(_PLUGIN, "phantom")
+    viewer.canvas.overlays.scale_bar.visible = True
+    _, panel = viewer.window.add_plugin_dock_widget(_PLUGIN, "E2MISeg")
+    if not isinstance(panel, PredictPanel):
+        msg = f"napari made {type(panel)} of the plugin's panel"
+        raise TypeError(msg)
+    if not panel.model.choose(_STARTER):
+        entry = panel.model.entry
+        instead = "add one" if entry is None else f"{entry.name} is chosen instead"
+        panel.message.show_notice(f"The model {_STARTER} is not here: {instead}.")
+    return viewer, panel
+
+
+def main() -> None:
+    """Open the demo and stay until its window is closed."""
+    open_demo()
+    napari.run()
+
+
+if __name__ == "__main__":
+    main()

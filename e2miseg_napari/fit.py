@@ -1,0 +1,57 @@
+"""Does a model fit an image? Asked before the engine is troubled with it."""
+
+from dataclasses import dataclass
+
+from e2miseg_core.geometry import UNIT_IN_MM, Geometry
+from e2miseg_core.model_card import ModelCard
+
+__all__ = ["Fit", "judge_fit"]
+
+_FAR_OFF = 2.0  # ratio of spacings beyond which a model sees another world
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Why a prediction is impossible, or what is doubtful about it; both may be empty.
+
+    Attributes
+    ----------
+    refusal : str
+        Why the model cannot take the image.
+    doubt : str
+        Why the result is likely to be poor.
+    """
+
+    refusal: str = ""
+    doubt: str = ""
+
+
+def judge_fit(card: ModelCard, n_channels: int, geometry: Geometry) -> Fit:
+    """Compare an image with what a model was trained on.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the model.
+    n_channels : int
+        Of the image.
+    geometry : Geometry
+        Of the image.
+    """
+    wanted = len(card.channels)
+    if wanted != n_channels:
+        names = ", ".join(card.channels)
+        has = "1 channel" if n_channels == 1 else f"{n_channels} channels"
+        needs = f"{wanted} ({names})" if wanted > 1 else f"one ({names})"
+        return Fit(refusal=f"The image has {has}; this model needs {needs}.")
+    own = [step * UNIT_IN_MM[geometry.unit] for step in geometry.spacing]
+    ratios = [
+        max(a / b, b / a) for a, b in zip(own, card.spacing, strict=True) if a and b
+    ]
+    if max(ratios) > _FAR_OFF:
+        steps = " × ".join(f"{step:.3g}" for step in card.spacing)
+        return Fit(
+            doubt=f"The model was trained on voxels of {steps} mm, up to "
+            f"{max(ratios):.1f} times unlike these: expect a poor result."
+        )
+    return Fit()

@@ -1,0 +1,104 @@
+"""The images of a viewer that can be predicted, and how to describe them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from napari.layers import Image, Layer
+
+from e2miseg_core.errors import E2MISegError
+from e2miseg_core.geometry import Geometry
+from e2miseg_napari.convert import check_grid, geometry_of, own_metadata
+from e2miseg_napari.wording import bytes_in_words, directions_in_words, grid_in_words
+
+__all__ = ["ImageChoice", "describe_image", "iter_images"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageChoice:
+    """An image that the user can choose.
+
+    Attributes
+    ----------
+    title : str
+        For the list, and for what results are called.
+    layer : Image
+        Of several channels the first that is in the viewer.
+    """
+
+    title: str
+    layer: Image
+
+    @property
+    def uri(self) -> str:
+        """File that the layer shows as it is, empty where there is none."""
+        own = own_metadata(self.layer)
+        return str(own.get("uri", "")) if own.get("role") == "image" else ""
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels of the volume."""
+        return len(own_metadata(self.layer).get("channels", ("image",)))
+
+    def geometry(self) -> Geometry:
+        """Grid of the volume.
+
+        Raises
+        ------
+        GeometryError
+            If the layer cannot be predicted.
+        """
+        check_grid(self.layer)
+        if self.uri:
+            return Geometry.from_json(own_metadata(self.layer)["geometry"])
+        return geometry_of(self.layer)
+
+
+def iter_images(layers: Iterable[Layer]) -> Iterator[ImageChoice]:
+    """Yield the images among layers: one a volume, results left out."""
+    seen = set()
+    for layer in layers:
+        own = own_metadata(layer)
+        if not isinstance(layer, Image) or own.get("role", "image") != "image":
+            continue
+        uri = own.get("uri")
+        if uri and uri in seen:
+            continue  # another channel
+        seen.add(uri)
+        title = layer.name
+        if len(own.get("channels", ())) > 1:
+            title = title.rpartition(": ")[0] or title
+        yield ImageChoice(title=title, layer=layer)
+
+
+def describe_image(choice: ImageChoice) -> tuple[str, str]:
+    """Return one or two lines about an image, and what is worth knowing besides."""
+    try:
+        geometry = choice.geometry()
+    except E2MISegError as error:
+        return str(error), ""
+    layer, own = choice.layer, own_metadata(choice.layer)
+    data = layer.data[0] if layer.multiscale else layer.data
+    voxels = float(np.prod(geometry.shape)) * choice.n_channels
+    facts = [grid_in_words(geometry)]
+    if choice.n_channels > 1:
+        facts.append(f"{choice.n_channels} channels")
+    facts.append(f"{bytes_in_words(voxels * np.dtype(data.dtype).itemsize)}")
+    if own:
+        facts.append(f"stored {own['orientation']}")
+    remarks = [*own.get("notes", ())]
+    if own.get("oblique"):
+        remarks.append("oblique scan, shown along its own axes; saved as it lies")
+    if not choice.uri:
+        remarks.append(
+            "not from a file: its axes are taken as superior, posterior, left"
+        )
+    return ", ".join(facts), "; ".join(remarks)
+
+
+def orientation_tip(choice: ImageChoice) -> str:
+    """Return what the letters of the orientation mean, for a tool tip."""
+    orientation = own_metadata(choice.layer).get("orientation")
+    if not orientation:
+        return ""
+    return f"In the file the axes grow towards {directions_in_words(orientation)}."

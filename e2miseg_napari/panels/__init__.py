@@ -1,0 +1,1 @@
+"""Dock widgets, one a module, and the parts that they are made of."""

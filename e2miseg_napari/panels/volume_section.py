@@ -1,0 +1,104 @@
+"""Section "Volume": which image, and what it is."""
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from e2miseg_napari.dialogs import ask_volume_file, ask_volume_folder
+from e2miseg_napari.images import ImageChoice, describe_image, orientation_tip
+from e2miseg_napari.panels.parts import heading, text_line
+
+__all__ = ["VolumeSection"]
+
+
+class VolumeSection(QWidget):
+    """Lets the user open a volume, or take an image layer that is there."""
+
+    chosen = Signal()
+    open_asked = Signal(str)  # a path
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._choices: list[ImageChoice] = []
+        self.box = QComboBox()
+        self.box.setToolTip("Image layer to segment")
+        self.box.setAccessibleName("Volume")
+        self.box.setPlaceholderText("no volume yet")
+        self.box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.box.currentIndexChanged.connect(self._on_chosen)
+        self.button = QPushButton("Open")
+        self.button.setToolTip(
+            "Open a NIfTI file (.nii, .nii.gz) or an OME-Zarr folder"
+        )
+        menu = QMenu(self.button)
+        menu.addAction("NIfTI file…", self._ask_file)
+        menu.addAction("OME-Zarr folder…", self._ask_folder)
+        self.button.setMenu(menu)
+        self.facts = text_line(quiet=True)
+        self.remarks = text_line(quiet=True)
+        row = QHBoxLayout()
+        row.addWidget(self.box, 1)
+        row.addWidget(self.button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(heading("Volume"))
+        column.addLayout(row)
+        column.addWidget(self.facts)
+        column.addWidget(self.remarks)
+        self._describe()
+
+    @property
+    def choice(self) -> ImageChoice | None:
+        """The image chosen."""
+        index = self.box.currentIndex()
+        return self._choices[index] if 0 <= index < len(self._choices) else None
+
+    def show_choices(self, choices: list[ImageChoice]) -> None:
+        """Offer images; the chosen one stays, a new one is chosen."""
+        before = self.choice
+        known = {choice.layer for choice in self._choices}
+        new = [choice.layer for choice in choices if choice.layer not in known]
+        keep = new[-1] if new else (before.layer if before else None)
+        layers = [choice.layer for choice in choices]
+        self._choices = choices
+        blocked = self.box.blockSignals(True)
+        self.box.clear()
+        self.box.addItems([choice.title for choice in choices])
+        index = layers.index(keep) if keep in layers else len(layers) - 1
+        self.box.setCurrentIndex(index)
+        self.box.blockSignals(blocked)
+        self._on_chosen()
+
+    def choose(self, layer: object) -> None:
+        """Choose the image that a layer belongs to, if it is offered."""
+        for index, choice in enumerate(self._choices):
+            if choice.layer is layer:
+                self.box.setCurrentIndex(index)
+
+    def _on_chosen(self, _index: int = 0) -> None:
+        self._describe()
+        self.chosen.emit()
+
+    def _describe(self) -> None:
+        choice = self.choice
+        facts, remarks = describe_image(choice) if choice else ("", "")
+        self.facts.setText(facts)
+        self.facts.setVisible(bool(facts))
+        self.facts.setToolTip(orientation_tip(choice) if choice else "")
+        self.remarks.setText(remarks)
+        self.remarks.setVisible(bool(remarks))
+
+    def _ask_file(self) -> None:
+        if path := ask_volume_file(self):
+            self.open_asked.emit(path)
+
+    def _ask_folder(self) -> None:
+        if path := ask_volume_folder(self):
+            self.open_asked.emit(path)

@@ -1,0 +1,74 @@
+"""npe2 writer: a labels layer as a file on the exact grid of its image."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from e2miseg_core.errors import GeometryError
+from e2miseg_core.geometry import Geometry
+from e2miseg_core.io import write_labels
+from e2miseg_core.volume import Volume
+from e2miseg_napari.convert import KEY, reopen
+
+__all__ = ["image_grid", "write_labels_layer"]
+
+
+def write_labels_layer(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write one labels layer; napari has asked about an existing file already.
+
+    Parameters
+    ----------
+    path : str
+        Ends in .nii, .nii.gz or .ome.zarr.
+    data : array, shape (Z, Y, X)
+        Labels; of a multiscale layer the levels.
+    attributes : dict
+        The layer's options, as napari hands them over.
+
+    Returns
+    -------
+    list of str
+        The path written.
+
+    Raises
+    ------
+    WriteError, GeometryError
+        In one line, what is wrong and what to do.
+    """
+    labels = data[0] if attributes.get("multiscale") else data
+    own = attributes.get("metadata", {}).get(KEY) or {}
+    written = write_labels(
+        labels,
+        Path(path),
+        like=image_grid(labels.shape, own, attributes),
+        names=own.get("names", {}),
+        overwrite=True,
+    )
+    if own:
+        own["saved"] = str(written)
+    return [str(written)]
+
+
+def image_grid(
+    shape: tuple[int, ...], own: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> Volume:
+    """Volume whose grid a labels layer belongs to.
+
+    A layer that knows its image lies on that; any other one on a canonical grid with
+    the layer's spacing, which is all that is known of it.
+    """
+    if own.get("image"):
+        return reopen(own["image"], own["geometry"])
+    if len(shape) != 3:
+        raise GeometryError(
+            found=f"a labels layer with {len(shape)} axes",
+            needed="the axes z, y, x",
+            do="split the layer (Layers > Data > Split Stack) and save its parts",
+        )
+    spacing = [abs(float(step)) for step in attributes.get("scale", (1.0, 1.0, 1.0))]
+    return Volume.from_array(
+        da.zeros(shape, dtype=np.uint8), Geometry.from_spacing(shape, spacing)
+    )

@@ -1,0 +1,43 @@
+import pytest
+
+from e2miseg_core.geometry import Geometry
+from e2miseg_core.model_card import LabelInfo, ModelCard
+from e2miseg_core.preprocess import Normalization
+from e2miseg_napari.fit import judge_fit
+
+
+def card(channels=("CT",), spacing=(2.0, 1.0, 1.0)) -> ModelCard:
+    return ModelCard(
+        name="m",
+        labels=(LabelInfo(value=1, name="a", color="#ff0000"),),
+        channels=channels,
+        normalizations=(Normalization(),) * len(channels),
+        spacing=spacing,
+        patch_size=(16, 16, 16),
+        network={},
+    )
+
+
+def test_a_fitting_image_gets_no_remark():
+    fit = judge_fit(card(), 1, Geometry.from_spacing((9, 9, 9), (3.0, 0.8, 0.8)))
+    assert (fit.refusal, fit.doubt) == ("", "")
+
+
+def test_missing_channels_are_refused_with_their_names():
+    fit = judge_fit(card(("CT", "PET")), 1, Geometry.from_spacing((9, 9, 9), (2, 1, 1)))
+    assert fit.refusal == "The image has 1 channel; this model needs 2 (CT, PET)."
+
+
+def test_one_channel_too_many_is_refused():
+    fit = judge_fit(card(), 4, Geometry.from_spacing((9, 9, 9), (2, 1, 1)))
+    assert fit.refusal == "The image has 4 channels; this model needs one (CT)."
+
+
+@pytest.mark.parametrize(
+    ("spacing", "unit", "factor"),
+    [((2, 1, 4), "mm", "4.0"), ((2, 0.25, 1), "mm", "4.0"), ((8, 8, 8), "um", "250.0")],
+)
+def test_a_far_off_spacing_is_doubted(spacing, unit, factor):
+    fit = judge_fit(card(), 1, Geometry.from_spacing((9, 9, 9), spacing, unit))
+    assert not fit.refusal
+    assert f"up to {factor} times" in fit.doubt

@@ -1,0 +1,76 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from e2miseg_core.errors import GeometryError, ReadError
+from e2miseg_core.io import open_labels, open_volume
+from e2miseg_core.samples import sample_path
+from e2miseg_napari.convert import KEY, grid_of
+from e2miseg_napari.predictions import result_metadata
+from e2miseg_napari.readers import read_layers
+from e2miseg_napari.writers import write_labels_layer
+
+
+def labels_over(path) -> Labels:
+    """A labels layer as a prediction of this volume would have it."""
+    viewer = ViewerModel()
+    data, options, _ = read_layers(path)[0]
+    image = viewer.add_image(data, **options)
+    values = np.zeros(data.shape, np.uint8)
+    values[2:9, 3:6, 4:20] = 1
+    values[-1, -1, -1] = 2
+    model = {"model": "m", "options": {}, "classes": [{"value": 1, "name": "a"}]}
+    geometry = open_volume(path).geometry
+    own = result_metadata("j", "m - image", str(path), geometry, model)
+    return Labels(values, metadata={KEY: own | {"role": "labels"}}, **grid_of(image))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".ome.zarr"])
+@pytest.mark.parametrize("which", ["sample", "permuted"])
+def test_saved_labels_lie_on_the_exact_grid(tmp_path, oblique_scan, suffix, which):
+    source = sample_path() if which == "sample" else oblique_scan
+    layer = labels_over(source)
+    out = tmp_path / f"out{suffix}"
+    data, options, _ = layer.as_layer_data_tuple()
+    assert write_labels_layer(str(out), data, options) == [str(out)]
+    written, image = open_labels(out), open_volume(source)
+    assert written.geometry.matches(image.geometry)
+    np.testing.assert_array_equal(written.data[0].compute(), layer.data)
+    if suffix != ".ome.zarr":
+        np.testing.assert_array_equal(nib.load(out).affine, nib.load(source).affine)
+    assert layer.metadata[KEY]["saved"] == str(out)
+
+
+def test_napari_saves_through_the_writer(tmp_path, make_napari_viewer):
+    viewer = make_napari_viewer()
+    layer = viewer.add_layer(labels_over(sample_path()))
+    out = tmp_path / "mine.nii.gz"
+    assert viewer.layers.save(str(out), plugin="e2miseg-napari") == [str(out)]
+    np.testing.assert_array_equal(nib.load(out).affine, nib.load(sample_path()).affine)
+    assert layer.metadata[KEY]["saved"] == str(out)
+
+
+def test_labels_of_unknown_origin_keep_their_spacing(tmp_path):
+    layer = Labels(np.ones((3, 4, 5), np.int64), scale=(2.0, 1.0, 0.5))
+    out = tmp_path / "own.nii.gz"
+    data, options, _ = layer.as_layer_data_tuple()
+    write_labels_layer(str(out), data, options)
+    assert open_volume(out).geometry.spacing == pytest.approx((2.0, 1.0, 0.5))
+    assert nib.load(out).get_data_dtype() == np.uint8
+
+
+def test_a_plane_is_refused_in_one_line(tmp_path):
+    layer = Labels(np.ones((4, 5), np.uint8))
+    data, options, _ = layer.as_layer_data_tuple()
+    with pytest.raises(GeometryError, match="2 axes"):
+        write_labels_layer(str(tmp_path / "own.nii.gz"), data, options)
+
+
+def test_labels_are_not_written_on_another_images_grid(oblique_scan, tmp_path):
+    layer = labels_over(oblique_scan)
+    nib.save(nib.Nifti1Image(np.zeros((30, 40, 50), np.int16), np.eye(4)), oblique_scan)
+    data, options, _ = layer.as_layer_data_tuple()
+    with pytest.raises(ReadError, match="another grid"):
+        write_labels_layer(str(tmp_path / "out.nii.gz"), data, options)
