@@ -85,10 +85,10 @@ def describe_image(choice: ImageChoice) -> tuple[str, str]:
         facts.append(f"{choice.n_channels} channels")
     facts.append(f"{bytes_in_words(voxels * np.dtype(data.dtype).itemsize)}")
     if own:
-        facts.append(f"stored {own['orientation']}")
+        facts.append(f"axes {own['orientation']}")
     remarks = [*own.get("notes", ())]
     if own.get("oblique"):
-        remarks.append("oblique scan, shown along its own axes; saved as it lies")
+        remarks.append("oblique scan, shown along its own axes, saved on its grid")
     if not choice.uri:
         remarks.append(
             "not from a file: its axes are taken as superior, posterior, left"

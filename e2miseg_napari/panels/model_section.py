@@ -17,7 +17,7 @@ from e2miseg_core.model_card import ModelCard, read_card
 from e2miseg_core.models import ModelEntry, add_model, list_models, models_folder
 from e2miseg_napari.dialogs import ask_model_file, ask_replace_model
 from e2miseg_napari.fit import Fit
-from e2miseg_napari.panels.parts import classes_as_html, heading, text_line
+from e2miseg_napari.panels.parts import TextLine, classes_as_html, heading
 from e2miseg_napari.problems import problem_of
 
 __all__ = ["ModelSection"]
@@ -41,9 +41,9 @@ class ModelSection(QWidget):
         self.button = QPushButton("Add…")
         self.button.setToolTip("Add a model file (.safetensors) to the list")
         self.button.clicked.connect(self._ask_file)
-        self.classes = text_line()
-        self.about = text_line(quiet=True)
-        self.doubt = text_line()
+        self.classes = TextLine()
+        self.about = TextLine()
+        self.doubt = TextLine()
         row = QHBoxLayout()
         row.addWidget(self.box, 1)
         row.addWidget(self.button)

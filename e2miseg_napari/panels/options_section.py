@@ -16,7 +16,7 @@ __all__ = ["OptionsSection"]
 
 _DEVICES = {
     "auto": "automatic",
-    "cpu": "processor (CPU)",
+    "cpu": "CPU",
     "cuda": "NVIDIA GPU (CUDA)",
     "mps": "Apple GPU (MPS)",
 }

@@ -3,7 +3,7 @@
 from html import escape
 
 from qtpy.QtCore import QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QPalette
+from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -24,10 +24,10 @@ __all__ = [
     "ClassLegend",
     "ErrorLegend",
     "MessageLine",
+    "TextLine",
     "classes_as_html",
     "collapsible",
     "heading",
-    "text_line",
 ]
 
 _SWATCH = 12  # pixels
@@ -42,16 +42,34 @@ def heading(text: str) -> QLabel:
     return label
 
 
-def text_line(text: str = "", *, quiet: bool = False) -> QLabel:
-    """Text that wraps and can be copied; `quiet` for what is read once."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    # A long path without blanks must not widen the dock.
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    if quiet:
-        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-    return label
+class TextLine(QLabel):
+    """Text that wraps, can be copied, and is as high as it needs to be.
+
+    A scroll area asks a wrapping label for its height before it has a width, and gets
+    the height of a narrow one; so the height is set when the width is known.
+    """
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        # A long path without blanks must not widen the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        """Show another text (Qt's name)."""
+        super().setText(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Adapt the height (Qt's name)."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        height = self.heightForWidth(self.width())
+        if height > 0 and height != self.minimumHeight():
+            self.setFixedHeight(height)
 
 
 def collapsible(title: str) -> QCollapsible:
@@ -173,7 +191,7 @@ class MessageLine(QWidget):
         row = QHBoxLayout()
         self._icon = QLabel()
         self._icon.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.text = text_line()
+        self.text = TextLine()
         row.addWidget(self._icon)
         row.addWidget(self.text, 1)
         column.addLayout(row)

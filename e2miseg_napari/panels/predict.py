@@ -29,7 +29,7 @@ from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.fit import Fit, judge_fit
 from e2miseg_napari.panels.model_section import ModelSection
 from e2miseg_napari.panels.options_section import OptionsSection
-from e2miseg_napari.panels.parts import MessageLine, text_line
+from e2miseg_napari.panels.parts import MessageLine, TextLine
 from e2miseg_napari.panels.result_section import ResultSection
 from e2miseg_napari.panels.volume_section import VolumeSection
 from e2miseg_napari.predictions import Prediction, find_predictions
@@ -76,10 +76,10 @@ class PredictPanel(QWidget):
         self.button.setMinimumHeight(32)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
-        self.progress_line = text_line()
+        self.progress_line = TextLine()
         self.message = MessageLine()
         self.result = ResultSection()
-        about = text_line("Research use only. Not a medical device.", quiet=True)
+        about = TextLine("Research use only. Not a medical device.")
         about.setToolTip(f"E2MISeg {__version__}, BSD-3-Clause")
         content = QWidget()
         column = QVBoxLayout(content)
@@ -98,7 +98,7 @@ class PredictPanel(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(320)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._order_tabs()
 
@@ -202,11 +202,12 @@ class PredictPanel(QWidget):
         if choice is not None and entry is not None:
             try:
                 geometry = choice.geometry()
-            except E2MISegError as error:
+            except E2MISegError as error:  # told below the image already
                 self._fit = Fit(refusal=str(error))
+                self.model.show_fit(Fit())
             else:
                 self._fit = judge_fit(entry.card, choice.n_channels, geometry)
-        self.model.show_fit(self._fit)
+                self.model.show_fit(self._fit)
         self._update_button()
 
     def _update_button(self) -> None:

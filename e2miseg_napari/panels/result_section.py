@@ -3,7 +3,7 @@
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from e2miseg_napari.panels.parts import ClassLegend, ErrorLegend, heading, text_line
+from e2miseg_napari.panels.parts import ClassLegend, ErrorLegend, TextLine, heading
 from e2miseg_napari.predictions import Prediction
 from e2miseg_napari.saving import ERROR_MAP, LABELS
 
@@ -17,10 +17,10 @@ class ResultSection(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.title = text_line(quiet=True)
+        self.title = TextLine()
         self.legend = ClassLegend()
         self.error_legend = ErrorLegend()
-        self.state = text_line(quiet=True)
+        self.state = TextLine()
         self.save_labels = QPushButton("Save labels…")
         self.save_labels.setToolTip("Write the labels on the exact grid of their image")
         self.save_labels.clicked.connect(self._ask_labels)
@@ -70,4 +70,4 @@ def _state_of(prediction: Prediction) -> str:
         return f"Labels saved: {saved}"
     if prediction.edited:
         return "Edited and not saved; volumes are those of the prediction."
-    return "Not saved yet: labels are lost when the window closes."
+    return "Not saved yet; closing the window asks first."

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
 
 from e2miseg_napari.dialogs import ask_volume_file, ask_volume_folder
 from e2miseg_napari.images import ImageChoice, describe_image, orientation_tip
-from e2miseg_napari.panels.parts import heading, text_line
+from e2miseg_napari.panels.parts import TextLine, heading
 
 __all__ = ["VolumeSection"]
 
@@ -41,8 +41,8 @@ class VolumeSection(QWidget):
         menu.addAction("NIfTI file…", self._ask_file)
         menu.addAction("OME-Zarr folder…", self._ask_folder)
         self.button.setMenu(menu)
-        self.facts = text_line(quiet=True)
-        self.remarks = text_line(quiet=True)
+        self.facts = TextLine()
+        self.remarks = TextLine()
         row = QHBoxLayout()
         row.addWidget(self.box, 1)
         row.addWidget(self.button)

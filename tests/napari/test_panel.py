@@ -1,12 +1,15 @@
 """The real widget in a real viewer, driven against a worker whose answer is known."""
 
+import gc
 import sys
+import weakref
 from pathlib import Path
 
 import napari
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.settings import get_settings
 from qtpy.QtCore import Qt
 
 from e2miseg_core.geometry import Geometry
@@ -53,6 +56,7 @@ def open_panel(viewer, qtbot, children):
         panels.append(panel)
         return panel
 
+    make.forget = panels.remove
     yield make
     for panel in panels:
         panel.controller.shutdown(at_once=True)
@@ -183,6 +187,33 @@ def test_an_array_from_anywhere_can_be_predicted(qtbot, viewer, open_panel):
     labels = viewer.layers[1]
     np.testing.assert_array_equal(np.asarray(labels.data), expected_labels(values))
     np.testing.assert_array_equal(labels.translate, image.translate)
+
+
+def test_it_works_with_async_slicing(qtbot, viewer, open_panel):
+    get_settings().experimental.async_ = True
+    panel = open_panel(QUICK)
+    image = sample(viewer)
+    predict(qtbot, panel)
+    labels = viewer.layers[1]
+    qtbot.waitUntil(lambda: labels.loaded, timeout=WAIT)
+    expected = expected_labels(np.asarray(image.data))
+    np.testing.assert_array_equal(np.asarray(labels.data), expected)
+    z = int(viewer.dims.current_step[0])
+    qtbot.waitUntil(
+        lambda: np.array_equal(np.asarray(labels._slice.image.raw), expected[z]),
+        timeout=WAIT,
+    )
+
+
+def test_in_three_dimensions_the_end_is_shown(qtbot, viewer, open_panel):
+    panel = open_panel(QUICK)
+    image = sample(viewer)
+    viewer.dims.ndisplay = 3
+    predict(qtbot, panel)
+    np.testing.assert_array_equal(
+        np.asarray(viewer.layers[1]._slice.image.raw),
+        expected_labels(np.asarray(image.data)),
+    )
 
 
 def test_a_rotated_layer_is_refused_before_anything_starts(viewer, open_panel):
@@ -389,6 +420,11 @@ def test_a_reopened_panel_knows_the_results(qtbot, viewer, open_panel):
     sample(viewer)
     predict(qtbot, panel)
     viewer.window.remove_dock_widget(panel)
+    gone = weakref.ref(panel)
+    open_panel.forget(panel)
+    del panel
+    gc.collect()
+    assert gone() is None  # no panel goes on listening unseen
     again = open_panel(QUICK)
     assert again.shown is not None
     assert again.shown.title == "tiny – phantom"
