@@ -41,12 +41,14 @@ def time_in_words(seconds: float) -> str:
 
 
 def progress_in_words(step: JobProgress) -> str:
-    """Return "tile 12 of 40, about 20 s left", or the stage where nothing is counted.
+    """Return "tile 12 of 40, about 20 s left", or how far another stage has come.
 
     `done` steps are finished, so the one being worked on is the next.
     """
-    if not step.total or step.stage != "predicting":
+    if not step.total:
         return f"{step.stage or 'working'}…"
+    if step.stage != "predicting":
+        return f"{step.stage or 'working'}, {100 * step.done // step.total} %"
     where = f"tile {min(step.done + 1, step.total)} of {step.total}"
     if step.done >= step.total:
         return f"{where}, finishing…"

@@ -84,9 +84,11 @@ class PredictPanel(QWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setSpacing(8)
-        parts = (self.volume, _rule(), self.model, _rule(), self.options, self.button)
-        below = (self.progress, self.progress_line, self.message, self.result)
-        for part in (*parts, *below):
+        for section in (self.volume, self.model):
+            column.addWidget(section)
+            column.addSpacing(8)
+        work = (self.options, self.button, self.progress, self.progress_line)
+        for part in (*work, self.message, self.result):
             column.addWidget(part)
         column.addStretch(1)
         column.addWidget(about)
@@ -275,10 +277,3 @@ def _main_window(widget: QWidget) -> QMainWindow | None:
     while parent is not None and not isinstance(parent, QMainWindow):
         parent = parent.parentWidget()
     return parent
-
-
-def _rule() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setFrameShadow(QFrame.Shadow.Sunken)
-    return line

@@ -17,6 +17,10 @@ from e2miseg_napari.panels.parts import TextLine, heading
 
 __all__ = ["VolumeSection"]
 
+_HOW_TO_BEGIN = (
+    "Open a volume, drop a file on the window, or try File > Open Sample > E2MISeg."
+)
+
 
 class VolumeSection(QWidget):
     """Lets the user open a volume, or take an image layer that is there."""
@@ -88,7 +92,7 @@ class VolumeSection(QWidget):
 
     def _describe(self) -> None:
         choice = self.choice
-        facts, remarks = describe_image(choice) if choice else ("", "")
+        facts, remarks = describe_image(choice) if choice else (_HOW_TO_BEGIN, "")
         self.facts.setText(facts)
         self.facts.setVisible(bool(facts))
         self.facts.setToolTip(orientation_tip(choice) if choice else "")

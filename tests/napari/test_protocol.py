@@ -27,10 +27,11 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-keys = st.sampled_from(
-    ["id", "box", "done", "total", "seconds_left", "voxels", "message", "protocol"]
-    + ["labels", "error_map", "seconds", "version", "kind", "traceback", "stage"]
+KEYS = (
+    "id box done total seconds_left voxels message protocol labels error_map "
+    "seconds version kind traceback stage"
 )
+keys = st.sampled_from(KEYS.split())
 
 
 @given(st.sampled_from(EVENTS), st.dictionaries(keys, values, max_size=12))

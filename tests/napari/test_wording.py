@@ -29,7 +29,7 @@ def test_time(seconds, words):
         (11, 40, "predicting", 21.0, "tile 12 of 40, about 20 s left"),
         (0, 40, "predicting", None, "tile 1 of 40, estimating the time left…"),
         (40, 40, "predicting", 0.0, "tile 40 of 40, finishing…"),
-        (3, 8, "reading intensities", None, "reading intensities…"),
+        (3, 8, "reading intensities", None, "reading intensities, 37 %"),
         (0, 0, "", None, "working…"),
     ],
 )
