@@ -23,6 +23,7 @@ __all__ = [
     "ModelError",
     "ReadError",
     "WriteError",
+    "as_user_error",
 ]
 
 
@@ -89,6 +90,30 @@ class Cancelled(E2MISegError):  # noqa: N818 - a decision of the user, not a fau
             needed="nothing",
             do="start it again when you want to",
         )
+
+
+def as_user_error(error: BaseException) -> E2MISegError | None:
+    """Say how a user can mend an exception; None for a bug.
+
+    Disk, rights and memory are the user's to mend, whoever raised the exception.
+    """
+    if isinstance(error, E2MISegError):
+        return error
+    # torch.OutOfMemoryError is a RuntimeError; torch must not be loaded to ask.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return DeviceError(
+            found="not enough memory",
+            needed="more free memory on the device",
+            do="close other programs, take --device cpu or a smaller image",
+        )
+    if isinstance(error, OSError):
+        name = f" ({error.filename})" if error.filename else ""
+        return WriteError(
+            found=f"the system said: {error.strerror or error}{name}",
+            needed="files and folders that can be read and written, with space left",
+            do="mend that and try again",
+        )
+    return None
 
 
 def _restore(

@@ -112,7 +112,7 @@ def hash_model(tensors: dict[str, Tensor], card: ModelCard) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -126,9 +126,9 @@ def _build(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> E2MISeg:
     try:
         network = E2MISeg(E2MISegConfig.from_json(card.network["config"]))
         network.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except (ConfigError, KeyError, RuntimeError) as error:
+    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(
-            found=f"the weights of {path.name} do not fit its card ({error})",
+            found=f"the weights of {path.name} do not fit its card ({error!s:.200})",
             needed="weights and card of one network",
             do="get the file again from its source",
         ) from error

@@ -140,8 +140,10 @@ class ModelCard:
             for name in ("channels", "spacing", "patch_size", "precisions"):
                 read[name] = tuple(values[name])
             card = cls(**read)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _wrong_card(found=f"a missing or wrong field ({error})") from error
+        if len(card.spacing) != 3 or len(card.patch_size) != 3:
+            raise _wrong_card(found="spacing or patch that are not three numbers")
         if unknown:
             raise _wrong_card(found=f"unknown fields ({', '.join(unknown)})")
         return card
@@ -161,7 +163,7 @@ def default_color(index: int) -> str:
 
 
 def read_card(path: str | Path) -> ModelCard:
-    """Read the card of a model file without its weights.
+    """Read the card of a model file without its weights, whose size is checked.
 
     Raises
     ------
@@ -196,11 +198,24 @@ def _read_header(path: Path) -> dict[str, Any]:
             needed="a readable model file",
             do="check the name and your rights to it",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
         raise _not_a_model(path, "a header that is not JSON") from error
-    return header if isinstance(header, dict) else {}
+    if not isinstance(header, dict):
+        raise _not_a_model(path, "a header that is no JSON object")
+    if path.stat().st_size != 8 + size + _tensor_bytes(path, header):
+        raise _not_a_model(path, "not the size that its header states")
+    return header
+
+
+def _tensor_bytes(path: Path, header: Mapping[str, Any]) -> int:
+    """Bytes of all tensors, by the header's offsets."""
+    entries = [entry for name, entry in header.items() if name != "__metadata__"]
+    try:
+        return max((int(entry["data_offsets"][1]) for entry in entries), default=0)
+    except (TypeError, LookupError, ValueError) as error:
+        raise _not_a_model(path, "a header without tensor offsets") from error
 
 
 def _not_a_model(path: Path, found: str) -> ModelError:

@@ -60,11 +60,10 @@ def find_model(name: str | Path) -> Path:
     path = Path(name)
     if path.suffix == SUFFIX and path.is_file():
         return path
-    # Installed ones come last and win over starters.
-    for candidate in reversed(list(_model_files())):
-        if candidate.stem == str(name):
-            return candidate
-    names = ", ".join(entry.name for entry in list_models()) or "none"
+    entries = {entry.name: entry for entry in list_models()}
+    if str(name) in entries:
+        return entries[str(name)].path
+    names = ", ".join(entries) or "none"
     raise ModelError(
         found=f"no model {str(name)!r}",
         needed=f"a {SUFFIX} file or one of: {names}",
@@ -73,7 +72,7 @@ def find_model(name: str | Path) -> Path:
 
 
 def add_model(path: str | Path, *, overwrite: bool = False) -> ModelEntry:
-    """Copy a model file into the models folder, checked first.
+    """Copy a model file into the models folder; its card and size are checked first.
 
     Raises
     ------

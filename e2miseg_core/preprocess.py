@@ -21,6 +21,7 @@ __all__ = [
     "SCHEMES",
     "ModelView",
     "Normalization",
+    "axis_plan",
     "denormalize",
     "measure_normalization",
     "normalize",
@@ -203,7 +204,7 @@ def resample_box(
         channels = read(((0, 0), (0, 0), (0, 0))).shape[0]
         return np.zeros((channels, *(max(0, b - a) for a, b in box)), np.float32)
     plans = [
-        _axis_plan(n_source, n_target, bounds)
+        axis_plan(n_source, n_target, bounds)
         for n_source, n_target, bounds in zip(
             source_shape, target_shape, box, strict=True
         )
@@ -217,10 +218,25 @@ def resample_box(
     return np.ascontiguousarray(block)
 
 
-def _axis_plan(
+def axis_plan(
     n_source: int, n_target: int, bounds: tuple[int, int]
 ) -> tuple[tuple[int, int], NDArray[np.float32] | None]:
-    """Source range and weights (target, source) of one axis; no weights if equal."""
+    """Plan the interpolation along one axis.
+
+    Parameters
+    ----------
+    n_source, n_target : int
+        Voxels of both grids.
+    bounds : (start, stop)
+        Wanted target voxels, at least one.
+
+    Returns
+    -------
+    (start, stop)
+        Source voxels that are needed.
+    ndarray of float32, shape (target, source), or None
+        Weights; None where the grids are the same.
+    """
     if n_source == n_target:
         return bounds, None
     ratio = n_source / n_target

@@ -63,17 +63,19 @@ def run(
     Cancelled
         If `cancelled()` became true.
     """
-    while True:
-        try:
-            step = next(job)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        if on_progress is not None:
-            on_progress(step)
-        if cancelled is not None and cancelled():
-            job.close()
-            raise Cancelled
+    try:
+        while True:
+            try:
+                step = next(job)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            if on_progress is not None:
+                on_progress(step)
+            if cancelled is not None and cancelled():
+                raise Cancelled
+    finally:
+        job.close()  # it cleans up now, not when it happens to be collected
 
 
 class TimeLeft:

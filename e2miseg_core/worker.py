@@ -9,16 +9,15 @@ import contextlib
 import json
 import os
 import queue
-import shutil
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from e2miseg_core import __version__
-from e2miseg_core.errors import Cancelled, ConfigError, E2MISegError
+from e2miseg_core.errors import Cancelled, ConfigError, as_user_error
 from e2miseg_core.inference.prediction import PredictionOptions, predict_job
 from e2miseg_core.inference.results import ERROR_MAP, LABELS
 from e2miseg_core.io import open_volume
@@ -45,19 +44,22 @@ class Worker:
         self._out = out
         self._writing = threading.Lock()
         self._jobs: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+        self._open: set[str] = set()  # waiting or running
         self._cancelled: set[str] = set()
         self._ended = threading.Event()
         self._model: tuple[tuple[Path, int], Model] | None = None
 
-    def listen(self, lines: TextIO) -> None:
+    def listen(self, lines: BinaryIO) -> None:
         """Read commands until the input ends; runs beside `work`, in a thread."""
-        for line in lines:
-            if line.strip():
-                self._take(line)
-            if self._ended.is_set():
-                break
-        self._ended.set()
-        self._jobs.put(None)
+        try:
+            for line in lines:
+                if line.strip():
+                    self._take(line.decode("utf-8", errors="replace"))
+                if self._ended.is_set():
+                    break
+        finally:  # whatever happens, the worker must not outlive its input
+            self._ended.set()
+            self._jobs.put(None)
 
     def work(self) -> None:
         """Do the jobs until the input ends or a shutdown is asked for."""
@@ -67,7 +69,7 @@ class Worker:
 
     def emit(self, event: str, **values: object) -> None:
         """Write one event; a reader that has gone away ends the worker."""
-        line = json.dumps({"event": event, **values})
+        line = json.dumps({"event": event, **values}, allow_nan=False)
         try:
             with self._writing:
                 self._out.write(line + "\n")
@@ -80,16 +82,18 @@ class Worker:
         try:
             command = json.loads(line)
             name, job = str(command["command"]), str(command.get("id", ""))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.emit("warning", id="", message=f"not a command: {line.strip():.200}")
             return
         if name == "cancel":
-            self._cancelled.add(job)
+            if job in self._open:  # a finished job's id may be used again
+                self._cancelled.add(job)
         elif name == "ping":
             self.emit("pong")
         elif name == "shutdown":
             self._ended.set()
         elif name == "predict" and job:
+            self._open.add(job)
             self._jobs.put(command)
         else:
             self.emit("warning", id=job, message=f"unknown command {name!r}")
@@ -100,12 +104,17 @@ class Worker:
             self._predict(job, command)
         except Cancelled:
             self.emit("cancelled", id=job)
-        except E2MISegError as error:
-            self.emit("error", id=job, kind="user", message=str(error))
-        except Exception as error:  # noqa: BLE001 - the bug goes to the viewer whole
-            message = f"{type(error).__name__}: {error}"
-            trace = traceback.format_exc()
-            self.emit("error", id=job, kind="bug", message=message, traceback=trace)
+        except Exception as error:  # noqa: BLE001 - a bug goes to the viewer whole
+            mendable = as_user_error(error)
+            if mendable is not None:
+                self.emit("error", id=job, kind="user", message=str(mendable))
+            else:
+                message = f"{type(error).__name__}: {error}"
+                trace = traceback.format_exc()
+                self.emit("error", id=job, kind="bug", message=message, traceback=trace)
+        finally:
+            self._open.discard(job)
+            self._cancelled.discard(job)
 
     def _stopped(self, job: str) -> bool:
         return self._ended.is_set() or job in self._cancelled
@@ -139,16 +148,11 @@ class Worker:
                 seconds_left=left,
             )
 
-        try:
-            result = run(
-                predict_job(volume, model, folder, options),
-                report,
-                cancelled=lambda: self._stopped(job),
-            )
-        except BaseException:
-            for store in (labels, errors):  # half a prediction is no prediction
-                shutil.rmtree(store, ignore_errors=True)
-            raise
+        result = run(
+            predict_job(volume, model, folder, options),
+            report,
+            cancelled=lambda: self._stopped(job),
+        )
         self.emit(
             "result",
             id=job,
@@ -175,7 +179,7 @@ def _options(command: Mapping[str, Any]) -> PredictionOptions:
             device=str(command.get("device", "auto")),
             precision=str(command.get("precision", "auto")),
             overlap=float(command.get("overlap", 0.5)),
-            mirror=bool(command.get("mirror", False)),
+            mirror=command.get("mirror", False) is True,
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(
@@ -204,7 +208,9 @@ def main() -> None:
     with contextlib.suppress(OSError, AttributeError):  # no niceness on Windows
         os.nice(NICENESS)
     worker = Worker(events)
-    threading.Thread(target=worker.listen, args=(sys.stdin,), daemon=True).start()
+    threading.Thread(
+        target=worker.listen, args=(sys.stdin.buffer,), daemon=True
+    ).start()
     worker.work()
 
 

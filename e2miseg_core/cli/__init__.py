@@ -18,7 +18,7 @@ from e2miseg_core.cli.output import Output
 from e2miseg_core.cli.predict import predict
 from e2miseg_core.cli.train import train
 from e2miseg_core.cli.worker import worker
-from e2miseg_core.errors import Cancelled, E2MISegError
+from e2miseg_core.errors import Cancelled, as_user_error
 
 __all__ = ["app", "main"]
 
@@ -67,21 +67,13 @@ def run_command(arguments: list[str]) -> int:
     except (Cancelled, KeyboardInterrupt, typer.Abort):
         output.error("cancelled; nothing half-written was left")
         return CANCELLED
-    except E2MISegError as error:
-        output.error(str(error))
-        return USER
     except UsageError as error:
         return _misused(error, output)
-    except OSError as error:
-        # Disk full, rights, vanished folders: the user's to mend, whoever raised it.
-        name = f" ({error.filename})" if error.filename else ""
-        output.error(
-            f"the system said: {error.strerror or error}{name}; needed: files and "
-            "folders that can be read and written, with space left; mend that and "
-            "try again"
-        )
-        return USER
     except Exception as error:  # noqa: BLE001 - a bug: told whole, and as such
+        mendable = as_user_error(error)
+        if mendable is not None:
+            output.error(str(mendable))
+            return USER
         traceback.print_exc()
         output.error(
             f"a bug in this program ({type(error).__name__}); please report it"

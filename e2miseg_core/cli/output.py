@@ -76,7 +76,8 @@ class Output:
             self._event("result", **values)
         elif shown is not None:
             self._close_bar()
-            self.console.print(shown, highlight=False)
+            # A file name in brackets is no markup.
+            self.console.print(shown, highlight=False, markup=False, soft_wrap=True)
 
     def table(self, table: RenderableType) -> None:
         """Show a table to people; programs get their values by `result`."""
@@ -102,7 +103,7 @@ class Output:
 
     def _event(self, event: str, **values: Any) -> None:
         line = {"event": event, **{k: _json_value(v) for k, v in values.items()}}
-        print(json.dumps(line), flush=True)
+        print(json.dumps(line, allow_nan=False), flush=True)
 
     def _show(self, step: Progress) -> None:
         if self._bar is None:
@@ -144,7 +145,11 @@ def _facts(details: Mapping[str, object]) -> str:
 
 
 def _json_value(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity."""
+    """Null where a number is NaN or infinite, which JSON does not know."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
     return value

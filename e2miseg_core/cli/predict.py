@@ -86,7 +86,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
 
     with Output(as_json=as_json) as out:
         for outputs in plan.values():
-            check_outputs(outputs, overwrite=overwrite)
+            check_outputs(outputs, overwrite=overwrite, inputs=images)
         loaded = load_model(model)
         options = PredictionOptions(
             device=device,

@@ -174,7 +174,13 @@ def _sentence(result: "TrainingResult") -> str:
     return (
         f"{result.path}: on {n_cases} unseen cases mean Dice {means['dice']:.3f}, "
         f"HD95 {means['hd95_mm']:.2f} mm, NSD (1 mm) {means['nsd']:.3f}. The error map "
-        f"finds errors with an average precision of {maps['auprc_expected_error']:.3f} "
-        f"(entropy {maps['auprc_entropy']:.3f}, chance {maps['auprc_chance']:.3f}).\n"
+        f"finds errors with an average precision of "
+        f"{_number(maps['auprc_expected_error'])} "
+        f"(entropy {_number(maps['auprc_entropy'])}, "
+        f"chance {_number(maps['auprc_chance'])}).\n"
         f"Install it with: e2miseg models add {result.path}"
     )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +66,28 @@ class FilePrediction:
     notes: tuple[str, ...]
 
 
-def check_outputs(outputs: OutputPaths, *, overwrite: bool) -> None:
-    """Raise WriteError before any work if an output cannot be written."""
+def check_outputs(
+    outputs: OutputPaths, *, overwrite: bool, inputs: Iterable[Path] = ()
+) -> None:
+    """Raise WriteError before any work if an output cannot be written.
+
+    Parameters
+    ----------
+    outputs : OutputPaths
+    overwrite : bool
+        Whether existing files may be replaced.
+    inputs : iterable of Path
+        Images, which are never written over, whatever `overwrite` says.
+    """
     wanted = outputs.wanted()
+    images = {image.resolve() for image in inputs}
+    for path in wanted:
+        if path.resolve() in images:
+            raise WriteError(
+                found=f"the image {path} as an output",
+                needed="a name that is no input: images are never written over",
+                do="choose another folder or name",
+            )
     if len({p.resolve() for p in wanted}) < len(wanted):
         raise WriteError(
             found="two outputs with one name",
@@ -117,7 +137,7 @@ def predict_file(
     ModelError
         If the model does not fit the image.
     """
-    check_outputs(outputs, overwrite=overwrite)
+    check_outputs(outputs, overwrite=overwrite, inputs=[image])
     volume = open_volume(image)
     beside = outputs.labels.parent
     folder = beside / f".{outputs.labels.name}.{os.getpid()}.partial"

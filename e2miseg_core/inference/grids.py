@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box
-from e2miseg_core.preprocess import resample_box
+from e2miseg_core.preprocess import axis_plan, resample_box
 
 __all__ = ["SlabResampler"]
 
@@ -65,20 +65,20 @@ class SlabResampler:
         self._first_row, self._next = keep, stop
         return first, out
 
-    def _reach(self) -> tuple[float, float]:
-        ratio = self.source_shape[0] / self.target_shape[0]
-        return ratio, max(1.0, ratio)
+    def _needed(self, target_row: int) -> tuple[int, int]:
+        """Source rows (start, stop) of one target row, by the interpolation's plan."""
+        bounds = (target_row, target_row + 1)
+        return axis_plan(self.source_shape[0], self.target_shape[0], bounds)[0]
 
     def _final_rows(self, known: int) -> int:
         """Target rows that need only the first `known` source rows."""
-        if known >= self.source_shape[0]:
-            return self.target_shape[0]
-        ratio, width = self._reach()
-        # Row r needs source rows up to ceil((r + 0.5) * ratio - 0.5 + width).
-        last = int(np.floor((known - 1 - width + 0.5) / ratio - 0.5))
-        return int(np.clip(last + 1, self._next, self.target_shape[0]))
+        stop = self._next
+        # Asked row by row: a formula of its own would round differently in a tie.
+        while stop < self.target_shape[0] and self._needed(stop)[1] <= known:
+            stop += 1
+        return stop
 
     def _first_needed(self, target_row: int) -> int:
-        ratio, width = self._reach()
-        centre = (target_row + 0.5) * ratio - 0.5
-        return max(0, int(np.floor(centre - width)))
+        if target_row >= self.target_shape[0]:
+            return self.source_shape[0]
+        return self._needed(target_row)[0]

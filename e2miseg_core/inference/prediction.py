@@ -80,6 +80,9 @@ class Prediction:
         Of the OME-Zarr stores behind these arrays.
     voxels : dict of int to int
         Voxels of each label value.
+    expected_wrong : float
+        Expected number of wrong voxels: the sum of the error map before it was
+        rounded to bytes, which loses what lies below 1/510.
     seconds : float
         Time taken.
     device, precision : str
@@ -91,6 +94,7 @@ class Prediction:
     probabilities: da.Array | None
     folder: Path
     voxels: dict[int, int]
+    expected_wrong: float
     seconds: float
     device: str
     precision: str
@@ -156,7 +160,6 @@ def predict_job(
     grid = TileGrid(
         shape=view.shape, patch_size=model.card.patch_size, overlap=options.overlap
     )
-    folder.mkdir(parents=True, exist_ok=True)
     stores = ResultStores(
         folder,
         volume.geometry,
@@ -169,14 +172,20 @@ def predict_job(
         precision=precision,
         mirrors=mirrors(model.card) if options.mirror else ((),),
     )
-    yield Progress(done=0, total=grid.n_tiles, stage="predicting")
-    yield from _fill(predictor, view, grid, stores)
+    complete = False
+    try:
+        yield Progress(done=0, total=grid.n_tiles, stage="predicting")
+        yield from _fill(predictor, view, grid, stores)
+        complete = True
+    finally:
+        if not complete:  # half a prediction is no prediction
+            stores.remove()
     return _read_back(folder, options, stores, time.monotonic() - started, predictor)
 
 
 def mirrors(card: ModelCard) -> tuple[tuple[int, ...], ...]:
     """Mirrored versions a model is averaged over: of axes it was trained to mirror."""
-    trained = {axis + 2 for axis in card.training.get("mirror_axes", (0, 1, 2))}
+    trained = {axis + 2 for axis in card.training.get("mirror_axes", ())}
     return tuple(axes for axes in MIRRORS if set(axes) <= trained)
 
 
@@ -223,6 +232,7 @@ def _read_back(
         probabilities=lazy(PROBABILITIES) if options.keep_probabilities else None,
         folder=folder,
         voxels=stores.voxels,
+        expected_wrong=stores.expected_wrong,
         seconds=seconds,
         device=str(torch.device(predictor.device)),
         precision=predictor.precision,

@@ -1,5 +1,6 @@
 """The stores that a prediction fills, chunk row by chunk row."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box
+from e2miseg_core.errors import WriteError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store
 from e2miseg_core.model_card import ModelCard
@@ -54,7 +56,7 @@ class ResultStores:
     Parameters
     ----------
     folder : Path
-        The stores are made in it; it must exist.
+        The stores are made in it; it is made if need be.
     geometry : Geometry
         The volume's.
     card : ModelCard
@@ -66,6 +68,13 @@ class ResultStores:
     ----------
     voxels : dict of int to int
         Voxels of each label value so far.
+    expected_wrong : float
+        Sum of the expected error so far, before it is rounded to bytes.
+
+    Raises
+    ------
+    WriteError
+        If the folder holds results already; they are left alone.
     """
 
     def __init__(
@@ -77,6 +86,10 @@ class ResultStores:
         keep_probabilities: bool = False,
     ) -> None:
         self.folder, self.geometry, self._card = folder, geometry, card
+        names = (LABELS, ERROR_MAP, *([PROBABILITIES] if keep_probabilities else []))
+        self._paths = [folder / name for name in names]
+        _refuse_existing(self._paths)
+        folder.mkdir(parents=True, exist_ok=True)
         self._values = _label_values(card)
         labels = create_store(
             folder / LABELS, geometry, self._values.dtype, names=card.label_names
@@ -94,6 +107,7 @@ class ResultStores:
                 channels=names,
             )
             self._probabilities = _RowBuffer(store)
+        self.expected_wrong = 0.0
         self.voxels = {label.value: 0 for label in card.labels}
         self._final = 0
 
@@ -116,6 +130,7 @@ class ResultStores:
         counts = np.bincount(classes.ravel(), minlength=self._card.n_classes)
         for index, label in enumerate(self._card.labels, start=1):
             self.voxels[label.value] += int(counts[index])
+        self.expected_wrong += float(error.sum(dtype=np.float64))
         if self._probabilities is not None:
             self._probabilities.add(probabilities.astype(np.float16))
         self._errors.add(to_uint8(error))
@@ -125,6 +140,21 @@ class ResultStores:
             return None
         _, size_y, size_x = self.geometry.shape
         return (first, final), (0, size_y), (0, size_x)
+
+    def remove(self) -> None:
+        """Remove the stores, for a job that did not come to its end."""
+        for path in self._paths:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _refuse_existing(paths: list[Path]) -> None:
+    for path in paths:
+        if path.exists():
+            raise WriteError(
+                found=f"{path} exists",
+                needed="a folder without earlier results",
+                do="choose another folder, or move the results away",
+            )
 
 
 def _label_values(card: ModelCard) -> NDArray[np.unsignedinteger[Any]]:

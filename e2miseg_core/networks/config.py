@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from e2miseg_core.errors import ConfigError
@@ -49,6 +49,14 @@ class E2MISegConfig:
     attention_dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        counts = (self.heads, self.n_tokens, self.blocks, self.base_width)
+        if min(*counts, *self.stem_stride) < 1 or not 0 <= self.attention_dropout < 1:
+            raise ConfigError(
+                found=f"heads, tokens, blocks, width {counts}, stem stride "
+                f"{self.stem_stride}, dropout {self.attention_dropout}",
+                needed="at least 1 each, and a dropout from 0 to below 1",
+                do="correct the configuration",
+            )
         if self.in_channels < 1 or self.n_classes < 2:
             raise ConfigError(
                 found=f"{self.in_channels} channels and {self.n_classes} classes",
@@ -99,7 +107,8 @@ class E2MISegConfig:
     def from_json(cls, values: Mapping[str, Any]) -> "E2MISegConfig":
         """Read what `to_json` wrote; ConfigError on unknown or missing keys."""
         known = {f.name for f in fields(cls)}
-        if not set(values) <= known or not {"in_channels", "n_classes"} <= set(values):
+        required = {f.name for f in fields(cls) if f.default is MISSING}
+        if not required <= set(values) <= known:
             raise ConfigError(
                 found=f"a network configuration with the keys {sorted(values)}",
                 needed=f"keys out of {sorted(known)}",

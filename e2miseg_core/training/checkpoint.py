@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from e2miseg_core.errors import ReadError, WriteError
 
-__all__ = ["RunState", "load_checkpoint", "save_checkpoint"]
+__all__ = ["RunState", "load_checkpoint", "read_state", "save_checkpoint"]
 
 KEY = "e2miseg_run"
 NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
@@ -33,6 +33,8 @@ class RunState:
     best : float or None
         Its largest value so far.
     best_epoch : int
+    best_dice : float or None
+        Selection Dice of the chosen weights themselves.
     seconds : float
         Spent so far, over all sittings.
     settings : dict
@@ -43,6 +45,7 @@ class RunState:
     smoothed: float | None = None
     best: float | None = None
     best_epoch: int = 0
+    best_dice: float | None = None
     seconds: float = 0.0
     settings: dict[str, Any]
 
@@ -80,14 +83,22 @@ def save_checkpoint(
         ) from error
 
 
+def read_state(path: Path) -> RunState:
+    """Read a checkpoint's state without its tensors; ReadError if it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return RunState(**json.loads((file.metadata() or {})[KEY]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _unusable(path, error) from error
+
+
 def load_checkpoint(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[RunState, dict[str, Tensor]]:
+) -> dict[str, Tensor]:
     """Bring network and optimiser to a saved state.
 
     Returns
     -------
-    RunState
     dict of Tensor
         The best weights so far.
 
@@ -98,7 +109,6 @@ def load_checkpoint(
     """
     try:
         with safe_open(path, "pt") as file:
-            state = RunState(**json.loads((file.metadata() or {})[KEY]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network.load_state_dict(_part(tensors, NETWORK))
         optimizer.load_state_dict(
@@ -107,13 +117,17 @@ def load_checkpoint(
                 "param_groups": optimizer.state_dict()["param_groups"],
             }
         )
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise ReadError(
-            found=f"no usable checkpoint in {path} ({error})",
-            needed="the run folder of an interrupted training",
-            do="start the training anew, without --resume",
-        ) from error
-    return state, _part(tensors, BEST)
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise _unusable(path, error) from error
+    return _part(tensors, BEST)
+
+
+def _unusable(path: Path, error: Exception) -> ReadError:
+    return ReadError(
+        found=f"no usable checkpoint in {path} ({error!s:.200})",
+        needed="the run folder of an interrupted training",
+        do="start the training anew, without --resume",
+    )
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def plan_training(dataset: Dataset, cases: Sequence[Case]) -> Job[TrainingPlan]:
     for number, case in enumerate(cases, start=1):
         yield Progress(done=number, total=len(cases), stage="reading headers")
         spacings.append(open_volume(case.images[0]).geometry.in_unit("mm").spacing)
-    z, y, x = (round(float(s), 4) for s in np.median(np.array(spacings), axis=0))
+    z, y, x = (float(f"{s:.6g}") for s in np.median(np.array(spacings), axis=0))
     normalizations = []
     for channel, name in enumerate(dataset.channels):
         if name.strip().lower().startswith("ct"):
@@ -55,6 +55,7 @@ def _foreground_range(cases: Sequence[Case], channel: int) -> Job[Normalization]
         image, labels = open_case(case)
         mask = np.asarray(labels.data[0]) > 0
         values = np.asarray(image.data[channel])[mask]
+        values = values[np.isfinite(values)]
         samples.append(values[:: 1 + values.size // CT_VOXELS].astype(np.float64))
     foreground = np.concatenate(samples)
     if foreground.size < 2:

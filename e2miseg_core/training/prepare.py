@@ -30,6 +30,7 @@ from e2miseg_core.volume import Volume
 
 __all__ = ["PreparedCase", "open_case", "prepare_case", "read_padded"]
 
+MAX_CLASSES = 256  # class indices are bytes
 MAX_COORDINATES = 5000  # of a class, kept for foreground oversampling
 
 
@@ -105,8 +106,8 @@ def prepare_case(
 ) -> PreparedCase:
     """Bring a case to the model's grid and keep it in `folder`.
 
-    What is there already is read, not made again; it is made under another name and
-    renamed when complete.
+    What is there already is read, not made again. A file that names its origin is
+    written last, so that an interrupted preparation is repeated.
     """
     folder.mkdir(parents=True, exist_ok=True)
     image_path, classes_path = (
@@ -138,6 +139,12 @@ def _classes(
     """Class indices on the model's grid: each class is resampled, the largest wins."""
     stored = np.asarray(labels.data[0])
     known = [0, *(label.value for label in dataset.labels)]
+    if len(known) > MAX_CLASSES:
+        raise DatasetError(
+            found=f"{len(known)} classes",
+            needed=f"at most {MAX_CLASSES}, background included",
+            do="join labels",
+        )
     unknown = np.setdiff1d(np.unique(stored), known)
     if unknown.size:
         place = f" in {labels.source.uri}" if labels.source else ""

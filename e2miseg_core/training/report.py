@@ -50,7 +50,7 @@ def report_on_cases(
         with tempfile.TemporaryDirectory(prefix="e2miseg-") as folder:
             result = run(predict_job(image, model, Path(folder), options))
             predicted = np.asarray(result.labels)
-            maps.append({"case": case.name} | _error_figures(result, predicted, truth))
+            maps.append(_error_figures(result, predicted, truth))
         spacing = image.geometry.in_unit("mm").spacing
         scores.append(
             CaseScores(
@@ -74,11 +74,14 @@ def report_on_cases(
             "nsd": report.mean_nsd,
         },
         "error_map": {
-            key: float(np.mean([m[key] for m in maps]))
+            key: _mean_where_any([m[key] for m in maps])
             for key in ("auprc_expected_error", "auprc_entropy", "auprc_chance")
         }
         | {"expected_over_actual": _ratio(maps)},
-        "error_map_cases": maps,
+        "error_map_cases": [
+            {"case": case.name, **figures}
+            for case, figures in zip(cases, maps, strict=True)
+        ],
     }
 
 
@@ -96,19 +99,30 @@ def card_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _precision(scores: NDArray[Any], wrong: NDArray[np.bool_]) -> float | None:
+    """Average precision, None where there is no error to find."""
+    return average_precision(scores.ravel(), wrong.ravel()) if wrong.any() else None
+
+
 def _error_figures(
     result: Prediction, predicted: NDArray[Any], truth: NDArray[Any]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     wrong = predicted != truth
     expected = np.asarray(result.error_map)
     uncertain = entropy(np.asarray(result.probabilities))
     return {
-        "auprc_expected_error": average_precision(expected.ravel(), wrong.ravel()),
-        "auprc_entropy": average_precision(uncertain.ravel(), wrong.ravel()),
+        "auprc_expected_error": _precision(expected, wrong),
+        "auprc_entropy": _precision(uncertain, wrong),
         "auprc_chance": float(wrong.mean()),
-        "expected_wrong": float(expected.sum(dtype=np.float64)),
+        "expected_wrong": result.expected_wrong,
         "actual_wrong": float(wrong.sum()),
     }
+
+
+def _mean_where_any(values: Sequence[float | None]) -> float | None:
+    """Mean over the cases that have a value; None if none has."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _ratio(maps: Sequence[Mapping[str, Any]]) -> float:

@@ -1,6 +1,5 @@
 """A training run: its folder, its loop, and exact resume.
 
-RUN/settings.json        what the run was begun with
 RUN/cases/               prepared cases
 RUN/checkpoint.safetensors   state after the last epoch
 RUN/history.csv          one line an epoch
@@ -29,6 +28,7 @@ from e2miseg_core.training.augment import Augmentation
 from e2miseg_core.training.checkpoint import (
     RunState,
     load_checkpoint,
+    read_state,
     save_checkpoint,
 )
 from e2miseg_core.training.patches import PatchSampler, sample_generator
@@ -38,7 +38,8 @@ from e2miseg_core.training.validation import mean_dice
 
 __all__ = ["TrainedNetwork", "TrainingRun"]
 
-SMOOTHING = 0.9  # of the moving average that chooses the checkpoint (A.6)
+SMOOTHING = 0.9  # an epoch, of the moving average that chooses the checkpoint (A.6)
+MODEL = "model.safetensors"
 COLUMNS = ("epoch", "learning_rate", "loss", "selection_dice", "smoothed", "seconds")
 
 
@@ -68,6 +69,13 @@ class TrainingRun:
     recipe : Recipe
     device, precision : str
         See `e2miseg_core.devices`.
+    facts : mapping, optional
+        JSON values of what else a resumed run must have in common, such as the split.
+
+    Raises
+    ------
+    ConfigError
+        For float16, whose small gradients would vanish.
     """
 
     def __init__(
@@ -78,10 +86,17 @@ class TrainingRun:
         *,
         device: str = "auto",
         precision: str = "auto",
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.config, self.recipe = folder, config, recipe
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
+        if self.precision == "float16":
+            raise ConfigError(
+                found="training in float16",
+                needed="bfloat16 or float32: small gradients vanish in float16",
+                do="leave --precision out",
+            )
         torch.manual_seed(recipe.seed)
         network = E2MISeg(config).to(self.device)
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -98,6 +113,7 @@ class TrainingRun:
                         "network": config.to_json(),
                         "recipe": recipe.to_json(),
                         "precision": self.precision,
+                        **(facts or {}),
                     }
                 )
             )
@@ -118,14 +134,15 @@ class TrainingRun:
         ConfigError
             If it was written with other settings.
         """
-        state, best = load_checkpoint(self.checkpoint, self.network, self.optimizer)
+        state = read_state(self.checkpoint)
         if state.settings != self.state.settings:
             raise ConfigError(
                 found=f"other settings than those of the run in {self.folder}",
-                needed="the same preset, recipe and precision",
+                needed="the same data, fold, preset, recipe and precision",
                 do="repeat the options of the first call, or choose another folder",
             )
-        self.state, self.best = state, best
+        self.best = load_checkpoint(self.checkpoint, self.network, self.optimizer)
+        self.state = state
 
     def train(
         self, training: Sequence[PreparedCase], selection: Sequence[PreparedCase]
@@ -157,7 +174,7 @@ class TrainingRun:
         return TrainedNetwork(
             network=self.network,
             best_epoch=self.state.best_epoch,
-            selection_dice=self.state.best or 0.0,
+            selection_dice=self.state.best_dice or 0.0,
             seconds=self.state.seconds,
             precision=self.precision,
         )
@@ -172,6 +189,12 @@ class TrainingRun:
         with autocast(self.device, self.precision):
             levels = self.network.forward_deep(image)
         loss = deep_supervision_loss(levels, classes.to(self.device), self._loss)
+        if not torch.isfinite(loss):
+            raise ConfigError(
+                found=f"a loss that is no number at step {step + 1}",
+                needed="finite images and a stable training",
+                do="look for damaged images, or train with --precision float32",
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(
@@ -218,9 +241,11 @@ class TrainingRun:
         """Keep the weights if the smoothed selection Dice is the best so far."""
         state = self.state
         old = dice if state.smoothed is None else state.smoothed
-        state.smoothed = SMOOTHING * old + (1 - SMOOTHING) * dice
+        kept = SMOOTHING**self.recipe.validate_every  # of the average, since last time
+        state.smoothed = kept * old + (1 - kept) * dice
         if state.best is None or state.smoothed >= state.best:
             state.best, state.best_epoch = state.smoothed, epoch
+            state.best_dice = dice
             self.best = {
                 k: v.detach().cpu().clone()
                 for k, v in self.network.state_dict().items()
@@ -240,19 +265,20 @@ class TrainingRun:
 
 
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise WriteError where a run would write over another one."""
-    begun = (folder / "checkpoint.safetensors").exists() or (
-        folder / "model.safetensors"
-    ).exists()
+    """Raise WriteError where a run would write over another one; changes nothing."""
+    begun = any((folder / name).exists() for name in ("checkpoint.safetensors", MODEL))
     if begun and not resume and not overwrite:
         raise WriteError(
             found=f"a training run in {folder}",
             needed="an empty folder",
             do="add --resume to go on with it, or --overwrite to begin anew",
         )
-    if begun and not resume:
-        for name in ("checkpoint.safetensors", "model.safetensors", "history.csv"):
-            (folder / name).unlink(missing_ok=True)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove the state of an earlier run; its model stays until a new one is there."""
+    for name in ("checkpoint.safetensors", "history.csv"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -1,15 +1,16 @@
 """From a data set to a model file with its card: the whole of `e2miseg train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
-from e2miseg_core.networks import E2MISegConfig, preset_config
+from e2miseg_core.networks import E2MISeg, E2MISegConfig, preset_config
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.dataset import Case, Dataset, Split, split_cases
 from e2miseg_core.training.plan import TrainingPlan, plan_training
@@ -20,9 +21,11 @@ from e2miseg_core.training.report import (
     report_on_cases,
 )
 from e2miseg_core.training.run import (
+    MODEL,
     TrainedNetwork,
     TrainingRun,
     check_folder,
+    clear_folder,
     write_json,
 )
 from e2miseg_core.training.validation import case_probabilities
@@ -30,6 +33,7 @@ from e2miseg_core.uncertainty.calibration import fit_temperature
 
 __all__ = ["TrainingRequest", "TrainingResult", "train_model"]
 
+CALIBRATION_VOXELS = 500_000  # of a case, at most
 SAME_LABELS = 0.999  # share of voxels on which two precisions must agree
 
 
@@ -107,24 +111,51 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
         request.recipe,
         device=request.device,
         precision=request.precision,
+        facts=_facts(dataset, plan, split),
     )
-    if request.resume and run.checkpoint.exists():
+    if request.resume:
         run.resume()
+    else:
+        clear_folder(folder)
     trained = yield from run.train(training, selection)
     card = _first_card(request, config, plan, split, trained)
-    path = folder / "model.safetensors"
-    save_model(trained.network, card, path)
-    # From here on with the weights as stored: what is reported is what is shipped.
-    model = load_model(path)
-    card = yield from _calibrate(model, config, selection, run.device, trained)
-    save_model(model.network, card, path)
-    model = load_model(path)
-    report = yield from report_on_cases(
-        model, [by_name[name] for name in split.unseen], device=request.device
-    )
-    write_json(folder / "report.json", report)
-    card = save_model(model.network, replace(card, metrics=card_metrics(report)), path)
-    return TrainingResult(path=path, card=card, report=report)
+    unseen = [by_name[name] for name in split.unseen]
+    return (yield from _finish(run, trained.network, card, selection, unseen))
+
+
+def _finish(
+    run: TrainingRun,
+    network: E2MISeg,
+    card: ModelCard,
+    selection: Sequence[PreparedCase],
+    unseen: Sequence[Case],
+) -> Job[TrainingResult]:
+    """Calibrate, report, and give the model its name when its card is complete."""
+    unfinished = run.folder / ".unfinished.safetensors"
+    try:
+        save_model(network, card, unfinished)
+        # From here on with the weights as stored: what is reported is what is shipped.
+        model = load_model(unfinished)
+        card = yield from _calibrate(model, run, selection)
+        model = Model(network=model.network, card=card)
+        report = yield from report_on_cases(model, unseen, device=run.device.type)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    card = replace(card, metrics=card_metrics(report))
+    write_json(run.folder / "report.json", report)
+    card = save_model(model.network, card, run.folder / MODEL)
+    return TrainingResult(path=run.folder / MODEL, card=card, report=report)
+
+
+def _facts(dataset: Dataset, plan: TrainingPlan, split: Split) -> dict[str, Any]:
+    """What a resumed run must have in common with its beginning."""
+    return {
+        "split": asdict(split),
+        "labels": [label.value for label in dataset.labels],
+        "channels": list(dataset.channels),
+        "spacing": list(plan.spacing),
+        "normalizations": [rule.to_json() for rule in plan.normalizations],
+    }
 
 
 def _prepare(
@@ -185,26 +216,22 @@ def _first_card(
 
 
 def _calibrate(
-    model: Model,
-    config: E2MISegConfig,
-    selection: Sequence[PreparedCase],
-    device: torch.device,
-    trained: TrainedNetwork,
+    model: Model, run: TrainingRun, selection: Sequence[PreparedCase]
 ) -> Job[ModelCard]:
     """Fit the temperature and check the precision on the selection cases."""
-    network = model.network.to(device)
+    network = model.network.to(run.device)
     pairs = []
     same, total = 0, 0
-    precisions = dict.fromkeys(("float32", trained.precision))
+    precisions = dict.fromkeys(("float32", run.precision))
     for number, case in enumerate(selection, start=1):
         yield Progress(done=number, total=len(selection), stage="calibrating")
         by_precision = [
-            case_probabilities(network, config, case, device, precision)
+            case_probabilities(network, run.config, case, run.device, precision)
             for precision in precisions
         ]
         first, last = (p.argmax(axis=0) for p in (by_precision[0], by_precision[-1]))
         same, total = same + int((first == last).sum()), total + first.size
-        pairs.append((by_precision[-1], case.classes))
+        pairs.append(_sampled(by_precision[-1], case.classes))
     agreed = same / total >= SAME_LABELS
     return replace(
         model.card,
@@ -213,6 +240,14 @@ def _calibrate(
             "temperature": round(fit_temperature(pairs), 4),
             "cases": len(pairs),
             "labels_equal_to_float32": round(same / total, 6),
-            "nll_fit": "mean over all voxels of the selection cases",
         },
     )
+
+
+def _sampled(
+    probabilities: NDArray[np.float32], classes: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Every n-th voxel of a case: enough for one number, at bounded memory."""
+    step = 1 + classes.size // CALIBRATION_VOXELS
+    flat = probabilities.reshape(probabilities.shape[0], -1)
+    return flat[:, ::step].copy(), classes.reshape(-1)[::step].copy()

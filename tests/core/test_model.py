@@ -160,9 +160,36 @@ def test_unknown_names_are_answered_with_the_known_ones(tiny_model_path: Path) -
         load_model("liver")
 
 
-def test_reading_a_card_needs_no_weights(tiny_model_path: Path, tmp_path: Path) -> None:
+def test_a_card_is_read_without_the_weights_but_not_without_their_size(
+    tiny_model_path: Path, tmp_path: Path
+) -> None:
     whole = tiny_model_path.read_bytes()
     header = 8 + struct.unpack("<Q", whole[:8])[0]
-    path = tmp_path / "head.safetensors"
-    path.write_bytes(whole[:header])
+    path = tmp_path / "hollow.safetensors"
+    path.write_bytes(whole[:header] + bytes(len(whole) - header))
     assert read_card(path).name == "test model"
+    path.write_bytes(whole[:-1])
+    with pytest.raises(ModelError, match="size that its header states"):
+        models.add_model(path)
+
+
+def test_a_card_of_an_unknown_normalisation_hides_no_other_model(
+    tiny_model_path: Path, tiny_model: Model, own_models_folder: Path
+) -> None:
+    models.add_model(tiny_model_path)
+    card = tiny_model.card.to_json()
+    card["normalizations"] = [{"scheme": "robust"}]
+    path = own_models_folder / "robust.safetensors"
+    save_file(load_file(tiny_model_path), path, {CARD_KEY: json.dumps(card)})
+    assert "test" in [e.name for e in models.list_models()]
+    with pytest.raises(ModelError, match="robust"):
+        read_card(path)
+
+
+def test_a_damaged_installed_model_does_not_hide_the_starter_of_its_name(
+    tiny_model_path: Path, own_models_folder: Path
+) -> None:
+    starter = models.find_model("hippocampus")
+    own_models_folder.mkdir(parents=True)
+    (own_models_folder / "hippocampus.safetensors").write_bytes(b"junk")
+    assert models.find_model("hippocampus") == starter

@@ -52,7 +52,7 @@ class Client:
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=240)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_the_worker_gives_what_predict_gives(
     client.send(command="shutdown")
     assert client.process.stdin is not None
     client.process.stdin.close()
-    assert client.process.wait(timeout=60) == 0
+    assert client.process.wait(timeout=240) == 0
 
 
 def test_cancelling_stops_the_job_and_leaves_nothing(
@@ -163,6 +163,37 @@ def test_mendable_faults_are_one_line_and_the_worker_lives_on(
     assert client.until("pong")
 
 
+def test_earlier_results_in_the_folder_are_left_alone(
+    client: Client, image_file: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    command = {
+        "command": "predict",
+        "image": str(image_file),
+        "model": str(tiny_model_path),
+        "output": str(tmp_path / "out"),
+    }
+    client.send(**command, id="one")
+    result = client.until("result", "error")[-1]
+    before = zarr.open_array(Path(result["labels"]) / "0", mode="r")[...]
+    client.send(**command, id="two")
+    event = client.until("result", "error")[-1]
+    assert (event["event"], event["kind"]) == ("error", "user")
+    after = zarr.open_array(Path(result["labels"]) / "0", mode="r")[...]
+    np.testing.assert_array_equal(after, before)
+
+
+def test_lines_of_any_bytes_do_not_stop_the_worker_from_ending(client: Client) -> None:
+    assert client.process.stdin is not None
+    client.until("ready")
+    client.process.stdin.buffer.write(b"\xff\xfe\n" + b"[" * 100_000 + b"\n")
+    client.process.stdin.flush()
+    client.send(command="cancel", id="never seen")
+    client.send(command="ping")
+    assert client.until("pong")
+    client.process.stdin.close()
+    assert client.process.wait(timeout=120) == 0
+
+
 def test_the_end_of_input_ends_a_busy_worker(
     client: Client, image_file: Path, tiny_model_path: Path, tmp_path: Path
 ) -> None:
@@ -178,5 +209,5 @@ def test_the_end_of_input_ends_a_busy_worker(
     process = psutil.Process(client.process.pid)
     assert client.process.stdin is not None
     client.process.stdin.close()
-    assert client.process.wait(timeout=60) == 0
+    assert client.process.wait(timeout=240) == 0
     assert not process.is_running()

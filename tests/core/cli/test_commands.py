@@ -1,6 +1,7 @@
 """The command line as a user or a program calls it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from e2miseg_core import cli
 from e2miseg_core.cli import run_command
+from e2miseg_core.cli.output import Output
+from e2miseg_core.errors import Cancelled
 from e2miseg_core.io import open_labels, open_volume
 
 ERROR_PARTS = "; needed: "
@@ -110,6 +113,58 @@ def test_an_existing_output_is_kept_unless_overwrite_is_said(
     assert open_labels(out).geometry.matches(open_volume(image).geometry)
 
 
+def test_images_are_never_written_over(
+    dataset_folder: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    images = []
+    for number in (1, 2):
+        image = tmp_path / f"case_{number}.nii.gz"
+        shutil.copy(dataset_folder / "images" / image.name, image)
+        images.append(image)
+    before = [image.read_bytes() for image in images]
+    arguments = ["predict", *map(str, images), "--model", str(tiny_model_path)]
+    assert run_command([*arguments, "-o", str(tmp_path), "--overwrite"]) == 2
+    assert predict(images[0], images[0], tiny_model_path, "--overwrite") == 2
+    assert [image.read_bytes() for image in images] == before
+
+
+def test_a_name_in_brackets_is_told_as_it_is(
+    dataset_folder: Path,
+    tiny_model_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    image = tmp_path / "scan[left].nii.gz"
+    shutil.copy(dataset_folder / "images" / "case_1.nii.gz", image)
+    assert predict(image, tmp_path / "out.nii.gz", tiny_model_path) == 0
+    assert "scan[left].nii.gz" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(28, "No space left on device", "/somewhere")]
+)
+def test_memory_and_disk_are_the_user_s_to_mend(
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", full)
+    assert run_command(["info", "x"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.count("\n") == 1
+
+
+def test_json_lines_never_hold_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    with Output(as_json=True) as output:
+        output.result({"a": float("nan"), "b": {"c": [1.0, float("inf")]}})
+    line = capsys.readouterr().out
+    assert json.loads(line) == {"event": "result", "a": None, "b": {"c": [1.0, None]}}
+
+
 def test_a_bug_keeps_its_traceback_and_exits_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,7 +176,7 @@ def test_a_bug_keeps_its_traceback_and_exits_1(
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, cli.Cancelled])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Cancelled])
 def test_cancelling_exits_130(
     interruption: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:

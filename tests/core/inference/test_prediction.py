@@ -136,7 +136,8 @@ def test_mirrored_passes_are_averaged_in_place() -> None:
 def test_only_axes_mirrored_in_training_are_mirrored(tiny_model: Model) -> None:
     card = replace(tiny_model.card, training={"mirror_axes": [2]})
     assert mirrors(card) == ((), (4,))
-    assert len(mirrors(replace(card, training={}))) == 8
+    assert mirrors(replace(card, training={})) == ((),)
+    assert len(mirrors(replace(card, training={"mirror_axes": [0, 1, 2]}))) == 8
 
 
 def test_predicting_leaves_no_inference_mode_behind(
@@ -175,6 +176,35 @@ def test_what_the_model_was_not_made_for_is_refused(
             tiny_model,
             options=PredictionOptions(device="cpu", precision="float16"),
         )
+
+
+def test_a_failing_prediction_removes_what_it_made_and_nothing_else(
+    tiny_model: Model, make_image: Callable[..., Volume], tmp_path: Path
+) -> None:
+    volume = make_image(8)
+    (tmp_path / "mine.txt").write_text("mine")
+
+    def fail(step: Progress) -> None:
+        if step.stage == "predicting" and step.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(volume, tiny_model, folder=tmp_path, on_progress=fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    predict(volume, tiny_model, folder=tmp_path)
+    with pytest.raises(WriteError, match=r"labels.ome.zarr exists"):
+        predict(volume, tiny_model, folder=tmp_path)
+
+
+def test_the_expected_number_of_errors_is_not_rounded_to_bytes(
+    tiny_model: Model, make_image: Callable[..., Volume]
+) -> None:
+    model = replace(tiny_model, card=replace(tiny_model.card, calibration={}))
+    result = predict(make_image(9), model, options=OPTIONS)
+    assert result.probabilities is not None
+    sure = np.asarray(result.probabilities).astype(np.float32).max(axis=0)
+    expected = float((1 - sure).sum(dtype=np.float64))
+    assert result.expected_wrong == pytest.approx(expected, rel=1e-2)
 
 
 @pytest.fixture

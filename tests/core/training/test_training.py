@@ -10,7 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from e2miseg_core.errors import ConfigError, DatasetError, ReadError, WriteError
+from e2miseg_core.errors import (
+    ConfigError,
+    DatasetError,
+    E2MISegError,
+    ReadError,
+    WriteError,
+)
 from e2miseg_core.io import open_labels, write_labels
 from e2miseg_core.model import load_model
 from e2miseg_core.networks import preset_config
@@ -249,6 +255,113 @@ def test_the_report_is_that_of_predict_and_evaluate(
     assert report["means"]["dice"] == pytest.approx(scores.mean_dice, abs=1e-6)
     assert report["means"]["nsd"] == pytest.approx(scores.mean_nsd, abs=1e-6)
     assert model.card.metrics["mean_dice"] == report["means"]["dice"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fold": 1},
+        {"preset": "small"},
+        {"dataset": "other names"},
+        {"recipe": preset_recipe("tiny", epochs=3, iterations=4, validate_every=1)},
+    ],
+)
+def test_a_run_is_resumed_only_as_it_was_begun(
+    trained: tuple[Path, list[Progress]],
+    dataset_folder: Path,
+    change: dict[str, object],
+) -> None:
+    dataset = find_dataset(dataset_folder, label_names={1: "box"})
+    if "dataset" in change:
+        change = {"dataset": replace(dataset, channels=("CT",))}
+    request = TrainingRequest(
+        dataset=dataset,
+        folder=trained[0],
+        preset="tiny",
+        recipe=preset_recipe("tiny", epochs=2, iterations=4, validate_every=1),
+        device="cpu",
+        precision="float32",
+        resume=True,
+    )
+    with pytest.raises(ConfigError, match="other settings") as caught:
+        run(train_model(replace(request, **change)))
+    assert len(str(caught.value)) < 400
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_failing_overwrite_keeps_the_old_model(
+    trained: tuple[Path, list[Progress]], dataset_folder: Path
+) -> None:
+    folder = trained[0]
+    before = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()
+    }
+    request = TrainingRequest(
+        dataset=find_dataset(dataset_folder),
+        folder=folder,
+        preset="tiny",
+        recipe=preset_recipe("tiny"),
+        overwrite=True,
+    )
+    for wrong in ({"device": "cuda:99"}, {"preset": "huge"}, {"fold": 9}):
+        with pytest.raises(E2MISegError):
+            run(train_model(replace(request, **wrong)))
+    after = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()
+    }
+    assert after == before
+
+
+def test_resuming_where_nothing_was_begun_is_refused(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    request = TrainingRequest(
+        dataset=find_dataset(dataset_folder),
+        folder=tmp_path / "mistyped",
+        preset="tiny",
+        recipe=preset_recipe("tiny"),
+        device="cpu",
+        resume=True,
+    )
+    with pytest.raises(ReadError, match="without --resume"):
+        run(train_model(request))
+
+
+def test_a_model_bears_its_name_only_when_its_card_is_complete(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    request = TrainingRequest(
+        dataset=find_dataset(dataset_folder),
+        folder=tmp_path / "run",
+        preset="tiny",
+        recipe=preset_recipe("tiny", epochs=1, iterations=1),
+        device="cpu",
+        precision="float32",
+    )
+    job = train_model(request)
+    stages = []
+    for step in job:
+        stages.append(step.stage)
+        assert not list((tmp_path / "run").glob("model*"))
+        if step.stage == "predicting unseen cases":
+            break
+    job.close()
+    assert "calibrating" in stages
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"cases", "checkpoint.safetensors", "history.csv"}
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    prepared: list[PreparedCase], tmp_path: Path
+) -> None:
+    training = TrainingRun(tmp_path, CONFIG, RECIPE, device="cpu", precision="float32")
+    torch.nn.init.constant_(training.network.heads[0].bias, float("nan"))
+    with pytest.raises(ConfigError, match="no number at step 1"):
+        run(training.train(prepared[:3], prepared[3:]))
+    assert not training.checkpoint.exists()
 
 
 def test_a_run_is_not_written_over_unasked(
