@@ -20,8 +20,9 @@ __all__ = [
 
 HIDDEN_BELOW = 0.05  # chance of error that is not worth a look
 TOP = 0.6  # chance of error with the strongest colour
-_UNKNOWN_LABEL = "magenta"  # a label that the model's card does not list
-_STOPS = ((1.0, 0.8, 0.0, 0.35), (1.0, 0.0, 0.0, 0.9))  # yellow to red
+_UNKNOWN_LABEL = "white"  # a label that the model's card does not list
+# Pink to magenta: models colour their classes orange, yellow and red, never so.
+_STOPS = ((1.0, 0.6, 1.0, 0.35), (1.0, 0.0, 0.8, 0.9))
 _HIDDEN = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -33,7 +34,7 @@ class ResultLayers(NamedTuple):
 
 
 def error_colormap() -> Colormap:
-    """Nothing below `HIDDEN_BELOW`, then from yellow to red at `TOP`."""
+    """Nothing below `HIDDEN_BELOW`, then from pink to magenta at `TOP`."""
     edge = HIDDEN_BELOW / TOP
     return Colormap(
         [_HIDDEN, _HIDDEN, *_STOPS],

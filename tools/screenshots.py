@@ -52,13 +52,12 @@ def shoot(viewer: napari.Viewer, path: Path) -> None:
 
 
 def show_lesion(viewer: napari.Viewer, panel: PredictPanel) -> None:
-    """Go to the slice in which most voxels may be wrong."""
+    """Go to the slice with the largest part of a lesion so far."""
     prediction = panel.shown
-    if prediction is None or prediction.error_map is None:
-        return
-    chances = prediction.error_map.data[:]
-    z = int((chances > 64).sum(axis=(1, 2)).argmax())
-    viewer.dims.set_current_step(0, z)
+    if prediction is not None and prediction.labels is not None:
+        areas = (prediction.labels.data[:] > 0).sum(axis=(1, 2))
+        if areas.any():
+            viewer.dims.set_current_step(0, int(areas.argmax()))
 
 
 def take(folder: Path, model: str) -> None:
@@ -69,14 +68,17 @@ def take(folder: Path, model: str) -> None:
         sys.exit(f"error: no model {model!r}")
     state = lambda: panel.controller.state  # noqa: E731
     until(lambda: panel.controller.client.info is not None, 120)
-    shoot(viewer, folder / "1-before.png")
+    shoot(viewer, folder / "before.png")
     panel.button.click()
-    until(lambda: state().phase == Phase.IDLE or 2 * state().done > state().total > 0)
-    shoot(viewer, folder / "2-during.png")
+    until(
+        lambda: state().phase == Phase.IDLE or 3 * state().done > 2 * state().total > 0
+    )
+    show_lesion(viewer, panel)
+    shoot(viewer, folder / "during.png")
     if not until(lambda: state().phase == Phase.IDLE):
         sys.exit("error: the prediction takes too long")
     show_lesion(viewer, panel)
-    shoot(viewer, folder / "3-after.png")
+    shoot(viewer, folder / "window.png")
     viewer.close()
 
 
