@@ -1,34 +1,43 @@
 """Whether a model fits an image. No torch here: the viewer asks too."""
 
 from e2miseg_core.errors import ModelError
+from e2miseg_core.geometry import Geometry
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.volume import Volume
 
-__all__ = ["check_fit"]
+__all__ = ["check_fit", "check_grid_fit"]
 
 FARTHEST = 8.0  # ratio of spacings beyond which an image cannot be what a model knows
 
 
 def check_fit(volume: Volume, card: ModelCard) -> None:
-    """Raise ModelError where a volume is not what a model was made for.
+    """Raise ModelError where a volume is not what a model was made for."""
+    check_grid_fit(card, volume.n_channels, volume.geometry)
+
+
+def check_grid_fit(card: ModelCard, n_channels: int, geometry: Geometry) -> None:
+    """Raise ModelError where channels or spacing are not what a model was made for.
 
     Parameters
     ----------
-    volume : Volume
     card : ModelCard
+    n_channels : int
+        Of the image.
+    geometry : Geometry
+        Of the image.
 
     Raises
     ------
     ModelError
         If the number of channels differs, or the spacing by more than 8 times.
     """
-    if volume.n_channels != len(card.channels):
+    if n_channels != len(card.channels):
         raise ModelError(
-            found=f"an image of {volume.n_channels} channels",
+            found=f"an image of {n_channels} channels",
             needed=f"{len(card.channels)} ({', '.join(card.channels)})",
             do=f"choose an image that the model {card.name!r} was made for",
         )
-    spacing = volume.geometry.in_unit("mm").spacing
+    spacing = geometry.in_unit("mm").spacing
     ratios = [max(a / b, b / a) for a, b in zip(spacing, card.spacing, strict=True)]
     if max(ratios) > FARTHEST:
         mine, theirs = (_times(s) for s in (spacing, card.spacing))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from e2miseg_core.errors import ModelError
+from e2miseg_core.fit import check_grid_fit
 from e2miseg_core.geometry import UNIT_IN_MM, Geometry
 from e2miseg_core.model_card import ModelCard
 
@@ -38,12 +40,10 @@ def judge_fit(card: ModelCard, n_channels: int, geometry: Geometry) -> Fit:
     geometry : Geometry
         Of the image.
     """
-    wanted = len(card.channels)
-    if wanted != n_channels:
-        names = ", ".join(card.channels)
-        has = "1 channel" if n_channels == 1 else f"{n_channels} channels"
-        needs = f"{wanted} ({names})" if wanted > 1 else f"one ({names})"
-        return Fit(refusal=f"The image has {has}; this model needs {needs}.")
+    try:
+        check_grid_fit(card, n_channels, geometry)  # as the engine will
+    except ModelError as error:
+        return Fit(refusal=str(error))
     own = [step * UNIT_IN_MM[geometry.unit] for step in geometry.spacing]
     ratios = [
         max(a / b, b / a) for a, b in zip(own, card.spacing, strict=True) if a and b

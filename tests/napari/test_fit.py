@@ -25,17 +25,26 @@ def test_a_fitting_image_gets_no_remark():
 
 def test_missing_channels_are_refused_with_their_names():
     fit = judge_fit(card(("CT", "PET")), 1, Geometry.from_spacing((9, 9, 9), (2, 1, 1)))
-    assert fit.refusal == "The image has 1 channel; this model needs 2 (CT, PET)."
+    assert "1 channels; needed: 2 (CT, PET)" in fit.refusal
 
 
 def test_one_channel_too_many_is_refused():
     fit = judge_fit(card(), 4, Geometry.from_spacing((9, 9, 9), (2, 1, 1)))
-    assert fit.refusal == "The image has 4 channels; this model needs one (CT)."
+    assert "4 channels; needed: 1 (CT)" in fit.refusal
+
+
+def test_what_the_engine_would_refuse_is_refused_before():
+    geometry = Geometry.from_spacing((9, 9, 9), (8, 8, 8), "um")
+    assert "0.008 x 0.008 x 0.008 mm" in judge_fit(card(), 1, geometry).refusal
 
 
 @pytest.mark.parametrize(
     ("spacing", "unit", "factor"),
-    [((2, 1, 4), "mm", "4.0"), ((2, 0.25, 1), "mm", "4.0"), ((8, 8, 8), "um", "250.0")],
+    [
+        ((2, 1, 4), "mm", "4.0"),
+        ((2, 0.25, 1), "mm", "4.0"),
+        ((400, 400, 400), "um", "5.0"),
+    ],
 )
 def test_a_far_off_spacing_is_doubted(spacing, unit, factor):
     fit = judge_fit(card(), 1, Geometry.from_spacing((9, 9, 9), spacing, unit))

@@ -232,7 +232,7 @@ def test_a_volume_with_other_channels_is_refused(viewer, open_panel, tmp_path):
     assert panel.volume.box.count() == 1  # one volume, two layers
     assert panel.volume.choice.title == "two"
     assert not panel.button.isEnabled()
-    assert "2 channels; this model needs one" in panel.model.doubt.text()
+    assert "2 channels; needed: 1" in panel.model.doubt.text()
 
 
 def test_a_volume_opens_from_the_panel(qtbot, viewer, open_panel, oblique_scan):
