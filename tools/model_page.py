@@ -60,6 +60,9 @@ def page(card: ModelCard, report: dict[str, Any], command: str) -> str:
         "",
         f"    {command}",
         "",
+        "and the texts of the card by `--name --licence --credit --description "
+        "--intended-use`.",
+        "",
         f"Preset `{training['preset']}`, fold {training['fold']}, seed "
         f"{training['recipe']['seed']}, {training['precision']}, "
         f"{training['minutes']} minutes on 2 CPU cores; best epoch "
@@ -74,7 +77,8 @@ def page(card: ModelCard, report: dict[str, Any], command: str) -> str:
         "",
         f"## Figures on the {len(training['unseen'])} unseen cases",
         "",
-        "Means over cases; empty masks by the rule in `e2miseg evaluate --help`.",
+        "Means over cases. Both masks empty: Dice 1, HD95 0, NSD 1; one empty: Dice 0, "
+        "NSD 0, HD95 the image's diagonal.",
         "",
         "| class | Dice | HD95 (mm) | NSD at 1 mm |",
         "|---|---|---|---|",

@@ -30,7 +30,10 @@ class Augmentation:
     Notes
     -----
     Deviations from the specification: linear instead of cubic interpolation of the
-    image, and one draw for rotation and scaling together.
+    image; one draw for rotation and scaling together, and a factor for each axis;
+    brightness multiplies z-scored values, so it is contrast too, and there is no
+    separate contrast; low resolution with probability 0.15 for all channels together;
+    no inverted gamma.
     """
 
     def __init__(

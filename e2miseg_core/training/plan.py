@@ -30,8 +30,9 @@ def plan_training(dataset: Dataset, cases: Sequence[Case]) -> Job[TrainingPlan]:
 
     The spacing is the median of the cases'. A channel named CT is clipped to the 0.5
     and 99.5 percentiles of the foreground and scaled by its mean and standard
-    deviation; every other channel is z-scored case by case (nnU-Net's rules,
-    specification A.6).
+    deviation; every other channel is z-scored case by case. These are nnU-Net's rules
+    (specification A.6) without the crop to the non-zero box and without the 10th
+    percentile for the coarse axis of anisotropic sets.
     """
     spacings = []
     for number, case in enumerate(cases, start=1):

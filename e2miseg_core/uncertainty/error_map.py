@@ -58,7 +58,9 @@ def expected_error(
     Returns
     -------
     ndarray of float32, shape (Z, Y, X)
-        In [0, 1]; its sum over a region is the expected number of wrong voxels.
+        In [0, 1]; its sum over a region is the expected number of wrong voxels, as
+        far as the calibration holds. Rounding to bytes (`to_uint8`) loses what lies
+        below 1/510, which is most of a volume and adds up.
     """
     calibrated = scaled_probabilities(probabilities, temperature)
     chosen = np.take_along_axis(calibrated, labels[None].astype(np.intp), axis=0)
