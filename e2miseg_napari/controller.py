@@ -82,6 +82,26 @@ class _Running:
     image: str = ""  # what the worker opens
     export: GeneratorWorker | None = None
 
+    def job(self) -> Job:
+        """What the worker is asked for."""
+        return Job(
+            id=self.id,
+            image=self.image,
+            model=str(self.entry.path),
+            output=str(self.folder),
+            device=self.options.device,
+            mirror=self.options.mirror,
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """What its layers are to know."""
+        model = {
+            "model": str(self.entry.path),
+            "options": asdict(self.options),
+            "classes": [asdict(label) for label in self.entry.card.labels],
+        }
+        return result_metadata(self.id, self.title, self.image, self.geometry, model)
+
 
 class Controller(QObject):
     """Opens volumes, runs predictions, and shows their results as layers.
@@ -230,15 +250,7 @@ class Controller(QObject):
         warm = self.client.info is not None
         line = "reading the image…" if warm else "starting the engine…"
         self._show(JobState(phase=Phase.STARTING, line=line))
-        job = Job(
-            id=running.id,
-            image=running.image,
-            model=str(running.entry.path),
-            output=str(running.folder),
-            device=running.options.device,
-            mirror=running.options.mirror,
-        )
-        self.client.submit(job)
+        self.client.submit(running.job())
 
     def _on_step(self, step: Progress) -> None:
         if self._state.phase == Phase.PREPARING:
@@ -262,20 +274,13 @@ class Controller(QObject):
         if running is None:
             return
         with self._reported():
-            card = running.entry.card
-            metadata = result_metadata(
-                running.id,
-                running.title,
-                running.image,
-                running.geometry,
-                {
-                    "model": str(running.entry.path),
-                    "options": asdict(running.options),
-                    "classes": [asdict(label) for label in card.labels],
-                },
-            )
             stores = {"labels": event.labels, "error_map": event.error_map}
-            self._view.begin(running.choice.layer, stores, card.labels, metadata)
+            self._view.begin(
+                running.choice.layer,
+                stores,
+                running.entry.card.labels,
+                running.metadata(),
+            )
 
     def _on_block(self, event: Block) -> None:
         self._view.add(event.box)

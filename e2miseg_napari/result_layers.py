@@ -66,35 +66,48 @@ def make_result_layers(
         Kept with both layers under this plugin's key; their names end with its
         "title".
     """
-    title = metadata["title"]
-    arrays = {
-        role: zarr.open_array(path, path="0", mode="r+" if role == "labels" else "r")
+    labels = zarr.open_array(stores["labels"], path="0", mode="r+")
+    error_map = zarr.open_array(stores["error_map"], path="0", mode="r")
+    own = {
+        role: {KEY: {**metadata, "role": role, "store": path}}
         for role, path in stores.items()
     }
+    return ResultLayers(
+        labels=Labels(
+            labels,
+            name=f"labels: {metadata['title']}",
+            colormap=_label_colors(classes),
+            features=_features(classes),
+            opacity=0.5,
+            metadata=own["labels"],
+            **grid_of(image),
+        ),
+        error_map=_error_map(
+            error_map,
+            name=f"error map: {metadata['title']}",
+            metadata=own["error_map"],
+            **grid_of(image),
+        ),
+    )
+
+
+def _label_colors(classes: Sequence[LabelInfo]) -> DirectLabelColormap:
     colors: dict[int | None, Any] = {None: _UNKNOWN_LABEL, 0: "transparent"}
     colors |= {item.value: item.color for item in classes}
-    labels = Labels(
-        arrays["labels"],
-        name=f"labels: {title}",
-        colormap=DirectLabelColormap(color_dict=colors),
-        features=_features(classes),
-        opacity=0.5,
-        metadata={KEY: {**metadata, "role": "labels", "store": stores["labels"]}},
-        **grid_of(image),
-    )
-    error_map = Image(
-        arrays["error_map"],
-        name=f"error map: {title}",
+    return DirectLabelColormap(color_dict=colors)
+
+
+def _error_map(array: Any, **options: Any) -> Image:
+    layer = Image(
+        array,
         colormap=error_colormap(),
-        contrast_limits=(0, 255),
+        contrast_limits=(0, 255),  # the range; without it napari would read the data
         blending="translucent",
         interpolation2d="nearest",
-        metadata={KEY: {**metadata, "role": "error_map", "store": stores["error_map"]}},
-        **grid_of(image),
+        **options,
     )
-    error_map.contrast_limits_range = (0, 255)
-    error_map.contrast_limits = (0, TOP * 255)
-    return ResultLayers(labels=labels, error_map=error_map)
+    layer.contrast_limits = (0, TOP * 255)
+    return layer
 
 
 def _features(classes: Sequence[LabelInfo]) -> dict[str, list[Any]]:
