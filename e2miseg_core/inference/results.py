@@ -26,6 +26,9 @@ LABELS, ERROR_MAP, PROBABILITIES = (
 )
 
 
+CHUNK = 64  # voxels along an edge
+
+
 class _RowBuffer:
     """Rows of a volume, written to a store in whole chunks: no chunk is read back."""
 
@@ -91,10 +94,17 @@ class ResultStores:
         _refuse_existing(self._paths)
         folder.mkdir(parents=True, exist_ok=True)
         self._values = _label_values(card)
+        chunks = _chunks(geometry.shape)
         labels = create_store(
-            folder / LABELS, geometry, self._values.dtype, names=card.label_names
+            folder / LABELS,
+            geometry,
+            self._values.dtype,
+            chunks=chunks,
+            names=card.label_names,
         )
-        errors = create_store(folder / ERROR_MAP, geometry, np.uint8, kind="image")
+        errors = create_store(
+            folder / ERROR_MAP, geometry, np.uint8, chunks=chunks, kind="image"
+        )
         self._labels, self._errors = _RowBuffer(labels), _RowBuffer(errors)
         self._probabilities: _RowBuffer | None = None
         if keep_probabilities:
@@ -103,6 +113,7 @@ class ResultStores:
                 folder / PROBABILITIES,
                 geometry,
                 np.float16,
+                chunks=chunks,
                 kind="image",
                 channels=names,
             )
@@ -145,6 +156,15 @@ class ResultStores:
         """Remove the stores, for a job that did not come to its end."""
         for path in self._paths:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _chunks(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Chunks of 64 voxels, thinner in short volumes.
+
+    Rows become visible chunk by chunk: a volume of 64 rows should not appear at once
+    at the very end.
+    """
+    return min(CHUNK, max(8, shape[0] // 8)), CHUNK, CHUNK
 
 
 def _refuse_existing(paths: list[Path]) -> None:
