@@ -29,6 +29,7 @@ __all__ = ["choose_demo_model", "has_display", "run_headless"]
 
 DEMO_MODEL = "phantom-lesions"
 SHOWN_FROM, SHOWN_TO = 0.05, 0.6  # of the error map, as in the window
+MAGENTA = (240, 0, 190)  # which no class of a starter model has
 PANEL_HEIGHT = 480  # pixels
 
 
@@ -112,7 +113,9 @@ def _summary(
         f"The error map finds the wrong voxels with an average precision of {found:.2f}"
         f" (chance: {wrong.mean():.3f}).",
         "Written: " + ", ".join(str(file) for file in files),
-        "With a display, `e2miseg demo` opens napari instead.",
+        "The picture shows a slice three times: the image, the labels, and in magenta "
+        "where the labels may be wrong.",
+        "With a display, the demonstration opens napari instead.",
     ]
     return "\n".join(lines)
 
@@ -167,11 +170,9 @@ def _with_labels(
 def _with_errors(
     grey: NDArray[np.float64], errors: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Yellow to red with rising chance of error; nothing below 5 %."""
+    """Magenta as in the window, stronger with the chance of error; none below 5 %."""
     level = np.clip((errors - SHOWN_FROM) / (SHOWN_TO - SHOWN_FROM), 0, 1)[..., None]
-    color = np.concatenate(
-        [np.full_like(level, 255), 200 * (1 - level), np.zeros_like(level)], axis=2
-    )
+    color = np.array(MAGENTA, dtype=np.float32)
     opacity = np.where(errors[..., None] > SHOWN_FROM, 0.35 + 0.55 * level, 0)
     mixed: NDArray[np.float64] = grey * (1 - opacity) + color * opacity
     return mixed

@@ -3,7 +3,7 @@
 from typing import Any
 
 from e2miseg_core.errors import ModelError
-from e2miseg_core.fit import check_fit
+from e2miseg_core.fit import check_fit, doubt_fit
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.models import list_models
@@ -56,8 +56,8 @@ def memory_to_predict(volume: Volume, card: ModelCard) -> dict[str, Any]:
     Returns
     -------
     dict
-        `gigabytes` (the open rows of all classes, and one forward pass) and `tiles`;
-        or `unfit`, a line for the user.
+        `gigabytes` (the open rows of all classes, and one forward pass), `tiles` and
+        `doubt`, a line for the user or empty; or `unfit`, a line for the user.
     """
     try:
         check_fit(volume, card)
@@ -79,4 +79,5 @@ def memory_to_predict(volume: Volume, card: ModelCard) -> dict[str, Any]:
     return {
         "gigabytes": (2 * slab + 2 * out + forward) / 1e9,
         "tiles": grid.n_tiles,
+        "doubt": doubt_fit(card, volume.geometry),
     }

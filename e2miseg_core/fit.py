@@ -5,8 +5,9 @@ from e2miseg_core.geometry import Geometry
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.volume import Volume
 
-__all__ = ["check_fit", "check_grid_fit"]
+__all__ = ["check_fit", "check_grid_fit", "doubt_fit"]
 
+DOUBTFUL = 2.0  # ratio of spacings beyond which a model sees another world
 FARTHEST = 8.0  # ratio of spacings beyond which an image cannot be what a model knows
 
 
@@ -46,6 +47,25 @@ def check_grid_fit(card: ModelCard, n_channels: int, geometry: Geometry) -> None
             needed=f"about {theirs} mm for the model {card.name!r}",
             do="choose another model, or correct the image's spacing",
         )
+
+
+def doubt_fit(card: ModelCard, geometry: Geometry) -> str:
+    """Why a result is likely to be poor, in a line for the user; empty if it is not.
+
+    Parameters
+    ----------
+    card : ModelCard
+    geometry : Geometry
+        Of an image that `check_grid_fit` lets pass.
+    """
+    spacing = geometry.in_unit("mm").spacing
+    ratio = max(max(a / b, b / a) for a, b in zip(spacing, card.spacing, strict=True))
+    if ratio <= DOUBTFUL:
+        return ""
+    return (
+        f"The model {card.name!r} was trained on voxels of {_times(card.spacing)} mm, "
+        f"up to {ratio:.1f} times unlike these: expect a poor result."
+    )
 
 
 def _times(spacing: tuple[float, float, float]) -> str:

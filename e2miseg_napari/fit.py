@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 from e2miseg_core.errors import ModelError
-from e2miseg_core.fit import check_grid_fit
-from e2miseg_core.geometry import UNIT_IN_MM, Geometry
+from e2miseg_core.fit import check_grid_fit, doubt_fit
+from e2miseg_core.geometry import Geometry
 from e2miseg_core.model_card import ModelCard
 
 __all__ = ["Fit", "judge_fit"]
-
-_FAR_OFF = 2.0  # ratio of spacings beyond which a model sees another world
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +42,4 @@ def judge_fit(card: ModelCard, n_channels: int, geometry: Geometry) -> Fit:
         check_grid_fit(card, n_channels, geometry)  # as the engine will
     except ModelError as error:
         return Fit(refusal=str(error))
-    own = [step * UNIT_IN_MM[geometry.unit] for step in geometry.spacing]
-    ratios = [
-        max(a / b, b / a) for a, b in zip(own, card.spacing, strict=True) if a and b
-    ]
-    if max(ratios) > _FAR_OFF:
-        steps = " × ".join(f"{step:.3g}" for step in card.spacing)
-        return Fit(
-            doubt=f"The model was trained on voxels of {steps} mm, up to "
-            f"{max(ratios):.1f} times unlike these: expect a poor result."
-        )
-    return Fit()
+    return Fit(doubt=doubt_fit(card, geometry))

@@ -65,8 +65,7 @@ def run_command(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except (Cancelled, KeyboardInterrupt, typer.Abort):
-        output.error("cancelled; nothing half-written was left")
-        return CANCELLED
+        return _cancelled(output)
     except UsageError as error:
         return _misused(error, output)
     except Exception as error:  # noqa: BLE001 - a bug: told whole, and as such
@@ -79,7 +78,14 @@ def run_command(arguments: list[str]) -> int:
             f"a bug in this program ({type(error).__name__}); please report it"
         )
         return BUG
+    if code == CANCELLED:  # typer's answer to Ctrl-C
+        return _cancelled(output)
     return code if isinstance(code, int) else DONE
+
+
+def _cancelled(output: Output) -> int:
+    output.error("cancelled; nothing half-written was left")
+    return CANCELLED
 
 
 def _misused(error: Any, output: Output) -> int:

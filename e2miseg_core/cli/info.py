@@ -43,13 +43,19 @@ def _table(values: dict[str, Any]) -> Table:
         "levels": ", ".join(_times(level) for level in values["levels"]),
     }
     for name, memory in values["memory_to_predict"].items():
-        fits = f"about {memory['gigabytes']:.1f} GB of memory, {memory['tiles']} tiles"
-        rows[f"predict with {name}"] = memory.get("unfit") or fits
+        rows[f"predict with {name}"] = _memory_in_words(memory)
     for number, note in enumerate(values["notes"]):
         rows[f"note {number + 1}"] = note
     for name, value in rows.items():
         table.add_row(name, str(value))
     return table
+
+
+def _memory_in_words(memory: dict[str, Any]) -> str:
+    if "unfit" in memory:
+        return f"no: {memory['unfit']}"
+    words = f"about {memory['gigabytes']:.1f} GB of memory, {memory['tiles']} tiles"
+    return f"{words}. {memory['doubt']}" if memory["doubt"] else words
 
 
 def _times(numbers: list[float]) -> str:

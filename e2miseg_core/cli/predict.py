@@ -79,8 +79,10 @@ def predict(  # noqa: PLR0913 - one parameter an option
     """Label images with a model, on exactly their own grid."""
     _check_inputs(images, overlap)
     plan = _plan(images, output, error_map, probabilities)
+    from e2miseg_core.fit import doubt_fit
     from e2miseg_core.inference.files import check_outputs, predict_file
     from e2miseg_core.inference.prediction import PredictionOptions
+    from e2miseg_core.io import open_volume
     from e2miseg_core.model import load_model
     from e2miseg_core.progress import run
 
@@ -96,6 +98,9 @@ def predict(  # noqa: PLR0913 - one parameter an option
             keep_probabilities=probabilities is not None,
         )
         for image, outputs in plan.items():
+            doubt = doubt_fit(loaded.card, open_volume(image).geometry)
+            if doubt:
+                out.warning(f"{image.name}: {doubt}")
             job = predict_file(image, outputs, loaded, options, overwrite=overwrite)
             result = run(job, out.progress)
             for note in result.notes:
@@ -111,9 +116,15 @@ def _check_inputs(images: list[Path], overlap: float) -> None:
             needed="at least 0 and less than 1",
             do="take 0.5 unless you know why not",
         )
-    from e2miseg_core.io import open_volume
+    from e2miseg_core.io import open_volume, split_suffix
 
     for image in images:
+        if image.is_dir() and not split_suffix(image)[1]:
+            raise ConfigError(
+                found=f"the folder {image} as an image",
+                needed="image files, or .zarr folders",
+                do=f"name the files, such as {image}/*.nii.gz",
+            )
         open_volume(image)
 
 

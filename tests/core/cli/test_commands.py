@@ -14,7 +14,8 @@ from e2miseg_core import cli
 from e2miseg_core.cli import run_command
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import Cancelled
-from e2miseg_core.io import open_labels, open_volume
+from e2miseg_core.io import open_labels, open_volume, write_image
+from e2miseg_core.volume import Volume
 
 ERROR_PARTS = "; needed: "
 
@@ -73,6 +74,7 @@ def test_several_images_go_to_a_folder(
     [
         (["info", "missing.nii.gz"], "missing.nii.gz"),
         (["info"], "INPUT"),
+        (["predict", ".", "-o", "out", "--model", "hippocampus"], "the folder ."),
         (["predict", "--frobnicate"], "--frobnicate"),
         (["bogus"], "bogus"),
         (["models", "show", "nobody"], "nobody"),
@@ -198,6 +200,37 @@ def test_info_agrees_with_the_volume(
     assert found["orientation"] == "SPL"
     assert run_command(["info", str(image)]) == 0
     assert "SPL" in capsys.readouterr().out
+
+
+def test_info_tells_which_models_fit_an_image_of_several_channels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = Volume.from_array(np.zeros((3, 9, 8, 7), np.float32), spacing=(1, 1, 1))
+    path = write_image(volume.data, tmp_path / "three.nii.gz", like=volume)
+    assert run_command(["info", str(path)]) == 0
+    assert "no: an image of 3 channels" in capsys.readouterr().out
+
+
+def test_an_image_unlike_the_model_s_is_told_before_the_work(
+    tiny_model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = Volume.from_array(np.zeros((9, 8, 7), np.float32), spacing=(4, 1, 1))
+    path = write_image(volume.data[0], tmp_path / "thick.nii.gz", like=volume)
+    assert predict(path, tmp_path / "out.nii.gz", tiny_model_path) == 0
+    assert "4.0 times unlike these" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_what_happened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("e2miseg_core.describe.describe_volume", _interrupted)
+    monkeypatch.setattr("e2miseg_core.io.open_volume", lambda _path: None)
+    assert run_command(["info", "x.nii"]) == 130
+    assert "cancelled; nothing half-written was left" in capsys.readouterr().err
+
+
+def _interrupted(_volume: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_networks_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
