@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 SCHEMES = ("zscore", "clipped")
-SLAB_BYTES = 64 << 20  # read at once while measuring intensities
+SLAB_BYTES = 16 << 20  # read at once while measuring intensities
 Read = Callable[[Box], NDArray[Any]]
 
 
