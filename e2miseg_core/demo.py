@@ -1,7 +1,5 @@
 """The demonstration without a window: predict the sample, write pictures."""
 
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,19 +23,12 @@ from e2miseg_core.progress import Progress, run
 from e2miseg_core.samples import sample_labels_path, sample_path
 from e2miseg_core.volume import Volume
 
-__all__ = ["choose_demo_model", "has_display", "run_headless"]
+__all__ = ["choose_demo_model", "run_headless"]
 
 DEMO_MODEL = "phantom-lesions"
 SHOWN_FROM, SHOWN_TO = 0.05, 0.6  # of the error map, as in the window
 MAGENTA = (240, 0, 190)  # which no class of a starter model has
 PANEL_HEIGHT = 480  # pixels
-
-
-def has_display() -> bool:
-    """Whether a window can be opened here."""
-    if sys.platform in ("darwin", "win32"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def choose_demo_model(volume: Volume) -> str:

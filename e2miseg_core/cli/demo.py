@@ -29,12 +29,15 @@ def demo(
     import subprocess
     import sys
 
-    from e2miseg_core.demo import has_display, run_headless
+    from e2miseg_core.doctor.window import has_display
 
     with Output(as_json=False) as out:
         if headless or not has_display():
             if not headless:
                 out.warning("no display here: writing pictures instead of a window")
+            # Only here: it loads torch, which the window's process does without.
+            from e2miseg_core.demo import run_headless
+
             out.result({}, run_headless(output, out.progress))
             return
     code = subprocess.call(

@@ -1,12 +1,11 @@
 """`e2miseg doctor`: what works on this computer, and how to mend what does not."""
 
-from typing import Annotated
-
 import typer
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
 from e2miseg_core.doctor import Check, checks, works
 
@@ -17,9 +16,7 @@ MARKS = {True: ("ok", "green"), None: ("note", "yellow"), False: ("BAD", "bold r
 
 def doctor(
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line, for programs.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what works on this computer, and how to mend what does not.
 

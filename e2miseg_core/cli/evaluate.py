@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import DatasetError, WriteError
 from e2miseg_core.progress import run
@@ -66,9 +67,7 @@ def evaluate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a report that exists.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON lines, for programs.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare labels with a reference: Dice, surface distance in mm, volumes.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
 
 __all__ = ["info"]
@@ -16,9 +17,7 @@ def info(
         Path, typer.Argument(metavar="INPUT", help="The image: .nii, .nii.gz, .zarr.")
     ],
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line, for programs.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell the size, spacing and orientation of an image, and what predicting needs."""
     from e2miseg_core.describe import describe_volume

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
 from e2miseg_core.model_card import ModelCard
 
@@ -14,9 +15,6 @@ __all__ = ["models"]
 models = typer.Typer(
     help="List, show and add models.", no_args_is_help=True, add_completion=False
 )
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON line, for programs.")
-]
 
 
 @models.command("list")

@@ -1,10 +1,10 @@
 """`e2miseg networks`: every preset with its size."""
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.table import Table
 
+from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
 
 __all__ = ["networks"]
@@ -12,9 +12,7 @@ __all__ = ["networks"]
 
 def networks(
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line, for programs.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the network presets: parameters, multiply-adds, patch, memory."""
     from e2miseg_core.networks.cost import preset_costs

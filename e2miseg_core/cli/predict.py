@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from e2miseg_core.cli.options import AsJson, Device, Precision
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import ConfigError, WriteError
 
 if TYPE_CHECKING:
     from e2miseg_core.inference.files import FilePrediction, OutputPaths
     from e2miseg_core.model_card import ModelCard
+    from e2miseg_core.volume import Volume
 
 __all__ = ["predict"]
 
@@ -53,12 +55,8 @@ def predict(  # noqa: PLR0913 - one parameter an option
             help="Also write the probability of every class: a file, or a folder.",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="auto, float32, bfloat16, float16.")
-    ] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     overlap: Annotated[
         float,
         typer.Option("--overlap", help="Share of a tile that its neighbour repeats."),
@@ -72,17 +70,14 @@ def predict(  # noqa: PLR0913 - one parameter an option
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON lines, for programs.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Label images with a model, on exactly their own grid."""
-    _check_inputs(images, overlap)
+    volumes = _open_inputs(images, overlap)
     plan = _plan(images, output, error_map, probabilities)
     from e2miseg_core.fit import doubt_fit
     from e2miseg_core.inference.files import check_outputs, predict_file
     from e2miseg_core.inference.prediction import PredictionOptions
-    from e2miseg_core.io import open_volume
     from e2miseg_core.model import load_model
     from e2miseg_core.progress import run
 
@@ -98,7 +93,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
             keep_probabilities=probabilities is not None,
         )
         for image, outputs in plan.items():
-            doubt = doubt_fit(loaded.card, open_volume(image).geometry)
+            doubt = doubt_fit(loaded.card, volumes[image].geometry)
             if doubt:
                 out.warning(f"{image.name}: {doubt}")
             job = predict_file(image, outputs, loaded, options, overwrite=overwrite)
@@ -108,8 +103,8 @@ def predict(  # noqa: PLR0913 - one parameter an option
             out.result(_values(result), _sentence(result, loaded.card))
 
 
-def _check_inputs(images: list[Path], overlap: float) -> None:
-    """What can be told before torch is loaded."""
+def _open_inputs(images: list[Path], overlap: float) -> "dict[Path, Volume]":
+    """Open every image, so that what is wrong is told before torch is loaded."""
     if not 0 <= overlap < 1:
         raise ConfigError(
             found=f"an overlap of {overlap}",
@@ -118,6 +113,7 @@ def _check_inputs(images: list[Path], overlap: float) -> None:
         )
     from e2miseg_core.io import open_volume, split_suffix
 
+    volumes = {}
     for image in images:
         if image.is_dir() and not split_suffix(image)[1]:
             raise ConfigError(
@@ -125,7 +121,8 @@ def _check_inputs(images: list[Path], overlap: float) -> None:
                 needed="image files, or .zarr folders",
                 do=f"name the files, such as {image}/*.nii.gz",
             )
-        open_volume(image)
+        volumes[image] = open_volume(image)
+    return volumes
 
 
 def _plan(

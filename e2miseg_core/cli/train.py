@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from e2miseg_core.cli.options import AsJson, Device, Precision
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import ConfigError
 
@@ -73,21 +74,15 @@ def train(  # noqa: PLR0913 - one parameter an option
     intended_use: Annotated[
         str | None, typer.Option("--intended-use", help="For what, and its limits.")
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="auto, float32, bfloat16, float16.")
-    ] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew over an older run.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON lines, for programs.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network on labelled cases and write a model with its figures.
 
