@@ -33,6 +33,7 @@ from e2miseg_core.model import Model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.preprocess import ModelView, measure_normalization
 from e2miseg_core.progress import Job, Progress, run
+from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import from_uint8
 from e2miseg_core.volume import Volume
 
@@ -55,6 +56,11 @@ class PredictionOptions:
         Average over the mirrored versions that the model was trained with.
     keep_probabilities : bool
         Also store the class probabilities.
+    keep_log_probabilities : bool
+        Also store them in a byte a class, where there is doubt: what ranking and
+        calibration need.
+    calibration : Calibration, optional
+        Of the error map, instead of the model card's.
     """
 
     device: str = "auto"
@@ -62,6 +68,8 @@ class PredictionOptions:
     overlap: float = 0.5
     mirror: bool = False
     keep_probabilities: bool = False
+    keep_log_probabilities: bool = False
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -149,7 +157,8 @@ def predict_job(
     Yields
     ------
     Progress
-        `details["box"]` names voxels that have become final in the stores.
+        `details["stores"]` of the first step of prediction tells where the stores
+        lie, `details["box"]` of later ones which voxels have become final in them.
     """
     started = time.monotonic()
     device = choose_device(options.device)
@@ -164,7 +173,9 @@ def predict_job(
         folder,
         volume.geometry,
         model.card,
+        calibration=options.calibration,
         keep_probabilities=options.keep_probabilities,
+        keep_log_probabilities=options.keep_log_probabilities,
     )
     predictor = TilePredictor(
         network=model.network.to(device),
@@ -174,7 +185,10 @@ def predict_job(
     )
     complete = False
     try:
-        yield Progress(done=0, total=grid.n_tiles, stage="predicting")
+        where = {name: str(path) for name, path in stores.paths.items()}
+        yield Progress(
+            done=0, total=grid.n_tiles, stage="predicting", details={"stores": where}
+        )
         yield from _fill(predictor, view, grid, stores)
         complete = True
     finally:

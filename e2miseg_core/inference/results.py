@@ -1,30 +1,40 @@
 """The stores that a prediction fills, chunk row by chunk row."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from e2miseg_core.boxes import Box
 from e2miseg_core.errors import WriteError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store
 from e2miseg_core.model_card import ModelCard
+from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error, to_uint8
+from e2miseg_core.uncertainty.log_probabilities import encode_log_probabilities
 
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["ERROR_MAP", "LABELS", "PROBABILITIES", "ResultStores"]
+__all__ = [
+    "ERROR_MAP",
+    "LABELS",
+    "LOG_PROBABILITIES",
+    "PROBABILITIES",
+    "ResultStores",
+    "class_values",
+]
 
-LABELS, ERROR_MAP, PROBABILITIES = (
+LABELS, ERROR_MAP, PROBABILITIES, LOG_PROBABILITIES = (
     "labels.ome.zarr",
     "error_map.ome.zarr",
     "probabilities.ome.zarr",
+    "log_probabilities.ome.zarr",
 )
-
 
 CHUNK = 64  # voxels along an edge
 
@@ -64,11 +74,17 @@ class ResultStores:
         The volume's.
     card : ModelCard
         Label values and calibration.
+    calibration : Calibration, optional
+        Of the error map, instead of the card's.
     keep_probabilities : bool
         Also store them, as float16.
+    keep_log_probabilities : bool
+        Also store what `encode_log_probabilities` makes of them.
 
     Attributes
     ----------
+    paths : dict of str to Path
+        Where each store lies, by its name without suffix.
     voxels : dict of int to int
         Voxels of each label value so far.
     expected_wrong : float
@@ -86,41 +102,41 @@ class ResultStores:
         geometry: Geometry,
         card: ModelCard,
         *,
+        calibration: Calibration | None = None,
         keep_probabilities: bool = False,
+        keep_log_probabilities: bool = False,
     ) -> None:
         self.folder, self.geometry, self._card = folder, geometry, card
-        names = (LABELS, ERROR_MAP, *([PROBABILITIES] if keep_probabilities else []))
-        self._paths = [folder / name for name in names]
-        _refuse_existing(self._paths)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._values = _label_values(card)
-        chunks = _chunks(geometry.shape)
-        labels = create_store(
-            folder / LABELS,
-            geometry,
-            self._values.dtype,
-            chunks=chunks,
-            names=card.label_names,
-        )
-        errors = create_store(
-            folder / ERROR_MAP, geometry, np.uint8, chunks=chunks, kind="image"
-        )
-        self._labels, self._errors = _RowBuffer(labels), _RowBuffer(errors)
-        self._probabilities: _RowBuffer | None = None
+        self._calibration = calibration or Calibration.from_card(card.calibration)
+        self._values = class_values(card)
+        kinds: dict[str, DTypeLike] = {LABELS: self._values.dtype, ERROR_MAP: np.uint8}
         if keep_probabilities:
-            names = ("background", *(label.name for label in card.labels))
-            store = create_store(
-                folder / PROBABILITIES,
-                geometry,
-                np.float16,
-                chunks=chunks,
-                kind="image",
-                channels=names,
-            )
-            self._probabilities = _RowBuffer(store)
+            kinds[PROBABILITIES] = np.float16
+        if keep_log_probabilities:
+            kinds[LOG_PROBABILITIES] = np.uint8
+        self.paths = {name.partition(".")[0]: folder / name for name in kinds}
+        _refuse_existing(self.paths.values())
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stores = {
+            name: self._create(name, dtype) for name, dtype in kinds.items()
+        }
         self.expected_wrong = 0.0
         self.voxels = {label.value: 0 for label in card.labels}
         self._final = 0
+
+    def _create(self, name: str, dtype: DTypeLike) -> _RowBuffer:
+        of_classes = name in (PROBABILITIES, LOG_PROBABILITIES)
+        names = ("background", *self._card.label_names.values())
+        store = create_store(
+            self.folder / name,
+            self.geometry,
+            dtype,
+            chunks=_chunks(self.geometry.shape),
+            kind="labels" if name == LABELS else "image",
+            channels=names if of_classes else (),
+            names=self._card.label_names if name == LABELS else None,
+        )
+        return _RowBuffer(store)
 
     def add(self, probabilities: NDArray[np.float32]) -> Box | None:
         """Add the next rows of the volume's grid.
@@ -137,15 +153,18 @@ class ResultStores:
         if probabilities.shape[1] == 0:
             return None
         classes = probabilities.argmax(axis=0)
-        error = expected_error(probabilities, classes, self._card.temperature)
+        error = expected_error(probabilities, classes, self._calibration)
         counts = np.bincount(classes.ravel(), minlength=self._card.n_classes)
         for index, label in enumerate(self._card.labels, start=1):
             self.voxels[label.value] += int(counts[index])
         self.expected_wrong += float(error.sum(dtype=np.float64))
-        if self._probabilities is not None:
-            self._probabilities.add(probabilities.astype(np.float16))
-        self._errors.add(to_uint8(error))
-        final = self._labels.add(self._values[classes])
+        if PROBABILITIES in self._stores:
+            self._stores[PROBABILITIES].add(probabilities.astype(np.float16))
+        if LOG_PROBABILITIES in self._stores:
+            codes = encode_log_probabilities(probabilities)
+            self._stores[LOG_PROBABILITIES].add(codes)
+        self._stores[ERROR_MAP].add(to_uint8(error))
+        final = self._stores[LABELS].add(self._values[classes])
         first, self._final = self._final, final
         if final == first:
             return None
@@ -154,7 +173,7 @@ class ResultStores:
 
     def remove(self) -> None:
         """Remove the stores, for a job that did not come to its end."""
-        for path in self._paths:
+        for path in self.paths.values():
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -167,7 +186,7 @@ def _chunks(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return min(CHUNK, max(8, shape[0] // 8)), CHUNK, CHUNK
 
 
-def _refuse_existing(paths: list[Path]) -> None:
+def _refuse_existing(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.exists():
             raise WriteError(
@@ -177,7 +196,7 @@ def _refuse_existing(paths: list[Path]) -> None:
             )
 
 
-def _label_values(card: ModelCard) -> NDArray[np.unsignedinteger[Any]]:
+def class_values(card: ModelCard) -> NDArray[np.unsignedinteger[Any]]:
     """Label value of each class index, in the smallest type that holds them."""
     values = [0, *(label.value for label in card.labels)]
     dtype = np.min_scalar_type(max(values))

@@ -3,47 +3,20 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from e2miseg_core.uncertainty.calibration import SMALLEST, Calibration
+
 __all__ = [
     "entropy",
     "expected_error",
     "from_uint8",
-    "scaled_probabilities",
     "to_uint8",
 ]
 
-SMALLEST = 1e-12  # keeps the logarithm of a probability finite
-
-
-def scaled_probabilities(
-    probabilities: NDArray[np.float32], temperature: float
-) -> NDArray[np.float32]:
-    """Temperature scaling of probabilities, q = softmax(log p / T) [1]_.
-
-    Parameters
-    ----------
-    probabilities : ndarray, shape (C, ...)
-        Over C they sum to 1.
-    temperature : float
-        Above 1 the result is less certain, below 1 more.
-
-    Returns
-    -------
-    ndarray of float32, shape (C, ...)
-
-    References
-    ----------
-    .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern
-       Neural Networks", ICML 2017, section 4.2.
-    """
-    if temperature == 1:
-        return probabilities
-    powered = np.maximum(probabilities, SMALLEST) ** np.float32(1 / temperature)
-    powered /= powered.sum(axis=0)
-    return powered
-
 
 def expected_error(
-    probabilities: NDArray[np.float32], labels: NDArray[np.integer], temperature: float
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    calibration: Calibration,
 ) -> NDArray[np.float32]:
     """Chance that the delivered label h is wrong, e = 1 - q_h.
 
@@ -52,7 +25,7 @@ def expected_error(
     probabilities : ndarray, shape (C, Z, Y, X)
     labels : ndarray of int, shape (Z, Y, X)
         Class index of each voxel as delivered.
-    temperature : float
+    calibration : Calibration
         Fitted on cases that the network was not trained on.
 
     Returns
@@ -62,7 +35,7 @@ def expected_error(
         far as the calibration holds. Rounding to bytes (`to_uint8`) loses what lies
         below 1/510, which is most of a volume and adds up.
     """
-    calibrated = scaled_probabilities(probabilities, temperature)
+    calibrated = calibration.apply(probabilities)
     chosen = np.take_along_axis(calibrated, labels[None].astype(np.intp), axis=0)
     error: NDArray[np.float32] = np.clip(1.0 - chosen[0], 0.0, 1.0)
     return error

@@ -25,6 +25,7 @@ from e2miseg_core.io import open_labels, open_volume, write_image
 from e2miseg_core.model import Model
 from e2miseg_core.preprocess import ModelView, measure_normalization
 from e2miseg_core.progress import Progress, run
+from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error
 from e2miseg_core.volume import Volume
 
@@ -73,7 +74,9 @@ def test_streaming_equals_blending_the_whole_volume(
     assert sure.mean() > 0.99
     np.testing.assert_array_equal(labels[sure], values[sure])
     assert len(np.unique(labels)) > 1  # the law is empty for a network that says one
-    error = expected_error(expected, expected.argmax(axis=0), 1.5)
+    error = expected_error(
+        expected, expected.argmax(axis=0), Calibration(temperature=1.5)
+    )
     np.testing.assert_allclose(
         np.asarray(result.error_map), error, atol=0.5 / 255 + 1e-4
     )
