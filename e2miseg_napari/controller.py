@@ -20,16 +20,16 @@ from e2miseg_napari.convert import LayerData
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.exporting import export_array
 from e2miseg_napari.images import ImageChoice, iter_images
+from e2miseg_napari.jobs import PredictJob
 from e2miseg_napari.predictions import Prediction, find_predictions, result_metadata
 from e2miseg_napari.problems import Problem, problem_of, problem_of_job
 from e2miseg_napari.protocol import (
     Block,
-    Job,
     JobCancelled,
     JobFailed,
     JobProgress,
-    JobResult,
     JobStores,
+    PredictResult,
     Warned,
 )
 from e2miseg_napari.readers import read_layers
@@ -82,9 +82,9 @@ class _Running:
     image: str = ""  # what the worker opens
     export: GeneratorWorker | None = None
 
-    def job(self) -> Job:
+    def job(self) -> PredictJob:
         """What the worker is asked for."""
-        return Job(
+        return PredictJob(
             id=self.id,
             image=self.image,
             model=str(self.entry.path),
@@ -209,7 +209,7 @@ class Controller(QObject):
             self._give_up("Cancelled.")
             return
         self._show(JobState(phase=Phase.CANCELLING, line="cancelling…"))
-        self.client.cancel()
+        self.client.cancel(running.id)
 
     def shutdown(self, *, at_once: bool = False) -> None:
         """Stop everything that runs; `at_once` when no event loop will follow."""
@@ -262,15 +262,21 @@ class Controller(QObject):
             )
 
     def _on_progress(self, step: JobProgress) -> None:
-        if self._running is None or self._state.phase == Phase.CANCELLING:
+        cancelling = self._state.phase == Phase.CANCELLING
+        if self._own(step) is None or cancelling:
             return
         line = progress_in_words(step)
         self._show(
             JobState(phase=Phase.RUNNING, line=line, done=step.done, total=step.total)
         )
 
-    def _on_stores(self, event: JobStores) -> None:
+    def _own(self, event: Any) -> _Running | None:
+        """The job in hand, if the event is one of its."""
         running = self._running
+        return running if running is not None and running.id == event.id else None
+
+    def _on_stores(self, event: JobStores) -> None:
+        running = self._own(event)
         if running is None:
             return
         with self._reported():
@@ -283,10 +289,11 @@ class Controller(QObject):
             )
 
     def _on_block(self, event: Block) -> None:
-        self._view.add(event.box)
+        if self._own(event) is not None:
+            self._view.add(event.box)
 
-    def _on_result(self, event: JobResult) -> None:
-        if self._running is None:
+    def _on_result(self, event: PredictResult) -> None:
+        if self._own(event) is None:
             return
         with self._reported():
             self._view.finish(event.voxels)
@@ -295,20 +302,19 @@ class Controller(QObject):
         took = time_in_words(event.seconds).removeprefix("about ")
         self.notice.emit(f"Done in {took}.")
 
-    def _on_cancelled(self, _event: JobCancelled) -> None:
-        if self._running is not None:
+    def _on_cancelled(self, event: JobCancelled) -> None:
+        if self._own(event) is not None:
             self._give_up("Cancelled. The incomplete result was removed.")
 
     def _on_error(self, event: JobFailed) -> None:
-        if self._running is not None:
+        if self._own(event) is not None:
             self._fail(problem_of_job(event))
 
     def _on_warning(self, event: Warned) -> None:
         self.notice.emit(event.message)
 
     def _on_gone(self, line: str) -> None:
-        if self._running is None:  # else the job's error says it
-            self.problem.emit(Problem(line=line))
+        self.problem.emit(Problem(line=line))
 
     def _on_layers(self, _event: object = None) -> None:
         self.images_changed.emit()
@@ -359,6 +365,6 @@ class Controller(QObject):
         try:
             yield
         except Exception as error:  # noqa: BLE001
-            if self.client.job is not None:
-                self.client.kill()
+            if self._running is not None:
+                self.client.cancel(self._running.id)
             self._fail(problem_of(error))

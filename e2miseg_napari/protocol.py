@@ -1,5 +1,7 @@
 """The worker's messages: one JSON object a line, checked before anyone acts on it.
 
+What it is asked to do is in `jobs`; here is what comes back.
+
 A worker may be replaced by any program that speaks these lines, so what arrives is
 treated as a stranger's: a line that is no message gives None, never an exception.
 """
@@ -13,65 +15,29 @@ from typing import Any, TypeAlias
 __all__ = [
     "PROTOCOL_VERSION",
     "Block",
+    "EdgesResult",
     "Event",
-    "Job",
+    "FinetuneResult",
     "JobCancelled",
     "JobFailed",
+    "JobPaused",
     "JobProgress",
     "JobResult",
+    "JobResumed",
     "JobStarted",
     "JobStores",
     "Pong",
+    "PredictResult",
     "Ready",
     "Warned",
     "encode",
     "parse_event",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # Half-open box in voxels: (start, stop) along Z, Y, X.
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A prediction to ask for.
-
-    Attributes
-    ----------
-    id : str
-        Name under which all events of the job come back.
-    image : str
-        Path or URI that `e2miseg_core.io.open_volume` can open.
-    model : str
-        Name of an installed model or path of a model file.
-    output : str
-        Folder that the worker creates its stores in.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    mirror : bool
-        Predict mirrored copies too and average them.
-    """
-
-    id: str
-    image: str
-    model: str
-    output: str
-    device: str = "auto"
-    mirror: bool = False
-
-    def command(self) -> dict[str, object]:
-        """Message that starts the job."""
-        return {
-            "command": "predict",
-            "id": self.id,
-            "image": self.image,
-            "model": self.model,
-            "output": self.output,
-            "device": self.device,
-            "mirror": self.mirror,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +66,31 @@ class JobStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """Steps done of a job; `seconds_left` is None while unknown."""
+    """Steps done of a job; `seconds_left` is None while unknown.
+
+    `details` holds figures of this step, such as the loss; all are finite.
+    """
 
     id: str
     done: int
     total: int
     stage: str
     seconds_left: float | None
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPaused:
+    """A job that holds still until it is resumed."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResumed:
+    """A paused job that goes on."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +111,12 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult:
-    """A finished job; `voxels` counts the voxels of each label value."""
+class PredictResult:
+    """A finished prediction; `voxels` counts the voxels of each label value.
+
+    `prediction` is its number in the project's case, and `edges` counts the uncertain
+    edges found; None where no project was asked for.
+    """
 
     id: str
     labels: str
@@ -136,6 +124,33 @@ class JobResult:
     seconds: float
     voxels: Mapping[int, int]
     summary: str = ""
+    prediction: int | None = None
+    edges: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgesResult:
+    """Edges ranked anew: how many there are."""
+
+    id: str
+    edges: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneResult:
+    """A fine-tuning that came to its end: was the new model kept, and why.
+
+    `version` is its number in the project, None where it was refused.
+    """
+
+    id: str
+    kept: bool
+    sentence: str
+    figures: Mapping[str, object]
+    version: int | None
+
+
+JobResult: TypeAlias = PredictResult | EdgesResult | FinetuneResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +162,16 @@ class JobCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFailed:
-    """A job that failed: `kind` is ``user`` (can be mended) or ``bug``."""
+    """A job that failed: `kind` is ``user`` (can be mended) or ``bug``.
+
+    `engine_died` tells that nothing may be wrong with the job itself.
+    """
 
     id: str
     kind: str
     message: str
     traceback: str = ""
+    engine_died: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +187,8 @@ Event: TypeAlias = (
     | Pong
     | JobStarted
     | JobProgress
+    | JobPaused
+    | JobResumed
     | JobStores
     | Block
     | JobResult
@@ -239,7 +260,28 @@ def _progress(message: Mapping[str, Any]) -> Event:
         total=total,
         stage=str(message.get("stage", "")),
         seconds_left=seconds,
+        details=_figures(message.get("details")),
     )
+
+
+def _figures(details: object) -> dict[str, float]:
+    """Numbers among the details; what else there is, is not for us."""
+    if not isinstance(details, dict):
+        return {}
+    numbers = {
+        name: float(value)
+        for name, value in details.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _paused(message: Mapping[str, Any]) -> Event:
+    return JobPaused(id=str(message["id"]))
+
+
+def _resumed(message: Mapping[str, Any]) -> Event:
+    return JobResumed(id=str(message["id"]))
 
 
 def _stores(message: Mapping[str, Any]) -> Event:
@@ -256,14 +298,43 @@ def _block(message: Mapping[str, Any]) -> Event:
 
 
 def _result(message: Mapping[str, Any]) -> Event:
-    return JobResult(
+    """Each kind of job is told by what only its result has."""
+    if "kept" in message:
+        return _finetune_result(message)
+    if "labels" in message:
+        return _predict_result(message)
+    return EdgesResult(id=str(message["id"]), edges=int(message["edges"]))
+
+
+def _predict_result(message: Mapping[str, Any]) -> Event:
+    return PredictResult(
         id=str(message["id"]),
         labels=str(message["labels"]),
         error_map=str(message["error_map"]),
         seconds=float(message["seconds"]),
         voxels={int(k): int(n) for k, n in dict(message.get("voxels", {})).items()},
         summary=str(message.get("summary", "")),
+        prediction=_number(message.get("prediction")),
+        edges=_number(message.get("edges")),
     )
+
+
+def _finetune_result(message: Mapping[str, Any]) -> Event:
+    return FinetuneResult(
+        id=str(message["id"]),
+        kept=message["kept"] is True,
+        sentence=_one_line(message["sentence"]),
+        figures=dict(message.get("figures") or {}),
+        version=_number(message.get("version")),
+    )
+
+
+def _number(value: object) -> int | None:
+    return None if value is None else int(str(value))
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _cancelled(message: Mapping[str, Any]) -> Event:
@@ -274,7 +345,7 @@ def _error(message: Mapping[str, Any]) -> Event:
     return JobFailed(
         id=str(message.get("id") or ""),
         kind="user" if message.get("kind") == "user" else "bug",
-        message=" ".join(str(message["message"]).split()) or "no reason given",
+        message=_one_line(message["message"]) or "no reason given",
         traceback=str(message.get("traceback") or ""),
     )
 
@@ -282,7 +353,7 @@ def _error(message: Mapping[str, Any]) -> Event:
 def _warning(message: Mapping[str, Any]) -> Event:
     return Warned(
         id=str(message.get("id") or ""),
-        message=" ".join(str(message["message"]).split()),
+        message=_one_line(message["message"]),
     )
 
 
@@ -291,6 +362,8 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
     "pong": _pong,
     "started": _started,
     "progress": _progress,
+    "paused": _paused,
+    "resumed": _resumed,
     "stores": _stores,
     "block": _block,
     "result": _result,

@@ -85,7 +85,7 @@ class Worker:
         say("result", id=name, seconds=1.0, voxels=voxels, **places)
 
     def run(self) -> None:
-        say("ready", version="0", device="cpu", protocol=1)
+        say("ready", version="0", device="cpu", protocol=2)
         for line in sys.stdin:
             message = json.loads(line)
             if message["command"] == "predict":

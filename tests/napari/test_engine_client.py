@@ -11,17 +11,21 @@ import pytest
 
 from e2miseg_napari import engine_client
 from e2miseg_napari.engine_client import EngineClient, worker_command
-from e2miseg_napari.protocol import Job
+from e2miseg_napari.jobs import EdgesJob, FinetuneJob, Job, PredictJob
+from e2miseg_napari.protocol import EdgesResult, FinetuneResult, PredictResult
 
 
-def job_for(client: EngineClient) -> Job:
-    return Job(id=client.next_id(), image="a.nii.gz", model="m", output="out")
-
-
-def submit(client: EngineClient) -> Job:
-    job = job_for(client)
-    client.submit(job)
-    return job
+def submit(client: EngineClient, kind: str = "predict") -> str:
+    """Submit a job of a kind, and return its name."""
+    name, project = client.next_id(), "/a/b.e2m"
+    jobs: dict[str, Job] = {
+        "predict": PredictJob(id=name, image="a.nii.gz", model="m", output="out"),
+        "case": PredictJob(id=name, project=project, case="one"),
+        "edges": EdgesJob(id=name, project=project, case="one"),
+        "finetune": FinetuneJob(id=name, project=project),
+    }
+    client.submit(jobs[kind])
+    return name
 
 
 def record(signal) -> list:
@@ -37,8 +41,8 @@ def test_a_job_runs_from_ready_to_its_result(qtbot, fake_client):
         job = submit(client)
     assert [step.done for step in steps] == list(range(1, 21))
     assert steps[4].seconds_left == pytest.approx(0.3)
-    assert [(result.id, result.voxels) for result in results] == [(job.id, {1: 7})]
-    assert client.job is None
+    assert [(result.id, result.voxels) for result in results] == [(job, {1: 7})]
+    assert not client.jobs
     assert client.info is not None
     assert client.info.device == "cpu"
 
@@ -60,36 +64,154 @@ def test_the_worker_leads_its_own_session(qtbot, fake_client):
     assert os.getsid(client.pid) == client.pid  # Ctrl+C in a terminal passes it by
 
 
-def test_only_one_job_at_a_time(qtbot, fake_client):
-    client = fake_client("good")
-    submit(client)
-    with pytest.raises(RuntimeError, match="still running"):
-        submit(client)
-
-
-def test_cancel_is_answered_and_the_next_job_runs(qtbot, fake_client):
+def test_each_kind_of_job_comes_back_with_its_own_result(qtbot, fake_client):
     client = fake_client("good")
     results = record(client.result)
-    with qtbot.waitSignal(client.progress):
-        submit(client)
-    with qtbot.waitSignal(client.cancelled):
-        client.cancel()
-        client.cancel()  # a second click changes nothing
-    assert results == []
+    names = {kind: submit(client, kind) for kind in ("case", "edges", "finetune")}
+    assert list(client.jobs) == list(names.values())
+    qtbot.waitUntil(lambda: len(results) == 3)
+    found = {result.id: result for result in results}
+    predicted = found[names["case"]]
+    assert isinstance(predicted, PredictResult)
+    assert (predicted.prediction, predicted.edges) == (2, 3)
+    assert found[names["edges"]] == EdgesResult(id=names["edges"], edges=3)
+    assert found[names["finetune"]] == FinetuneResult(
+        id=names["finetune"],
+        kept=True,
+        sentence="Kept after 20 steps.",
+        figures={"steps": 20},
+        version=1,
+    )
+    assert not client.jobs
+
+
+def test_jobs_side_by_side_keep_their_events_apart(qtbot, fake_client):
+    client = fake_client("good")
+    steps, results = record(client.progress), record(client.result)
+    names = [submit(client) for _ in range(3)]
+    qtbot.waitUntil(lambda: len(results) == 3)
+    for name in names:
+        own = [step.done for step in steps if step.id == name]
+        assert own == list(range(1, 21))
+
+
+def test_a_name_is_open_once(fake_client):
+    client = fake_client("good")
+    name = submit(client)
+    with pytest.raises(RuntimeError, match="still open"):
+        client.submit(PredictJob(id=name))
+
+
+def test_only_the_job_that_is_cancelled_stops(qtbot, fake_client):
+    client = fake_client("good")
+    cancelled, results = record(client.cancelled), record(client.result)
+    stays, goes = submit(client), submit(client)
+    qtbot.waitSignal(client.progress).wait()
+    client.cancel(goes)
+    client.cancel(goes)  # a second click changes nothing
+    qtbot.waitUntil(lambda: bool(results))
+    assert [event.id for event in cancelled] == [goes]
+    assert [event.id for event in results] == [stays]
     with qtbot.waitSignal(client.result):
         submit(client)
+
+
+def test_words_about_a_job_that_has_ended_go_nowhere(qtbot, fake_client):
+    client = fake_client("good")
+    with qtbot.waitSignal(client.result):
+        name = submit(client)
+    for tell in (client.cancel, client.pause, client.resume, client.finish):
+        tell(name)
+    with qtbot.waitSignal(client.result):  # the fake worker has not stumbled
+        submit(client)
+
+
+def test_a_fine_tuning_rests_goes_on_and_finishes_early(qtbot, fake_client):
+    client = fake_client("good")
+    steps = record(client.progress)
+    with qtbot.waitSignal(client.progress):
+        name = submit(client, "finetune")
+    with qtbot.waitSignal(client.paused) as seen:
+        client.pause(name)
+    assert seen.args[0].id == name
+    before = len(steps)
+    with qtbot.waitSignal(client.result):  # an interactive job goes on meanwhile
+        submit(client, "edges")
+    assert len([step for step in steps if step.id == name]) == before
+    with qtbot.waitSignal(client.resumed):
+        client.resume(name)
+    with qtbot.waitSignal(client.result) as done:
+        client.finish(name)
+    assert done.args[0].figures["steps"] < 20
+    assert steps[0].details == {"loss": 1.0}
+
+
+def test_a_paused_job_can_be_cancelled(qtbot, fake_client):
+    client = fake_client("good")
+    with qtbot.waitSignal(client.progress):
+        name = submit(client, "finetune")
+    with qtbot.waitSignal(client.paused):
+        client.pause(name)
+    with qtbot.waitSignal(client.cancelled):
+        client.cancel(name)
+
+
+def test_a_result_of_another_kind_is_the_engines_bug(qtbot, fake_client):
+    client = fake_client("confused")
+    results = record(client.result)
+    with qtbot.waitSignal(client.error) as seen:
+        submit(client, "edges")
+    assert seen.args[0].kind == "bug"
+    assert "FinetuneResult, not EdgesResult" in seen.args[0].message
+    assert results == []
+    assert not client.jobs
+
+
+def test_an_error_without_a_name_is_that_of_the_only_job(qtbot, fake_client):
+    client = fake_client("nameless")
+    with qtbot.waitSignal(client.error) as seen:
+        name = submit(client)
+    assert (seen.args[0].id, seen.args[0].message) == (name, "who is it?")
+    assert not client.jobs
+
+
+def test_an_error_without_a_name_ends_none_of_several(qtbot, fake_client):
+    client = fake_client("nameless")
+    warnings = record(client.warning)
+    names = [submit(client), submit(client)]
+    qtbot.waitUntil(lambda: len(warnings) == 2)
+    assert [warning.message for warning in warnings] == ["who is it?"] * 2
+    assert list(client.jobs) == names
 
 
 def test_a_worker_deaf_to_cancel_is_ended(qtbot, fake_client, monkeypatch):
     monkeypatch.setattr(engine_client, "_CANCEL_MS", 300)
     client = fake_client("deaf")
+    failed = record(client.error)
     with qtbot.waitSignal(client.started):
-        submit(client)
+        name = submit(client)
+    other = submit(client, "finetune")
     pid = client.pid
-    with qtbot.waitSignal(client.cancelled, timeout=3000):
-        client.cancel()
-    assert client.job is None
+    with qtbot.waitSignals([client.cancelled, client.error], timeout=3000):
+        client.cancel(name)
+    assert [(event.id, event.engine_died) for event in failed] == [(other, True)]
+    assert not client.jobs
     qtbot.waitUntil(lambda: not psutil.pid_exists(pid), timeout=3000)
+
+
+def test_a_job_that_only_waits_is_cancelled_without_ending_the_engine(
+    qtbot, fake_client, monkeypatch
+):
+    monkeypatch.setattr(engine_client, "_CANCEL_MS", 300)
+    client = fake_client("in-turn")  # tells of a cancellation when its turn has come
+    with qtbot.waitSignal(client.started):
+        runs = submit(client)
+    waits, pid = submit(client, "edges"), client.pid
+    with qtbot.waitSignal(client.cancelled) as seen:
+        client.cancel(waits)
+    assert seen.args[0].id == waits
+    assert list(client.jobs) == [runs]
+    assert client.pid == pid
 
 
 @pytest.mark.parametrize(
@@ -100,13 +222,15 @@ def test_a_dead_worker_is_reported_and_replaced(
 ):
     client = fake_client(mode)
     lines, failures = record(client.gone), record(client.error)
-    with qtbot.waitSignals([client.gone, client.error]):
-        job = submit(client)
-    (line,), (failed,) = lines, failures
-    assert reason in line
-    assert "\n" not in line
-    assert failed.id == job.id
-    assert client.job is None
+    names = [submit(client), submit(client, "finetune")]
+    qtbot.waitUntil(lambda: len(failures) == 2)
+    assert [failed.id for failed in failures] == names
+    for failed in failures:
+        assert failed.engine_died
+        assert reason in failed.message
+        assert "\n" not in failed.message
+    assert lines == []  # the jobs' errors have said it
+    assert not client.jobs
     qtbot.waitUntil(lambda: not children(), timeout=3000)  # the grandchild, too
     with qtbot.waitSignal(client.progress):
         submit(client)
@@ -114,17 +238,23 @@ def test_a_dead_worker_is_reported_and_replaced(
 
 def test_a_worker_that_cannot_start_says_why(qtbot, fake_client):
     client = fake_client("broken")
-    lines = record(client.gone)
-    with qtbot.waitSignals([client.gone, client.error]):
+    with qtbot.waitSignal(client.error) as seen:
         submit(client)
-    assert "No module named 'torch'" in lines[0]
+    assert "No module named 'torch'" in seen.args[0].message
+
+
+def test_without_a_job_the_engine_tells_its_end_itself(qtbot, fake_client):
+    client = fake_client("broken")
+    with qtbot.waitSignal(client.gone) as seen:
+        client.warm_up()
+    assert "No module named 'torch'" in seen.args[0]
 
 
 def test_a_program_that_does_not_exist(qtbot):
     client = EngineClient(["/nowhere/python"])
-    with qtbot.waitSignals([client.gone, client.error]):
+    with qtbot.waitSignal(client.error):
         submit(client)
-    assert client.job is None
+    assert not client.jobs
 
 
 def test_garbage_between_the_lines_is_passed_over(qtbot, fake_client):
@@ -136,10 +266,10 @@ def test_garbage_between_the_lines_is_passed_over(qtbot, fake_client):
 
 def test_another_protocol_is_refused_in_words(qtbot, fake_client, children):
     client = fake_client("newer")
-    lines = record(client.gone)
-    with qtbot.waitSignals([client.gone, client.error]):
+    with qtbot.waitSignal(client.error) as seen:
         submit(client)
-    assert "protocol 2; needed: 1" in lines[0]
+    assert "protocol 3; needed: 2" in seen.args[0].message
+    assert not seen.args[0].engine_died  # another start would not help
     qtbot.waitUntil(lambda: not children(), timeout=5000)
 
 

@@ -1,10 +1,21 @@
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2miseg_napari.protocol import Block, Job, JobFailed, JobProgress, Ready, encode
+from e2miseg_napari.jobs import EdgesJob, FinetuneJob, PredictJob
+from e2miseg_napari.protocol import (
+    Block,
+    EdgesResult,
+    FinetuneResult,
+    JobFailed,
+    JobProgress,
+    PredictResult,
+    Ready,
+    encode,
+)
 from e2miseg_napari.protocol import parse_event as parse
 
 EVENTS = (
@@ -12,6 +23,8 @@ EVENTS = (
     "pong",
     "started",
     "progress",
+    "paused",
+    "resumed",
     "stores",
     "block",
     "result",
@@ -29,7 +42,8 @@ values = st.recursive(
 )
 KEYS = (
     "id box done total seconds_left voxels message protocol labels error_map "
-    "seconds version kind traceback stage"
+    "seconds version kind traceback stage details kept sentence figures edges "
+    "prediction"
 )
 keys = st.sampled_from(KEYS.split())
 
@@ -70,9 +84,88 @@ def test_an_error_of_unknown_kind_is_taken_for_a_bug():
     assert parse(line) == JobFailed(id="j", kind="bug", message="a b")
 
 
+def test_details_are_finite_numbers():
+    details = {"loss": 0.5, "held_out_wrong": 7, "x": math.nan, "box": [1], "y": True}
+    event = {"event": "progress", "id": "j", "done": 1, "total": 4, "details": details}
+    step = parse(json.dumps(event).encode())
+    assert step.details == {"loss": 0.5, "held_out_wrong": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "result"),
+    [
+        ({"edges": 4}, EdgesResult(id="j", edges=4)),
+        (
+            {
+                "labels": "a",
+                "error_map": "b",
+                "seconds": 2,
+                "voxels": {"1": 9},
+                "prediction": 3,
+                "edges": 4,
+            },
+            PredictResult(
+                id="j",
+                labels="a",
+                error_map="b",
+                seconds=2.0,
+                voxels={1: 9},
+                prediction=3,
+                edges=4,
+            ),
+        ),
+        (
+            {"kept": False, "sentence": "Refused:\n no.", "figures": None},
+            FinetuneResult(
+                id="j", kept=False, sentence="Refused: no.", figures={}, version=None
+            ),
+        ),
+        ({}, None),
+        ({"edges": "many"}, None),
+    ],
+)
+def test_a_result_is_told_by_what_it_holds(fields, result):
+    assert (
+        parse(json.dumps({"event": "result", "id": "j", **fields}).encode()) == result
+    )
+
+
 def test_a_command_is_one_line_whatever_the_path():
-    job = Job(id="j", image="/a\nb/ü.nii", model="m", output="o", mirror=True)
+    job = PredictJob(id="j", image="/a\nb/ü.nii", model="m", output="o", mirror=True)
     line = encode(job.command())
     assert line.count(b"\n") == 1
     assert json.loads(line)["image"] == "/a\nb/ü.nii"
     assert json.loads(line)["mirror"] is True
+
+
+def test_a_prediction_for_a_project_names_no_image():
+    command = PredictJob(id="j", project="/p.e2m", case="one", device="cpu").command()
+    assert command == {
+        "command": "predict",
+        "id": "j",
+        "project": "/p.e2m",
+        "case": "one",
+        "device": "cpu",
+        "mirror": False,
+    }
+
+
+def test_commands_of_the_other_jobs():
+    assert EdgesJob(id="j", project="/p.e2m", case="one").command() == {
+        "command": "edges",
+        "id": "j",
+        "project": "/p.e2m",
+        "case": "one",
+    }
+    job = FinetuneJob(id="j", project="/p.e2m", settings={"steps": 9})
+    assert job.command() == {
+        "command": "finetune",
+        "id": "j",
+        "project": "/p.e2m",
+        "job": None,
+        "resume": False,
+        "settings": {"steps": 9},
+    }
+    again = FinetuneJob(id="j", project="/p.e2m", job="/p.e2m/jobs/1", resume=True)
+    assert again.command()["job"] == "/p.e2m/jobs/1"
+    assert again.command()["resume"] is True
