@@ -15,6 +15,9 @@ __all__ = [
     "TOP",
     "ResultLayers",
     "error_colormap",
+    "label_colors",
+    "label_features",
+    "make_error_layer",
     "make_result_layers",
 ]
 
@@ -67,50 +70,55 @@ def make_result_layers(
         "title".
     """
     labels = zarr.open_array(stores["labels"], path="0", mode="r+")
-    error_map = zarr.open_array(stores["error_map"], path="0", mode="r")
-    own = {
-        role: {KEY: {**metadata, "role": role, "store": path}}
-        for role, path in stores.items()
-    }
+    own = {**metadata, "role": "labels", "store": stores["labels"]}
     return ResultLayers(
         labels=Labels(
             labels,
             name=f"labels: {metadata['title']}",
-            colormap=_label_colors(classes),
-            features=_features(classes),
+            colormap=label_colors(classes),
+            features=label_features(classes),
             opacity=0.5,
-            metadata=own["labels"],
+            metadata={KEY: own},
             **grid_of(image),
         ),
-        error_map=_error_map(
-            error_map,
-            name=f"error map: {metadata['title']}",
-            metadata=own["error_map"],
-            **grid_of(image),
-        ),
+        error_map=make_error_layer(image, stores["error_map"], metadata),
     )
 
 
-def _label_colors(classes: Sequence[LabelInfo]) -> DirectLabelColormap:
-    colors: dict[int | None, Any] = {None: _UNKNOWN_LABEL, 0: "transparent"}
-    colors |= {item.value: item.color for item in classes}
-    return DirectLabelColormap(color_dict=colors)
+def make_error_layer(image: Image, store: str, metadata: Mapping[str, Any]) -> Image:
+    """Layer over an error map, exactly above the image.
 
-
-def _error_map(array: Any, **options: Any) -> Image:
+    Parameters
+    ----------
+    image : Image
+        Layer that the prediction is about.
+    store : str
+        Path of the OME-Zarr store.
+    metadata : mapping
+        As for `make_result_layers`.
+    """
     layer = Image(
-        array,
+        zarr.open_array(store, path="0", mode="r"),
+        name=f"error map: {metadata['title']}",
+        metadata={KEY: {**metadata, "role": "error_map", "store": store}},
         colormap=error_colormap(),
         contrast_limits=(0, 255),  # the range; without it napari would read the data
         blending="translucent",
         interpolation2d="nearest",
-        **options,
+        **grid_of(image),
     )
     layer.contrast_limits = (0, TOP * 255)
     return layer
 
 
-def _features(classes: Sequence[LabelInfo]) -> dict[str, list[Any]]:
+def label_colors(classes: Sequence[LabelInfo]) -> DirectLabelColormap:
+    """Colours of the class table; a label that it does not list is white."""
+    colors: dict[int | None, Any] = {None: _UNKNOWN_LABEL, 0: "transparent"}
+    colors |= {item.value: item.color for item in classes}
+    return DirectLabelColormap(color_dict=colors)
+
+
+def label_features(classes: Sequence[LabelInfo]) -> dict[str, list[Any]]:
     """Names that napari shows for the label under the cursor."""
     return {
         "index": [0, *(item.value for item in classes)],
