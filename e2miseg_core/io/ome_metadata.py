@@ -157,8 +157,9 @@ def make_attributes(
     kind: str,
     channels: Sequence[str] = (),
     names: Mapping[int, str] | None = None,
+    n_levels: int = 1,
 ) -> dict[str, Any]:
-    """Make the attributes of a group with one level, at path "0".
+    """Make the attributes of a group with levels at the paths "0", "1", ...
 
     Parameters
     ----------
@@ -172,22 +173,25 @@ def make_attributes(
         Names, if the array is (C, Z, Y, X).
     names : mapping of int to str, optional
         Of label values.
+    n_levels : int
+        Each level's voxels are twice as large as those of the one before.
     """
     unit = _UNIT_NAMES[geometry.unit]
     axes = [{"name": axis, "type": "space", "unit": unit} for axis in "zyx"]
-    scale = list(geometry.spacing)
-    shift = (_LPS @ geometry.affine[:3, 3][::-1]).tolist()
     if channels:
         axes.insert(0, {"name": "c", "type": "channel"})
-        scale, shift = [1.0, *scale], [0.0, *shift]
-    transforms = [
-        {"type": "scale", "scale": scale},
-        {"type": "translation", "translation": shift},
-    ]
     multiscales = {
         "name": name,
         "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": transforms}],
+        "datasets": [
+            {
+                "path": str(level),
+                "coordinateTransformations": _placed(
+                    geometry, 2.0**level, has_channels=bool(channels)
+                ),
+            }
+            for level in range(n_levels)
+        ],
     }
     ome: dict[str, Any] = {"version": "0.5", "multiscales": [multiscales]}
     own: dict[str, Any] = {"version": 1, "kind": kind, "geometry": geometry.to_json()}
@@ -202,3 +206,18 @@ def make_attributes(
         }
         own["labels"] = {str(value): text for value, text in (names or {}).items()}
     return {"ome": ome, "e2miseg": own}
+
+
+def _placed(
+    geometry: Geometry, factor: float, *, has_channels: bool
+) -> list[dict[str, Any]]:
+    """Scale and translation of a level whose voxels are `factor` times as large."""
+    finest = np.asarray(geometry.spacing)
+    origin = _LPS @ geometry.affine[:3, 3][::-1]
+    # The outer edges of the outermost voxels stay where they are.
+    scale, shift = finest * factor, origin + finest * (factor - 1) / 2
+    lead = 1 if has_channels else 0
+    return [
+        {"type": "scale", "scale": [1.0] * lead + scale.tolist()},
+        {"type": "translation", "translation": [0.0] * lead + shift.tolist()},
+    ]

@@ -248,7 +248,7 @@ def _lazy(pixels: _ZarrPixels, transform: AxisTransform) -> da.Array:
     return oriented(pixels, pixels.chunks, transform, f"zarr-{pixels.token}")
 
 
-def create_store(
+def create_store(  # noqa: PLR0913 - each with a default that most callers leave
     path: str | Path,
     geometry: Geometry,
     dtype: DTypeLike,
@@ -257,8 +257,9 @@ def create_store(
     kind: Kind = "labels",
     channels: Sequence[str] = (),
     names: Mapping[int, str] | None = None,
+    n_levels: int = 1,
 ) -> "zarr.Array[Any]":
-    """Make an empty OME-Zarr 0.5 image of one level, for a job to fill.
+    """Make an empty OME-Zarr 0.5 image, for a job to fill.
 
     Parameters
     ----------
@@ -276,11 +277,14 @@ def create_store(
         Names; with them the array is (C, Z, Y, X), without (Z, Y, X).
     names : mapping of int to str, optional
         Of label values.
+    n_levels : int
+        Each level beyond the first has half the voxels along Z, Y, X, rounded up:
+        one for each block of 2 x 2 x 2. They stand at the paths "1", "2", ...
 
     Returns
     -------
     zarr.Array
-        Level 0, full of zeros.
+        Level 0, full of zeros as the others are.
 
     Raises
     ------
@@ -288,12 +292,6 @@ def create_store(
         If the folder exists or cannot be made.
     """
     folder = Path(path)
-    shape: tuple[int, ...] = geometry.shape
-    pieces: tuple[int, ...] = tuple(
-        min(chunk, size) for chunk, size in zip(chunks, shape, strict=True)
-    )
-    if channels:
-        shape, pieces = (len(channels), *shape), (1, *pieces)
     if folder.exists() or not folder.parent.is_dir():
         found = f"{folder} exists" if folder.exists() else f"no folder {folder.parent}"
         raise WriteError(
@@ -302,19 +300,33 @@ def create_store(
             do="choose another name, or make the folder first",
         )
     attributes = make_attributes(
-        geometry, name=folder.name, kind=kind, channels=channels, names=names
+        geometry,
+        name=folder.name,
+        kind=kind,
+        channels=channels,
+        names=names,
+        n_levels=n_levels,
     )
+    shapes = [geometry.shape]
+    for _ in range(n_levels - 1):
+        z, y, x = ((size + 1) // 2 for size in shapes[-1])
+        shapes.append((z, y, x))
+    lead = (len(channels),) if channels else ()
     try:
         group = zarr.create_group(str(folder), attributes=attributes, zarr_format=3)
-        return group.create_array(
-            "0",
-            shape=shape,
-            dtype=np.dtype(dtype),
-            chunks=pieces,
-            fill_value=0,
-            compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=3),
-            dimension_names=("c", "z", "y", "x")[-len(shape) :],
-        )
+        levels = [
+            group.create_array(
+                str(level),
+                shape=(*lead, *shape),
+                dtype=np.dtype(dtype),
+                chunks=(*(1 for _ in lead), *map(min, chunks, shape)),
+                fill_value=0,
+                compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=3),
+                dimension_names=("c", "z", "y", "x")[1 - len(lead) :],
+            )
+            for level, shape in enumerate(shapes)
+        ]
+        return levels[0]
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise WriteError(

@@ -1,0 +1,321 @@
+"""One image of a project, with all that belongs to it."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from e2miseg_core.errors import ReadError
+from e2miseg_core.geometry import Geometry
+from e2miseg_core.io import create_store, open_volume
+from e2miseg_core.io.atomic import write_json, writing_to
+from e2miseg_core.model_card import LabelInfo
+from e2miseg_core.project.fingerprint import fingerprint, same_image
+from e2miseg_core.project.levels import count_levels
+from e2miseg_core.project.lock import updating
+from e2miseg_core.project.predictions import CasePrediction, read_prediction
+from e2miseg_core.project.review_log import ReviewLog
+from e2miseg_core.volume import Volume
+
+if TYPE_CHECKING:
+    from e2miseg_core.project.label_store import LabelStore
+    from e2miseg_core.project.project import Project
+
+__all__ = ["COPIED_IMAGE", "Case", "make_case"]
+
+COPIED_IMAGE = "image.ome.zarr"
+DESCRIPTION = "case.json"
+LABELS, AUTHORITY = "labels.ome.zarr", "authority.ome.zarr"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One image of a project, with its predictions, labels and verdicts.
+
+    Attributes
+    ----------
+    project : Project
+        That it belongs to.
+    name : str
+        Unique in the project.
+    folder : Path
+        `cases/NAME`.
+    geometry : Geometry
+        Of the image and of all arrays, in canonical orientation.
+    channels : tuple of str
+        Of the image.
+    """
+
+    project: "Project"
+    name: str
+    folder: Path
+    geometry: Geometry
+    channels: tuple[str, ...]
+
+    @property
+    def image_uri(self) -> str:
+        """Where the image is: as stored, or beside a project that was moved with it."""
+        stored = self.description()
+        if stored["image"] == COPIED_IMAGE:
+            return str(self.folder / COPIED_IMAGE)
+        absolute = Path(stored["image"])
+        beside = self.project.path / stored.get("relative", "")
+        moved = not absolute.exists() and stored.get("relative") and beside.exists()
+        return str(beside.resolve() if moved else absolute)
+
+    @property
+    def labels_path(self) -> Path:
+        """Store of the corrected labels, for reading only."""
+        return self.folder / LABELS
+
+    @property
+    def authority_path(self) -> Path:
+        """Store of who says so, for reading only."""
+        return self.folder / AUTHORITY
+
+    @property
+    def journal_path(self) -> Path:
+        """Log of the edits."""
+        return self.folder / "journal.jsonl"
+
+    def open_image(self) -> Volume:
+        """Open the image, if it is still the one that the case was made of.
+
+        Raises
+        ------
+        ReadError
+            If it is gone, or another one.
+        """
+        uri = self.image_uri
+        if not Path(uri).exists():
+            raise ReadError(
+                found=f"the image {uri} of the case {self.name!r} is gone",
+                needed="the image that the case was made of",
+                do="put it back, or tell the case where it is now",
+            )
+        volume = open_volume(uri)
+        self._check_same(volume, uri)
+        return volume
+
+    def relocate(self, path: str | Path) -> None:
+        """Tell the case where its image is now.
+
+        Raises
+        ------
+        ReadError
+            If there is another image, or none.
+        """
+        volume = open_volume(path)
+        self._check_same(volume, str(path))
+        self._update(**_place(Path(path), self.project.path))
+
+    def new_prediction_folder(self) -> Path:
+        """Make the folder of the next prediction.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be made.
+        """
+        parent = self.folder / "predictions"
+        with writing_to(parent):
+            parent.mkdir(exist_ok=True)
+            taken = [int(entry.name) for entry in _numbered(parent)]
+            number = max(taken, default=0) + 1
+            while True:
+                folder = parent / f"{number:04d}"
+                try:
+                    folder.mkdir()
+                except FileExistsError:  # another job was quicker
+                    number += 1
+                else:
+                    return folder
+
+    def predictions(self) -> list[CasePrediction]:
+        """Return the complete predictions, oldest first."""
+        folders = _numbered(self.folder / "predictions")
+        found = (read_prediction(folder) for folder in folders)
+        return [prediction for prediction in found if prediction is not None]
+
+    @property
+    def prediction(self) -> CasePrediction | None:
+        """The newest complete prediction, merged or not."""
+        return next(reversed(self.predictions()), None)
+
+    @property
+    def merged(self) -> CasePrediction | None:
+        """The prediction that the labels hold where no human spoke."""
+        number = self.description()["prediction"]
+        return next((p for p in self.predictions() if p.number == number), None)
+
+    def review(self) -> ReviewLog:
+        """Return the log of verdicts."""
+        return ReviewLog(self.folder / "review.jsonl")
+
+    def open_labels(self) -> "LabelStore":
+        """Open labels and authority for editing.
+
+        Raises
+        ------
+        ProjectInUse
+            If this process does not hold the project's lock.
+        ReadError
+            If a store is damaged.
+        """
+        from e2miseg_core.project.label_store import LabelStore
+
+        return LabelStore(self)
+
+    def description(self) -> dict[str, Any]:
+        """Return what `case.json` says now.
+
+        Raises
+        ------
+        ReadError
+            If it is damaged.
+        """
+        return _read_description(self.folder)
+
+    def set_merged(self, number: int | None, *, merging: int | None) -> None:
+        """Record which prediction the labels hold, and which is being merged.
+
+        Parameters
+        ----------
+        number : int or None
+            The one that they hold throughout; None for none.
+        merging : int or None
+            The one that they hold in part, after a merge that did not end.
+        """
+        self._update(prediction=number, merging=merging)
+
+    def _update(self, **values: Any) -> None:
+        path = self.folder / DESCRIPTION
+        with updating(path):
+            write_json(path, {**self.description(), **values})
+
+    def _check_same(self, volume: Volume, uri: str) -> None:
+        known, found = self.description()["fingerprint"], fingerprint(volume)
+        if same_image(known, found) and volume.geometry.matches(self.geometry):
+            return
+        raise ReadError(
+            found=f"{uri} is not the image of the case {self.name!r} "
+            f"(SHA-256 {found['sha256'][:12]}, shape {volume.geometry.shape})",
+            needed=f"the one that the case was made of (SHA-256 "
+            f"{known['sha256'][:12]}, shape {self.geometry.shape})",
+            do="put that image back, or add the new one as another case",
+        )
+
+
+def make_case(
+    folder: Path, volume: Volume, labels: tuple[LabelInfo, ...], project: Path
+) -> None:
+    """Fill a new folder with all that a case without any prediction has.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists; holds the image if that was copied in.
+    volume : Volume
+        The image.
+    labels : tuple of LabelInfo
+        The project's classes.
+    project : Path
+        The project's folder.
+
+    Raises
+    ------
+    ReadError
+        If the image cannot be read.
+    WriteError
+        If something cannot be written.
+    """
+    geometry = volume.geometry
+    dtype = np.min_scalar_type(max((label.value for label in labels), default=1))
+    names = {label.value: label.name for label in labels}
+    n_levels = count_levels(geometry.shape)
+    create_store(folder / LABELS, geometry, dtype, names=names, n_levels=n_levels)
+    create_store(
+        folder / AUTHORITY,
+        geometry,
+        np.uint8,
+        names={0: "machine", 1: "drawn by a human", 2: "accepted by a human"},
+    )
+    (folder / "predictions").mkdir()
+    image = Path(volume.source.uri if volume.source else "")
+    copied = image.parent == folder
+    place = {"image": COPIED_IMAGE} if copied else _place(image, project)
+    write_json(
+        folder / DESCRIPTION,
+        {
+            "format": _FORMAT,
+            **place,
+            "fingerprint": fingerprint(volume),
+            "geometry": geometry.to_json(),
+            "channels": list(volume.channels),
+            "prediction": None,
+            "merging": None,
+        },
+    )
+
+
+def read_case(project: "Project", name: str) -> Case:
+    """Read a case of a project.
+
+    Raises
+    ------
+    ReadError
+        If it is damaged or of a newer format.
+    """
+    folder = project.path / "cases" / name
+    stored = _read_description(folder)
+    return Case(
+        project=project,
+        name=name,
+        folder=folder,
+        geometry=Geometry.from_json(stored["geometry"]),
+        channels=tuple(stored["channels"]),
+    )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kind = stored["format"]
+        missing = {"image", "fingerprint", "geometry", "channels", "prediction"}
+        missing -= set(stored)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise _unreadable(path, f"it is missing or damaged ({error})") from error
+    if kind != _FORMAT or missing:
+        raise _unreadable(path, f"its format is {kind}, it lacks {sorted(missing)}")
+    return stored
+
+
+def _unreadable(path: Path, why: str) -> ReadError:
+    return ReadError(
+        found=f"{path} cannot be understood: {why}",
+        needed=f"the description of a case, format {_FORMAT}",
+        do="copy it from a backup, or update e2miseg-napari",
+    )
+
+
+def _place(image: Path, project: Path) -> Mapping[str, str]:
+    """Where an image is, also as seen from the project."""
+    absolute = image.expanduser().absolute()
+    try:
+        relative = Path(os.path.relpath(absolute, project.absolute())).as_posix()
+    except ValueError:  # on another drive
+        relative = ""
+    return {"image": str(absolute), "relative": relative}
+
+
+def _numbered(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [entry for entry in folder.iterdir() if entry.name.isdigit()]
+    return sorted(found, key=lambda entry: int(entry.name))

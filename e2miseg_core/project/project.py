@@ -1,0 +1,430 @@
+"""An annotation project: a folder of cases that share classes and a line of models."""
+
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from e2miseg_core.errors import ConfigError, ReadError, WriteError
+from e2miseg_core.fit import check_fit
+from e2miseg_core.io import open_volume, split_suffix
+from e2miseg_core.io.atomic import sync_folder, write_json, writing_to
+from e2miseg_core.model_card import LabelInfo, read_card
+from e2miseg_core.models import find_model
+from e2miseg_core.progress import Progress
+from e2miseg_core.project.cases import COPIED_IMAGE, Case, make_case, read_case
+from e2miseg_core.project.json_lines import append_line, read_lines
+from e2miseg_core.project.lock import ProjectLock, updating
+from e2miseg_core.project.versions import (
+    Version,
+    add_version_folder,
+    now,
+    read_versions,
+)
+from e2miseg_core.volume import Volume
+
+__all__ = ["SUFFIX", "Project"]
+
+SUFFIX = ".e2m"
+DESCRIPTION = "project.json"
+_FORMAT = 1
+
+# Writes an image store at the path that it is given, such as one of `export_array`.
+FillImage = Callable[[Path], Generator[Progress, None, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Project:
+    """An annotation project on disk.
+
+    What it says is read from the disk each time: viewer and worker see each other's
+    changes. Make one with `Project.create` or `Project.open`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder, `NAME.e2m`.
+    classes : tuple of LabelInfo
+        What labels may say.
+    """
+
+    path: Path
+    classes: tuple[LabelInfo, ...]
+
+    @classmethod
+    def create(cls, path: str | Path, *, model: str | Path) -> Self:
+        """Make a project, all or nothing.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in `.e2m`; must not exist.
+        model : str or Path
+            Name or file of the model to begin with; it is copied in, and the project
+            takes its classes.
+
+        Raises
+        ------
+        WriteError
+            If the folder exists or cannot be made.
+        ModelError
+            If there is no such model.
+        """
+        path = Path(path).expanduser().absolute()
+        source = find_model(model)
+        card = read_card(source)
+        _check_new(path)
+        partial = path.with_name(f".{secrets.token_hex(4)}.partial{SUFFIX}")
+        try:
+            with writing_to(path):
+                for folder in ("cases", "versions", "jobs"):
+                    (partial / folder).mkdir(parents=True)
+                add_version_folder(
+                    partial / "versions",
+                    source,
+                    sentence=f"The project began with the model {card.name!r}.",
+                    figures={},
+                    parent=None,
+                )
+                write_json(partial / DESCRIPTION, _first_description(card.labels))
+                partial.rename(path)
+                sync_folder(path.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return cls(path=path, classes=card.labels)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a project.
+
+        Raises
+        ------
+        ReadError
+            If it is none, damaged, or of a newer format.
+        """
+        path = Path(path).expanduser().absolute()
+        stored = _read_description(path)
+        try:
+            classes = tuple(LabelInfo(**values) for values in stored["classes"])
+        except TypeError as error:
+            raise _unreadable(path, f"unknown classes ({error})") from error
+        return cls(path=path, classes=classes)
+
+    @property
+    def name(self) -> str:
+        """The folder's name without its suffix."""
+        return self.path.stem
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Names of the cases, in the order in which they were added."""
+        return tuple(str(name) for name in self.description()["cases"])
+
+    def case(self, name: str) -> Case:
+        """Return a case.
+
+        Raises
+        ------
+        ConfigError
+            If there is none of that name.
+        ReadError
+            If it is damaged.
+        """
+        if name not in self.cases:
+            raise ConfigError(
+                found=f"no case {name!r} in {self.path.name}",
+                needed="one of: " + (", ".join(self.cases) or "none yet"),
+                do="choose another, or add the image first",
+            )
+        return read_case(self, name)
+
+    def add_case(self, volume: Volume, *, name: str | None = None) -> Case:
+        """Add an image by reference: it stays where it is.
+
+        Parameters
+        ----------
+        volume : Volume
+            From a file or a folder.
+        name : str, optional
+            Of the case; else the image's. Made unique and fit for a file name.
+
+        Raises
+        ------
+        ModelError
+            If the project's model cannot see such an image.
+        ConfigError
+            If the image is only in memory.
+        WriteError
+            If the project cannot be written.
+        """
+        uri = volume.source.uri if volume.source is not None else ""
+        if not uri:
+            raise ConfigError(
+                found="an image that is only in memory",
+                needed="an image in a file or a folder",
+                do="save it first, or have it copied into the project",
+            )
+        check_fit(volume, self.version.card)
+        with self._new_case(name or split_suffix(uri)[0]) as (partial, final):
+            make_case(partial, volume, self.classes, self.path)
+        return self.case(final)
+
+    def add_copied_case(
+        self, name: str, fill: FillImage
+    ) -> Generator[Progress, None, Case]:
+        """Add an image that is written into the project.
+
+        Parameters
+        ----------
+        name : str
+            Of the case; made unique and fit for a file name.
+        fill : callable
+            Gets the path of the OME-Zarr store to write, and yields Progress.
+
+        Yields
+        ------
+        Progress
+            Those of `fill`.
+
+        Raises
+        ------
+        ModelError
+            If the project's model cannot see such an image.
+        WriteError
+            If the project cannot be written.
+        """
+        with self._new_case(name) as (partial, final):
+            yield from fill(partial / COPIED_IMAGE)
+            volume = open_volume(partial / COPIED_IMAGE)
+            check_fit(volume, self.version.card)
+            make_case(partial, volume, self.classes, self.path)
+        return self.case(final)
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """The model versions that were kept, ascending; the first is the starter."""
+        return read_versions(self.path / "versions")
+
+    @property
+    def version(self) -> Version:
+        """The model version in use."""
+        return self._version(int(self.description()["version"]))
+
+    def use_version(self, number: int) -> Version:
+        """Make another version the one in use.
+
+        Raises
+        ------
+        ConfigError
+            If there is none of that number.
+        """
+        version = self._version(number)
+        self._log(event="used", version=number)
+        self._update(version=number)
+        return version
+
+    def add_version(
+        self,
+        model: Path,
+        *,
+        figures: Mapping[str, Any],
+        sentence: str,
+        parent: int | None = None,
+    ) -> Version:
+        """Copy a model in, as the version in use from now on; all or nothing.
+
+        Parameters
+        ----------
+        model : Path
+            The model file; left as it is.
+        figures : mapping
+            What keeping it rests on, JSON values.
+        sentence : str
+            The same for people.
+        parent : int, optional
+            Version that it was fine-tuned from; else the one in use.
+
+        Raises
+        ------
+        ModelError
+            If it is no whole model.
+        WriteError
+            If it cannot be written.
+        """
+        origin = self.version.number if parent is None else parent
+        version = add_version_folder(
+            self.path / "versions",
+            model,
+            sentence=sentence,
+            figures=figures,
+            parent=origin,
+        )
+        self._log(
+            event="kept",
+            version=version.number,
+            parent=origin,
+            sentence=sentence,
+            figures=dict(figures),
+        )
+        self._update(version=version.number)
+        return version
+
+    def refuse_version(self, *, figures: Mapping[str, Any], sentence: str) -> None:
+        """Record that a fine-tuned model was not better."""
+        self._log(
+            event="refused",
+            parent=self.version.number,
+            sentence=sentence,
+            figures=dict(figures),
+        )
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the log of versions kept, refused and used again, oldest first."""
+        return read_lines(self.path / "versions.jsonl")
+
+    def lock(self) -> ProjectLock:
+        """Take the lock that editing labels needs.
+
+        Raises
+        ------
+        ProjectInUse
+            If another program has it.
+        """
+        return ProjectLock(self.path)
+
+    def new_job_folder(self) -> Path:
+        """Make a new folder in `jobs/`, for a fine-tuning.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be made.
+        """
+        folder = self.path / "jobs" / f"{now()[:19].replace(':', '')}-{_token()}"
+        with writing_to(folder):
+            folder.mkdir(parents=True)
+        return folder
+
+    def description(self) -> dict[str, Any]:
+        """Return what `project.json` says now.
+
+        Raises
+        ------
+        ReadError
+            If it is damaged.
+        """
+        return _read_description(self.path)
+
+    def _version(self, number: int) -> Version:
+        found = {version.number: version for version in self.versions}
+        if number not in found:
+            raise ConfigError(
+                found=f"no model version {number}",
+                needed="one of " + ", ".join(map(str, found)),
+                do="choose another",
+            )
+        return found[number]
+
+    def _log(self, **values: Any) -> None:
+        append_line(self.path / "versions.jsonl", {"time": now(), **values})
+
+    def _update(self, **values: Any) -> None:
+        path = self.path / DESCRIPTION
+        with updating(path):
+            write_json(path, {**self.description(), **values})
+
+    @contextmanager
+    def _new_case(self, wanted: str) -> Iterator[tuple[Path, str]]:
+        """Give a hidden folder to fill; it becomes a case where nothing goes wrong."""
+        folder = self.path / "cases"
+        partial = folder / f".{_token()}.partial"
+        with writing_to(partial):
+            partial.mkdir()
+        try:
+            final = self._free_name(wanted)
+            yield partial, final
+            with writing_to(folder / final), updating(self.path / DESCRIPTION):
+                partial.rename(folder / final)
+                sync_folder(folder)
+                stored = self.description()
+                stored["cases"].append(final)
+                write_json(self.path / DESCRIPTION, stored)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _free_name(self, wanted: str) -> str:
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._ ") or "case"
+        taken = {entry.name.lower() for entry in (self.path / "cases").iterdir()}
+        name, number = safe, 2
+        while name.lower() in taken:
+            name, number = f"{safe}-{number}", number + 1
+        return name
+
+
+def _token() -> str:
+    return secrets.token_hex(4)
+
+
+def _check_new(path: Path) -> None:
+    if path.suffix != SUFFIX:
+        raise WriteError(
+            found=f"the project name {path.name}",
+            needed=f"a name that ends in {SUFFIX}",
+            do=f"call it {path.name}{SUFFIX}",
+        )
+    if path.exists() or not path.parent.is_dir():
+        what = f"{path} exists" if path.exists() else f"no folder {path.parent}"
+        raise WriteError(
+            found=what,
+            needed="a new name in an existing folder",
+            do="choose another name, or open the project that is there",
+        )
+
+
+def _first_description(labels: tuple[LabelInfo, ...]) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "classes": [asdict(label) for label in labels],
+        "cases": [],
+        "version": 0,
+        "created": now(),
+    }
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    file = path / DESCRIPTION
+    if not file.is_file():
+        what = "no project" if path.exists() else "missing"
+        raise ReadError(
+            found=f"{path} is {what}",
+            needed=f"a folder NAME{SUFFIX} with {DESCRIPTION}",
+            do="check the path, or make one with `e2miseg project create`",
+        )
+    try:
+        stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        kind = stored["format"]
+        missing = {"classes", "cases", "version"} - set(stored)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise _unreadable(path, f"a damaged {DESCRIPTION} ({error})") from error
+    if isinstance(kind, int) and kind > _FORMAT:
+        raise ReadError(
+            found=f"{path} is a project of format {kind}",
+            needed=f"format {_FORMAT}",
+            do="update e2miseg-napari",
+        )
+    if kind != _FORMAT or missing:
+        raise _unreadable(path, f"a {DESCRIPTION} without {sorted(missing)}")
+    return stored
+
+
+def _unreadable(path: Path, what: str) -> ReadError:
+    return ReadError(
+        found=f"{path} has {what}",
+        needed=f"a project of format {_FORMAT}",
+        do="copy that file from a backup",
+    )

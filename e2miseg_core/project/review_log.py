@@ -1,0 +1,87 @@
+"""The verdicts on uncertain edges."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from e2miseg_core.boxes import Box
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.project.edges import Edge, box_from_json
+from e2miseg_core.project.json_lines import append_line, read_lines
+
+__all__ = ["VERDICTS", "ReviewLog", "Verdict"]
+
+Verdict = Literal["corrected", "fine", "skipped"]
+VERDICTS: tuple[Verdict, ...] = ("corrected", "fine", "skipped")
+
+
+class ReviewLog:
+    """Append-only log of what a human decided about edges.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist yet. Read anew at each question: other programs see verdicts
+        as soon as they are given.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, edge: Edge, verdict: Verdict, *, prediction: int) -> None:
+        """Record a verdict; it is on the disk when this returns.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such verdict.
+        WriteError
+            If it cannot be written.
+        """
+        if verdict not in VERDICTS:
+            raise ConfigError(
+                found=f"the verdict {verdict!r}",
+                needed="one of " + ", ".join(VERDICTS),
+                do="choose one of them",
+            )
+        line = {
+            "time": datetime.now(UTC).isoformat(),
+            "prediction": prediction,
+            "number": edge.number,
+            "box": edge.box,
+            "verdict": verdict,
+        }
+        append_line(self.path, line)
+
+    def verdict_of(self, prediction: int, edge: Edge) -> Verdict | None:
+        """Return the latest verdict on an edge, None if there is none."""
+        return self.latest().get((prediction, edge.box))
+
+    def latest(self) -> dict[tuple[int, Box], Verdict]:
+        """Return the latest verdict of each (prediction, box), the newest last."""
+        verdicts: dict[tuple[int, Box], Verdict] = {}
+        for key, verdict in self._all():
+            verdicts.pop(key, None)
+            verdicts[key] = verdict
+        return verdicts
+
+    def sites(self) -> list[tuple[Box, Verdict]]:
+        """Boxes whose labels a human vouches for, over all predictions.
+
+        Returns
+        -------
+        list of (Box, str)
+            Each box once, with its latest verdict, if that is "corrected" or "fine".
+        """
+        boxes: dict[Box, Verdict] = {}
+        for (_, box), verdict in self.latest().items():
+            boxes.pop(box, None)
+            boxes[box] = verdict
+        return [(box, v) for box, v in boxes.items() if v != "skipped"]
+
+    def _all(self) -> Iterator[tuple[tuple[int, Box], Verdict]]:
+        for line in read_lines(self.path):
+            verdict: Any = line.get("verdict")
+            if verdict in VERDICTS:
+                yield (int(line["prediction"]), box_from_json(line["box"])), verdict
