@@ -5,6 +5,7 @@ Every sample seeds its own transforms, so a batch depends on its number alone.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,21 +43,24 @@ class Augmentation:
         from monai import transforms  # seconds to import, and only training needs it
 
         angle = math.radians(30)
-        image = ["image"]
+        image, every = ["image"], ["image", "classes", "valid"]
         self._patch_size = patch_size
         self._transforms = transforms.Compose(
             [
                 transforms.RandAffined(
-                    ["image", "classes"],
+                    every,
                     prob=0.35,
                     rotate_range=(angle, angle, angle),
                     scale_range=((-0.3, 0.4),) * 3,
                     spatial_size=patch_size,
-                    mode=("bilinear", "nearest"),
-                    padding_mode="zeros",
+                    mode=("bilinear", "nearest", "nearest"),
+                    padding_mode="zeros",  # where nothing is valid
                     cache_grid=True,
+                    allow_missing_keys=True,
                 ),
-                transforms.CenterSpatialCropd(["image", "classes"], patch_size),
+                transforms.CenterSpatialCropd(
+                    every, patch_size, allow_missing_keys=True
+                ),
                 transforms.RandGaussianNoised(image, prob=0.1, std=0.3),
                 transforms.RandGaussianSmoothd(
                     image,
@@ -73,7 +77,9 @@ class Augmentation:
                     image, prob=0.3, gamma=(0.7, 1.5), retain_stats=True
                 ),
                 *(
-                    transforms.RandFlipd(["image", "classes"], 0.5, spatial_axis=axis)
+                    transforms.RandFlipd(
+                        every, 0.5, spatial_axis=axis, allow_missing_keys=True
+                    )
                     for axis in mirror_axes
                 ),
             ]
@@ -89,20 +95,50 @@ class Augmentation:
         Tensor of float32, shape (C, *patch_size)
         Tensor of int64, shape patch_size
         """
-        self._transforms.set_random_state(seed=int(random.integers(2**31)))
-        changed: dict[str, Any] = self._transforms(
-            {
-                "image": torch.from_numpy(np.ascontiguousarray(sample.image)),
-                "classes": torch.from_numpy(_channel(sample.classes)),
-            }
+        changed = self._change(sample, random)
+        return _plain(changed["image"]).float(), _whole(changed["classes"])
+
+    def with_valid(
+        self, sample: Sample, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Augment one sample and, alike, the mask of the voxels that count.
+
+        Returns
+        -------
+        Tensor of float32, shape (C, *patch_size)
+        Tensor of int64, shape patch_size
+        Tensor of bool, shape patch_size
+            What was turned in from outside the sample does not count.
+        """
+        if sample.valid is None:
+            everywhere = np.ones(sample.classes.shape, np.bool_)
+            sample = replace(sample, valid=everywhere)
+        changed = self._change(sample, random)
+        return (
+            _plain(changed["image"]).float(),
+            _whole(changed["classes"]),
+            _whole(changed["valid"]).bool(),
         )
-        image = _plain(changed["image"]).float()
-        classes = _plain(changed["classes"])[0].round().long()
-        return image, classes
+
+    def _change(self, sample: Sample, random: np.random.Generator) -> dict[str, Any]:
+        self._transforms.set_random_state(seed=int(random.integers(2**31)))
+        given = {
+            "image": torch.from_numpy(np.ascontiguousarray(sample.image)),
+            "classes": torch.from_numpy(_channel(sample.classes)),
+        }
+        if sample.valid is not None:
+            given["valid"] = torch.from_numpy(_channel(sample.valid))
+        changed: dict[str, Any] = self._transforms(given)
+        return changed
 
 
-def _channel(classes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return classes[None].astype(np.float32)
+def _channel(whole: NDArray[np.uint8 | np.bool_]) -> NDArray[np.float32]:
+    return whole[None].astype(np.float32)
+
+
+def _whole(changed: Any) -> Tensor:
+    """Back to whole numbers (Z, Y, X)."""
+    return _plain(changed)[0].round().long()
 
 
 def _plain(tensor: Any) -> Tensor:

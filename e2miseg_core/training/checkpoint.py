@@ -2,10 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from e2miseg_core.errors import ReadError, WriteError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = ["RunState", "load_checkpoint", "read_state", "save_checkpoint"]
 
 KEY = "e2miseg_run"
+StateT = TypeVar("StateT")
 NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
 
 
@@ -52,7 +56,7 @@ class RunState:
 
 def save_checkpoint(
     path: Path,
-    state: RunState,
+    state: "DataclassInstance",
     network: nn.Module,
     best: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
@@ -83,11 +87,23 @@ def save_checkpoint(
         ) from error
 
 
-def read_state(path: Path) -> RunState:
-    """Read a checkpoint's state without its tensors; ReadError if it is damaged."""
+def read_state(path: Path, kind: Callable[..., StateT]) -> StateT:
+    """Read a checkpoint's state without its tensors.
+
+    Parameters
+    ----------
+    path : Path
+    kind : type
+        Of the state, such as `RunState`.
+
+    Raises
+    ------
+    ReadError
+        If there is no checkpoint, or it is damaged or of another kind.
+    """
     try:
         with safe_open(path, "pt") as file:
-            return RunState(**json.loads((file.metadata() or {})[KEY]))
+            return kind(**json.loads((file.metadata() or {})[KEY]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _unusable(path, error) from error
 

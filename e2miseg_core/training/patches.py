@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from e2miseg_core.boxes import Box, make_box
 from e2miseg_core.training.prepare import PreparedCase, read_padded
 
-__all__ = ["PatchSampler", "Sample", "sample_generator"]
+__all__ = ["PatchSampler", "Sample", "margin_size", "sample_generator"]
 
 Triple = tuple[int, int, int]
 MARGIN = 1.25  # read around the patch, so that rotation finds image at its corners
@@ -17,15 +17,25 @@ MARGIN = 1.25  # read around the patch, so that rotation finds image at its corn
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sample:
-    """One patch: image (C, Z, Y, X) float32, classes (Z, Y, X) uint8."""
+    """One patch: image (C, Z, Y, X) float32, classes (Z, Y, X) uint8.
+
+    `valid` (Z, Y, X) says which voxels count; all of them where it is None.
+    """
 
     image: NDArray[np.float32]
     classes: NDArray[np.uint8]
+    valid: NDArray[np.bool_] | None = None
 
 
 def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
     """Random numbers of one sample, the same however a run was interrupted."""
     return np.random.default_rng([seed, step, index])
+
+
+def margin_size(patch_size: Sequence[int]) -> Triple:
+    """Voxels of a sample, ZYX: the patch with its margin."""
+    z, y, x = (p + 2 * int(np.ceil(p * (MARGIN - 1) / 2)) for p in patch_size)
+    return z, y, x
 
 
 class PatchSampler:
@@ -77,7 +87,9 @@ class PatchSampler:
         return z, y, x
 
     def _with_margin(self, start: Triple) -> Box:
-        extra = [int(np.ceil(p * (MARGIN - 1) / 2)) for p in self.patch_size]
-        first = [s - e for s, e in zip(start, extra, strict=True)]
-        size = [p + 2 * e for p, e in zip(self.patch_size, extra, strict=True)]
+        size = margin_size(self.patch_size)
+        first = [
+            s - (n - p) // 2
+            for s, n, p in zip(start, size, self.patch_size, strict=True)
+        ]
         return make_box(first, size)

@@ -1,7 +1,7 @@
 """Cases on the model's grid, normalised once and read patch by patch afterwards."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,14 @@ from e2miseg_core.progress import run
 from e2miseg_core.training.dataset import Case, Dataset
 from e2miseg_core.volume import Volume
 
-__all__ = ["PreparedCase", "open_case", "prepare_case", "read_padded"]
+__all__ = [
+    "ModelGrid",
+    "PreparedCase",
+    "open_case",
+    "prepare_case",
+    "prepare_volume",
+    "read_padded",
+]
 
 MAX_CLASSES = 256  # class indices are bytes
 MAX_COORDINATES = 5000  # of a class, kept for foreground oversampling
@@ -63,6 +70,25 @@ class PreparedCase:
     def read(self, box: Box) -> NDArray[np.float32]:
         """One box (C, z, y, x) of the image, 0 outside."""
         return read_padded(self.image, box)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelGrid:
+    """What cases are brought to.
+
+    Attributes
+    ----------
+    values : tuple of int
+        Label value of each foreground class.
+    spacing : tuple of float
+        ZYX, mm.
+    normalizations : tuple of Normalization
+        One a channel.
+    """
+
+    values: tuple[int, ...]
+    spacing: tuple[float, ...]
+    normalizations: tuple[Normalization, ...]
 
 
 def read_padded(array: NDArray[ScalarT], box: Box) -> NDArray[ScalarT]:
@@ -106,39 +132,77 @@ def prepare_case(
 ) -> PreparedCase:
     """Bring a case to the model's grid and keep it in `folder`.
 
-    What is there already is read, not made again. A file that names its origin is
-    written last, so that an interrupted preparation is repeated.
+    What is there already is read, not made again.
+    """
+    return prepare_volume(
+        case.name,
+        lambda: open_case(case),
+        grid=ModelGrid(
+            values=tuple(label.value for label in dataset.labels),
+            spacing=tuple(spacing),
+            normalizations=tuple(normalizations),
+        ),
+        origin=[
+            [str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns]
+            for f in (*case.images, case.labels)
+        ],
+        folder=folder,
+    )
+
+
+def prepare_volume(
+    name: str,
+    open_volumes: Callable[[], tuple[Volume, Volume]],
+    *,
+    grid: ModelGrid,
+    origin: Sequence[object],
+    folder: Path,
+) -> PreparedCase:
+    """Bring image and labels to the model's grid and keep them in `folder`.
+
+    A file that names the origin is written last, so that an interrupted preparation
+    is repeated.
+
+    Parameters
+    ----------
+    name : str
+    open_volumes : callable
+        Gives image and labels; called only where they are not there yet.
+    grid : ModelGrid
+    origin : sequence
+        JSON values that change when the volumes do.
+    folder : Path
     """
     folder.mkdir(parents=True, exist_ok=True)
     image_path, classes_path = (
-        folder / f"{case.name}.{kind}.npy" for kind in ("image", "classes")
+        folder / f"{name}.{kind}.npy" for kind in ("image", "classes")
     )
-    done = folder / f"{case.name}.json"
-    fingerprint = _fingerprint(case, dataset, spacing, normalizations)
+    done = folder / f"{name}.json"
+    fingerprint = _fingerprint(origin, grid)
     if not done.is_file() or done.read_text(encoding="utf-8") != fingerprint:
         done.unlink(missing_ok=True)
-        volume, labels = open_case(case)
-        rules = run(measure_normalization(volume.data, normalizations))
-        view = ModelView(volume, spacing, rules)
+        volume, labels = open_volumes()
+        rules = run(measure_normalization(volume.data, grid.normalizations))
+        view = ModelView(volume, grid.spacing, rules)
         np.save(image_path, view.read(whole_box(view.shape)))
-        np.save(classes_path, _classes(labels, dataset, view.shape))
+        np.save(classes_path, _classes(labels, grid.values, view.shape))
         done.write_text(fingerprint, encoding="utf-8")
     image = np.load(image_path, mmap_mode="r", allow_pickle=False)
     classes = np.load(classes_path, mmap_mode="r", allow_pickle=False)
     return PreparedCase(
-        name=case.name,
+        name=name,
         image=image,
         classes=classes,
-        foreground=_foreground(classes, len(dataset.labels)),
+        foreground=_foreground(classes, len(grid.values)),
     )
 
 
 def _classes(
-    labels: Volume, dataset: Dataset, shape: tuple[int, int, int]
+    labels: Volume, values: Sequence[int], shape: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
     """Class indices on the model's grid: each class is resampled, the largest wins."""
     stored = np.asarray(labels.data[0])
-    known = [0, *(label.value for label in dataset.labels)]
+    known = [0, *values]
     if len(known) > MAX_CLASSES:
         raise DatasetError(
             found=f"{len(known)} classes",
@@ -175,21 +239,12 @@ def _foreground(
     return tuple(found)
 
 
-def _fingerprint(
-    case: Case,
-    dataset: Dataset,
-    spacing: Sequence[float],
-    normalizations: Sequence[Normalization],
-) -> str:
-    files = [*case.images, case.labels]
+def _fingerprint(origin: Sequence[object], grid: ModelGrid) -> str:
     return json.dumps(
         {
-            "files": [
-                [str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns]
-                for f in files
-            ],
-            "labels": [label.value for label in dataset.labels],
-            "spacing": list(spacing),
-            "normalizations": [rule.to_json() for rule in normalizations],
+            "files": list(origin),
+            "labels": list(grid.values),
+            "spacing": list(grid.spacing),
+            "normalizations": [rule.to_json() for rule in grid.normalizations],
         }
     )

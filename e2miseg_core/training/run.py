@@ -134,7 +134,7 @@ class TrainingRun:
         ConfigError
             If it was written with other settings.
         """
-        state = read_state(self.checkpoint)
+        state = read_state(self.checkpoint, RunState)
         if state.settings != self.state.settings:
             raise ConfigError(
                 found=f"other settings than those of the run in {self.folder}",

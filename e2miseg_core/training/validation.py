@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from e2miseg_core.inference.engine import TilePredictor, stream_probabilities
 from e2miseg_core.inference.tiling import TileGrid
-from e2miseg_core.networks import E2MISeg, E2MISegConfig
+from e2miseg_core.networks import E2MISegConfig
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.prepare import PreparedCase
 
@@ -18,7 +19,7 @@ OVERLAP = 0.5  # as in prediction, so that what is chosen is what is used
 
 
 def case_probabilities(
-    network: E2MISeg,
+    network: nn.Module,
     config: E2MISegConfig,
     case: PreparedCase,
     device: torch.device,
@@ -39,7 +40,7 @@ def case_probabilities(
 
 
 def mean_dice(
-    network: E2MISeg,
+    network: nn.Module,
     config: E2MISegConfig,
     cases: Sequence[PreparedCase],
     device: torch.device,

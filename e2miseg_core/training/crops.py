@@ -1,0 +1,211 @@
+"""Crops around places that are known: image, classes, and which voxels count.
+
+A fine-tuning reads its cases once, crop by crop, and never again: memory and time do
+not depend on the size of the volumes, and what people paint meanwhile changes nothing.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.boxes import Box, box_slices, clip_box, make_box, pad_to_box
+from e2miseg_core.errors import ReadError, WriteError
+from e2miseg_core.preprocess import ModelView, resample_box
+from e2miseg_core.training.patches import Sample, margin_size
+from e2miseg_core.training.sites import Readable, hide_boxes
+
+__all__ = [
+    "CropSampler",
+    "KnownCase",
+    "centred_box",
+    "crop_size",
+    "cut_crop",
+    "load_crop",
+    "save_crop",
+]
+
+Triple = tuple[int, int, int]
+LARGER = 1.5  # a crop's edge, in patches: room to move and to turn
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class KnownCase:
+    """A case with labels of which some voxels are known to be right.
+
+    Attributes
+    ----------
+    name : str
+    view : ModelView
+        Its image.
+    labels : array of int, shape (Z, Y, X)
+        On the volume's grid.
+    authority : array of int, shape (Z, Y, X)
+        Above 0 where the label is known.
+    values : tuple of int
+        Label value of each class of the model, background first.
+    """
+
+    name: str
+    view: ModelView
+    labels: Readable
+    authority: Readable
+    values: tuple[int, ...]
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels of the volume's grid, ZYX."""
+        return self.view.volume.geometry.shape
+
+    def to_model(self, box: Box) -> Box:
+        """The voxels of the model's grid that a box of the volume touches."""
+        z, y, x = (
+            (int(np.floor(lo * m / n)), int(np.ceil(hi * m / n)))
+            for (lo, hi), n, m in zip(box, self.shape, self.view.shape, strict=True)
+        )
+        return z, y, x
+
+
+def crop_size(patch_size: Sequence[int]) -> Triple:
+    """Voxels of a crop to train on, ZYX."""
+    z, y, x = (int(np.ceil(p * LARGER)) for p in patch_size)
+    return z, y, x
+
+
+def centred_box(box: Box, size: Sequence[int]) -> Box:
+    """The box of `size` voxels with the centre of `box`; may reach outside."""
+    return make_box(
+        [(lo + hi - n) // 2 for (lo, hi), n in zip(box, size, strict=True)], size
+    )
+
+
+def cut_crop(
+    case: KnownCase,
+    place: Box,
+    *,
+    within: Box | None = None,
+    hidden: Sequence[Box] = (),
+) -> Sample:
+    """Read one crop.
+
+    Parameters
+    ----------
+    case : KnownCase
+    place : Box
+        Voxels of the model's grid; may reach outside, where nothing is known.
+    within : Box, optional
+        Of the volume's grid: only its voxels count.
+    hidden : sequence of Box
+        Of the volume's grid: their voxels do not count.
+    """
+    inner = clip_box(place, case.view.shape)
+    known = _known(case, inner, within, hidden)
+    return Sample(
+        image=case.view.read(place),
+        classes=pad_to_box(_classes(case, inner), inner, place),
+        valid=pad_to_box(known, inner, place),
+    )
+
+
+def _classes(case: KnownCase, inner: Box) -> NDArray[np.uint8]:
+    """Class indices on the model's grid: each class is resampled, the largest wins."""
+
+    def read(box: Box) -> NDArray[np.bool_]:
+        stored = np.asarray(case.labels[box_slices(box)])
+        return np.stack([stored == value for value in case.values])
+
+    found = resample_box(read, case.shape, case.view.shape, inner)
+    classes: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
+    return classes
+
+
+def _known(
+    case: KnownCase, inner: Box, within: Box | None, hidden: Sequence[Box]
+) -> NDArray[np.bool_]:
+    """Which voxels of the model's grid lie nearest to one that is known."""
+    if any(hi <= lo for lo, hi in inner):
+        return np.zeros([max(0, hi - lo) for lo, hi in inner], np.bool_)
+    nearest = [
+        np.minimum(((np.arange(*bounds) + 0.5) * n / m).astype(np.intp), n - 1)
+        for bounds, n, m in zip(inner, case.shape, case.view.shape, strict=True)
+    ]
+    z, y, x = ((int(index[0]), int(index[-1]) + 1) for index in nearest)
+    block: Box = (z, y, x)
+    known = np.asarray(case.authority[box_slices(block)]) > 0
+    if within is not None:
+        kept = known.copy()
+        hide_boxes(kept, block, [within])
+        known &= ~kept
+    hide_boxes(known, block, hidden)
+    found: NDArray[np.bool_] = known[
+        np.ix_(*(i - lo for i, (lo, _) in zip(nearest, block, strict=True)))
+    ]
+    return found
+
+
+def save_crop(path: Path, sample: Sample) -> None:
+    """Write a crop in one step; WriteError where that fails."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    arrays: dict[str, NDArray[Any]] = {"image": sample.image, "classes": sample.classes}
+    if sample.valid is not None:
+        arrays["valid"] = sample.valid
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WriteError(
+            found=f"{path} cannot be written ({error.strerror or error})",
+            needed="space left for the job",
+            do="free some space and start again",
+        ) from error
+
+
+def load_crop(path: Path) -> Sample:
+    """Read what `save_crop` wrote; ReadError where it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Sample(
+                image=file["image"], classes=file["classes"], valid=file["valid"]
+            )
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ReadError(
+            found=f"no usable crop in {path} ({error!s:.200})",
+            needed="the job's folder as it was written",
+            do="start the fine-tuning anew",
+        ) from error
+
+
+class CropSampler:
+    """Random patches, with the margin that augmentation needs, out of stored crops.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Crops of `crop_size(patch_size)` voxels; each is as likely as any other.
+    patch_size : tuple of 3 int
+    """
+
+    def __init__(self, paths: Sequence[Path], patch_size: Triple) -> None:
+        self.paths = tuple(paths)
+        self._size = margin_size(patch_size)
+
+    def sample(self, random: np.random.Generator) -> Sample:
+        """One patch with its margin."""
+        crop = load_crop(self.paths[int(random.integers(len(self.paths)))])
+        start = [
+            int(random.integers(n - size + 1))
+            for n, size in zip(crop.classes.shape, self._size, strict=True)
+        ]
+        z, y, x = box_slices(make_box(start, self._size))
+        return Sample(
+            image=crop.image[:, z, y, x],
+            classes=crop.classes[z, y, x],
+            valid=None if crop.valid is None else crop.valid[z, y, x],
+        )
