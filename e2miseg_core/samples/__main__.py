@@ -6,7 +6,7 @@ import sys
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.samples.dataset import write_phantoms
-from e2miseg_core.samples.phantom import DEFAULT_SHAPE
+from e2miseg_core.samples.phantom import DEFAULT_SHAPE, LESION_KINDS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,9 +26,20 @@ def main(arguments: list[str] | None = None) -> int:
         metavar=("Z", "Y", "X"),
         help="voxels of each volume (default %(default)s)",
     )
+    parser.add_argument(
+        "--lesions",
+        choices=LESION_KINDS,
+        default=LESION_KINDS[0],
+        help="bright throughout, or ringed: a bright rim around a dark core "
+        "(default %(default)s)",
+    )
     chosen = parser.parse_args(arguments)
     job = write_phantoms(
-        chosen.output, chosen.cases, chosen.seed, shape=tuple(chosen.shape)
+        chosen.output,
+        chosen.cases,
+        chosen.seed,
+        shape=tuple(chosen.shape),
+        lesion_kind=chosen.lesions,
     )
     try:
         card = run(job, _show)

@@ -10,6 +10,7 @@ from e2miseg_core.samples.lesions import (
     draw_diameters,
     draw_lesion,
     place_centre,
+    with_core,
 )
 from e2miseg_core.samples.shapes import (
     Array,
@@ -62,7 +63,12 @@ class Anatomy:
 
 
 def draw_anatomy(
-    rng: np.random.Generator, extent: Array, n_lesions: int, largest: float
+    rng: np.random.Generator,
+    extent: Array,
+    n_lesions: int,
+    largest: float,
+    *,
+    cores: np.random.Generator | None = None,
 ) -> Anatomy:
     """Draw body, organs, look-alikes and lesions.
 
@@ -75,6 +81,8 @@ def draw_anatomy(
         Fewer where there is no room.
     largest : float
         Diameter in mm of the largest lesion.
+    cores : Generator, optional
+        Draws the dark cores of ringed lesions; without it all are bright throughout.
     """
     unit = extent[1:].min()
     body = _draw_body(rng, extent)
@@ -85,6 +93,8 @@ def draw_anatomy(
         *_draw_vessels(rng, extent, unit),
     ]
     lesions = _draw_lesions(rng, (body, organ), extent, n_lesions, largest)
+    if cores is not None:
+        lesions = [with_core(cores, lesion) for lesion in lesions]
     taken = [(lesion.centre, lesion.diameter) for lesion in lesions]
     layers += [
         *_draw_lookalikes(rng, organ, extent, taken),

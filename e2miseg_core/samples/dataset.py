@@ -8,7 +8,12 @@ import nibabel as nib
 
 from e2miseg_core.errors import ConfigError, WriteError
 from e2miseg_core.progress import Job, Progress
-from e2miseg_core.samples.phantom import DEFAULT_SHAPE, Phantom, generate_phantom
+from e2miseg_core.samples.phantom import (
+    DEFAULT_SHAPE,
+    Phantom,
+    check_kind,
+    generate_phantom,
+)
 
 __all__ = [
     "generate_sample",
@@ -50,6 +55,7 @@ def write_phantoms(
     seed: int,
     *,
     shape: tuple[int, int, int] = DEFAULT_SHAPE,
+    lesion_kind: str = "bright",
 ) -> Job[Path]:
     """Write a training set of phantoms, a step for each case.
 
@@ -65,6 +71,9 @@ def write_phantoms(
         that no set holds the bundled sample.
     shape : tuple of int
         Voxels of each case, ZYX.
+    lesion_kind : str
+        "bright" or "ringed", see `generate_phantom`. Cases of ringed lesions are named
+        after them, so that nobody takes them for those a model was trained on.
 
     Yields
     ------
@@ -78,7 +87,8 @@ def write_phantoms(
     Raises
     ------
     ConfigError
-        If there are no cases or more than 10000, or the seed is negative.
+        If there are no cases or more than 10000, the seed is negative, or there is no
+        such kind of lesion.
     WriteError
         If the folder holds a data set already, or cannot be written.
     """
@@ -89,6 +99,7 @@ def write_phantoms(
             needed=f"1 to {MOST_CASES} cases, and a seed of 0 or more",
             do="ask for other numbers",
         )
+    check_kind(lesion_kind)
     card = folder / "dataset.json"
     if card.exists():
         raise WriteError(
@@ -97,13 +108,17 @@ def write_phantoms(
             do="choose another folder, or remove this one",
         )
     _make_folders(folder)
-    cases = [f"phantom_{number:04d}" for number in range(n_cases)]
+    stem = "phantom" if lesion_kind == "bright" else lesion_kind
+    cases = [f"{stem}_{number:04d}" for number in range(n_cases)]
     for number, case in enumerate(cases):
-        phantom = generate_phantom((seed + 1) * MOST_CASES + number, shape)
+        phantom = generate_phantom(
+            (seed + 1) * MOST_CASES + number, shape, lesion_kind=lesion_kind
+        )
         name = f"{case}.nii.gz"
         write_phantom(phantom, folder / "imagesTr" / name, folder / "labelsTr" / name)
         yield Progress(done=number + 1, total=n_cases, stage="making phantoms")
-    card.write_text(json.dumps(_describe(cases, seed, shape), indent=2) + "\n")
+    description = _describe(cases, seed, shape, lesion_kind)
+    card.write_text(json.dumps(description, indent=2) + "\n")
     return card
 
 
@@ -113,9 +128,10 @@ def write_phantom_dataset(
     seed: int,
     *,
     shape: tuple[int, int, int] = DEFAULT_SHAPE,
+    lesion_kind: str = "bright",
 ) -> Path:
     """Like `write_phantoms`, all at once."""
-    job = write_phantoms(folder, n_cases, seed, shape=shape)
+    job = write_phantoms(folder, n_cases, seed, shape=shape, lesion_kind=lesion_kind)
     while True:
         try:
             next(job)
@@ -149,11 +165,13 @@ def _make_folders(folder: Path) -> None:
 
 
 def _describe(
-    cases: list[str], seed: int, shape: tuple[int, int, int]
+    cases: list[str], seed: int, shape: tuple[int, int, int], lesion_kind: str
 ) -> dict[str, object]:
+    bright = lesion_kind == "bright"
+    kind = "lesions" if bright else f"{lesion_kind} lesions"
     return {
-        "name": "phantom-lesions",
-        "description": f"Seeded phantoms with lesions (seed {seed}, shape {shape})",
+        "name": "phantom-lesions" if bright else f"phantom-{lesion_kind}-lesions",
+        "description": f"Seeded phantoms with {kind} (seed {seed}, shape {shape})",
         "licence": "CC0-1.0",
         "tensorImageSize": "3D",
         "channel_names": {"0": CHANNEL},

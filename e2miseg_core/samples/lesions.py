@@ -1,7 +1,7 @@
 """Lesions of a phantom: irregular, faint in places, and placed inside the body."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,10 +16,18 @@ from e2miseg_core.samples.shapes import (
     smooth_step,
 )
 
-__all__ = ["Lesion", "draw_diameters", "draw_lesion", "place_centre"]
+__all__ = [
+    "Core",
+    "Lesion",
+    "draw_diameters",
+    "draw_lesion",
+    "place_centre",
+    "with_core",
+]
 
 SMALLEST_MM, LARGEST_MM = 2.0, 40.0
 _UNIT_REACH = 2.6  # a unit shape lies within this radius
+_SMALLEST_RINGED_MM = 7.0  # below it the rims of both sides would meet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,6 +41,29 @@ class _UnitShape:
     def __call__(self, points: Array) -> Array:
         union = smooth_minimum([blob(points) for blob in self.blobs], 0.25)
         return union + self.waviness * self.waves(points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Core:
+    """The dark inside of a lesion whose rim alone is bright, as of a necrotic tumour.
+
+    Attributes
+    ----------
+    rim : float
+        Mean thickness in mm of the bright rim around it.
+    uneven : float
+        By how many mm at most the rim is thicker here and thinner there.
+    waves : Waves
+        Where it is.
+    value, edge : float
+        Brightness, and width in mm over which it sets in.
+    """
+
+    rim: float
+    uneven: float
+    waves: Waves
+    value: float
+    edge: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,6 +86,8 @@ class Lesion:
         How much of the contrast is lost towards `fade_direction` (1: all of it), and
         how bright it infiltrates the tissue beyond its border towards
         `halo_direction`.
+    core : Core or None
+        None where it is bright throughout. The truth is rim and core.
     """
 
     centre: Array
@@ -68,6 +101,7 @@ class Lesion:
     fade_direction: Array
     halo: float
     halo_direction: Array
+    core: Core | None = None
 
     @property
     def reach(self) -> float:
@@ -100,7 +134,22 @@ class Lesion:
 
     def brightness(self, points: Array) -> Array:
         """Brightness of the lesion where it is opaque; 1 is the brightest tissue."""
-        return np.asarray(self.value * (1.0 + 0.07 * self.texture(points)))
+        texture = 1.0 + 0.07 * self.texture(points)
+        if self.core is None:
+            return np.asarray(self.value * texture)
+        share = self.core_share(points)
+        return np.asarray(
+            (self.value + share * (self.core.value - self.value)) * texture
+        )
+
+    def core_share(self, points: Array) -> Array:
+        """How much of a position is core, in [0, 1]; 0 without one."""
+        if self.core is None:
+            return np.zeros(points.shape[1:])
+        depth = -self(points) - self.core.rim
+        # Bounded, so that a rim is left everywhere.
+        depth += self.core.uneven * np.tanh(self.core.waves(points))
+        return smooth_step(depth, -self.core.edge / 2, self.core.edge / 2)
 
     def _unit(self, points: Array) -> Array:
         centre = self.centre.reshape((3,) + (1,) * (points.ndim - 1))
@@ -146,6 +195,28 @@ def draw_lesion(rng: np.random.Generator, centre: Array, diameter: float) -> Les
         halo=rng.choice([0.0, rng.uniform(0.4, 0.8)], p=[0.4, 0.6]) * large,
         halo_direction=random_direction(rng),
     )
+
+
+def with_core(rng: np.random.Generator, lesion: Lesion) -> Lesion:
+    """Give a lesion a dark core where it is large enough for one; same shape and truth.
+
+    Parameters
+    ----------
+    rng : Generator
+    lesion : Lesion
+    """
+    if lesion.diameter < _SMALLEST_RINGED_MM:
+        return lesion
+    # Thick enough to be seen in voxels of 1 mm, thin enough to leave a core.
+    rim = max(2.0, rng.uniform(0.3, 0.45) * lesion.scale)
+    core = Core(
+        rim=rim,
+        uneven=0.3 * rim,
+        waves=Waves.draw(rng, 8, 0.7 * lesion.scale, 2.0 * lesion.scale),
+        value=rng.uniform(0.2, 0.34),
+        edge=rng.uniform(0.6, 1.6),
+    )
+    return replace(lesion, core=core)
 
 
 def _draw_shape(rng: np.random.Generator, *, irregular: bool) -> _UnitShape:

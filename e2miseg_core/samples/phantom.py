@@ -13,9 +13,10 @@ from e2miseg_core.samples.anatomy import Anatomy, Layer, draw_anatomy
 from e2miseg_core.samples.lesions import LARGEST_MM, SMALLEST_MM, Lesion
 from e2miseg_core.samples.shapes import Array, project
 
-__all__ = ["DEFAULT_SHAPE", "Phantom", "generate_phantom"]
+__all__ = ["DEFAULT_SHAPE", "LESION_KINDS", "Phantom", "check_kind", "generate_phantom"]
 
 DEFAULT_SHAPE = (48, 96, 80)
+LESION_KINDS = ("bright", "ringed")
 _SPACING = np.array([2.5, 1.0, 1.2])
 _SAMPLES = (3, 2, 2)  # points a voxel over which the image is averaged, ZYX
 _SLAB = 8  # slices painted at once, so that memory does not grow with the volume
@@ -55,6 +56,7 @@ def generate_phantom(
     n_lesions: int | None = None,
     largest_mm: float = LARGEST_MM,
     noise: float = _NOISE,
+    lesion_kind: str = "bright",
 ) -> Phantom:
     """Make a phantom; the same arguments give the same voxels.
 
@@ -80,6 +82,10 @@ def generate_phantom(
         in-plane side.
     noise : float
         Standard deviation of the noise as a share of the brightest tissue.
+    lesion_kind : str
+        "bright" throughout, or "ringed": a bright rim around a dark, necrotic core in
+        lesions from 7 mm on. Of the same seed, both have the same truth and differ in
+        the cores alone.
 
     Returns
     -------
@@ -88,18 +94,18 @@ def generate_phantom(
     Raises
     ------
     ConfigError
-        If an argument is out of its range.
+        If an argument is out of its range, or there is no such kind of lesion.
 
     References
     ----------
     .. [1] H. Gudbjartsson and S. Patz, "The Rician distribution of noisy MRI data",
        Magnetic Resonance in Medicine 34 (1995).
     """
-    _check(seed, shape, spacing, largest_mm)
+    _check(seed, shape, spacing, largest_mm, lesion_kind)
     # One stream each, so that the anatomy does not depend on the grid or the noise.
     draws = [
         np.random.Generator(np.random.PCG64(s))
-        for s in np.random.SeedSequence(seed).spawn(3)
+        for s in np.random.SeedSequence(seed).spawn(4)
     ]
     step = _SPACING * draws[0].uniform(0.9, 1.1, 3)
     if spacing is not None:
@@ -112,6 +118,7 @@ def generate_phantom(
         extent,
         count if n_lesions is None else n_lesions,
         min(largest_mm, 0.84 * float(extent[1:].min())),
+        cores=draws[3] if lesion_kind == "ringed" else None,
     )
     to_body = _body_affine(affine, shape)
     clean = _paint(anatomy, to_body, shape)
@@ -129,6 +136,7 @@ def _check(
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float] | None,
     largest_mm: float,
+    lesion_kind: str,
 ) -> None:
     if seed < 0:
         raise ConfigError(
@@ -151,6 +159,17 @@ def _check(
             found=f"largest lesion of {largest_mm} mm",
             needed=f"{SMALLEST_MM} to {LARGEST_MM} mm",
             do="choose a diameter in that range",
+        )
+    check_kind(lesion_kind)
+
+
+def check_kind(lesion_kind: str) -> None:
+    """Raise ConfigError where there is no such kind of lesion."""
+    if lesion_kind not in LESION_KINDS:
+        raise ConfigError(
+            found=f"lesions of the kind {lesion_kind!r}",
+            needed=f"one of {', '.join(LESION_KINDS)}",
+            do="choose one of them",
         )
 
 

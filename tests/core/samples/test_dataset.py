@@ -74,6 +74,16 @@ def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
     assert len(set(sums)) == len(sums)
 
 
+def test_a_set_of_ringed_lesions_bears_other_names(tmp_path):
+    write_phantom_dataset(tmp_path, 1, 4, shape=SHAPE, lesion_kind="ringed")
+    phantom = generate_phantom(50000, SHAPE, lesion_kind="ringed")
+    image = open_volume(tmp_path / "imagesTr" / "ringed_0000.nii.gz")
+    np.testing.assert_array_equal(image.data[0].compute(), phantom.image)
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    assert card["name"] == "phantom-ringed-lesions"
+    assert "ringed lesions" in card["description"]
+
+
 def test_each_case_is_reported(tmp_path):
     steps = []
     card = run(write_phantoms(tmp_path, 2, 1, shape=SHAPE), steps.append)
@@ -86,6 +96,9 @@ def test_wrong_arguments_are_told(folder, tmp_path):
         write_phantom_dataset(tmp_path / "new", 0, 0)
     with pytest.raises(ConfigError, match="seed -1"):
         write_phantom_dataset(tmp_path / "new", 1, -1)
+    with pytest.raises(ConfigError, match="'striped'"):
+        write_phantom_dataset(tmp_path / "new", 1, 0, lesion_kind="striped")
+    assert not (tmp_path / "new").exists()
     with pytest.raises(WriteError, match="exists already"):
         write_phantom_dataset(folder, 1, 0)
     (tmp_path / "file").write_text("")
@@ -100,6 +113,11 @@ def test_the_command_line(folder, tmp_path):
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip() == str(tmp_path / "out" / "dataset.json")
     assert digests(tmp_path / "out") == digests(folder)
+    # Lesions are bright unless asked otherwise.
+    other = [*command[:-1], str(tmp_path / "ringed"), *options, "--lesions", "ringed"]
+    assert subprocess.run(other, capture_output=True, text=True).returncode == 0
+    names = [path.name for path in (tmp_path / "ringed" / "labelsTr").iterdir()]
+    assert sorted(names) == ["ringed_0000.nii.gz", "ringed_0001.nii.gz"]
     again = subprocess.run([*command, *options], capture_output=True, text=True)
     assert again.returncode == 2
     assert again.stderr.startswith("error: ")

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.samples import generate_phantom
-from e2miseg_core.samples.lesions import draw_diameters, draw_lesion
+from e2miseg_core.samples.lesions import draw_diameters, draw_lesion, with_core
 
 SMALL = (20, 48, 40)
 
@@ -189,6 +189,52 @@ def test_brightness_alone_does_not_find_the_lesions(phantom):
     assert phantom.image[truth].mean() > phantom.image[ring].mean() + 10
 
 
+@pytest.fixture(scope="module")
+def ringed():
+    return generate_phantom(3, lesion_kind="ringed", noise=0.0)
+
+
+def test_of_one_seed_both_kinds_differ_inside_lesions_alone(phantom, ringed):
+    bright = generate_phantom(3, noise=0.0)
+    np.testing.assert_array_equal(ringed.labels, phantom.labels)
+    np.testing.assert_array_equal(ringed.geometry.affine, phantom.geometry.affine)
+    inside = ringed.labels == 1
+    np.testing.assert_array_equal(ringed.image[~inside], bright.image[~inside])
+    darker = ringed.image < bright.image
+    assert 0.05 < darker[inside].mean() < 0.6
+    assert (ringed.image <= bright.image)[inside].mean() > 0.99
+
+
+def test_a_ringed_lesion_is_dark_inside_a_bright_rim(ringed):
+    points = body_points(ringed)
+    lesion = ringed.lesions[0]
+    depth, core = -lesion(points), lesion.core_share(points)
+    rim = (depth > 0.5) & (core == 0) & (lesion.opacity(points) > 0.9)
+    inside = (core == 1) & (lesion.opacity(points) > 0.9)
+    assert min(rim.sum(), inside.sum()) > 50
+    # Values of the formulas: 400 is full scale, the bias field shifts by up to half.
+    assert ringed.image[inside].mean() < 0.65 * ringed.image[rim].mean()
+    assert depth[core > 0].min() > 0
+    assert (ringed.labels[core > 0] == 1).all()
+
+
+def test_a_core_leaves_a_rim_on_all_sides_and_none_is_in_small_lesions():
+    rng = np.random.default_rng(2)
+    small = draw_lesion(rng, np.zeros(3), 5.0)
+    assert with_core(rng, small) is small
+    assert not small.core_share(np.zeros((3, 4))).any()
+    axis = np.linspace(-16, 16, 49)
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
+    for _ in range(10):
+        lesion = with_core(rng, draw_lesion(rng, np.zeros(3), 18.0))
+        share = lesion.core_share(points)
+        part = (share > 0.5).sum() / (lesion(points) < 0).sum()
+        assert 0.02 < part < 0.6
+        least = 0.7 * lesion.core.rim - lesion.core.edge / 2
+        assert least > 0.5
+        assert (lesion(points)[share > 0] <= -least).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -196,6 +242,7 @@ def test_brightness_alone_does_not_find_the_lesions(phantom):
         ({"shape": (4, 48, 40)}, "shape"),
         ({"spacing": (1.0, 0.0, 1.0)}, "spacing"),
         ({"largest_mm": 60.0}, "60"),
+        ({"lesion_kind": "striped"}, "'striped'.*bright, ringed"),
     ],
 )
 def test_wrong_arguments_are_told(arguments, word):
