@@ -27,7 +27,10 @@ STAGE = "testing"
 class HeldOut(Protocol):
     """Places that were not trained on, and in which truth is known."""
 
-    places: str
+    @property
+    def places(self) -> str:
+        """What they are called, in the plural."""
+        ...
 
     @property
     def voxels(self) -> int:

@@ -1,0 +1,390 @@
+"""The loop of a fine-tuning: a network, batches of crops, exact resume.
+
+JOB/checkpoint.safetensors   state after every few steps
+JOB/history.csv              one line a step
+"""
+
+import copy
+import csv
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from e2miseg_core.devices import autocast, choose_device, choose_precision
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.inference.engine import TilePredictor
+from e2miseg_core.io.atomic import replacing
+from e2miseg_core.losses import compound_loss, deep_supervision_loss
+from e2miseg_core.model import Model
+from e2miseg_core.progress import Job, Progress
+from e2miseg_core.training.augment import Augmentation
+from e2miseg_core.training.checkpoint import (
+    load_checkpoint,
+    read_state,
+    save_checkpoint,
+)
+from e2miseg_core.training.exam import HeldOut
+from e2miseg_core.training.patches import Sample, sample_generator
+
+__all__ = ["FinetuneControl", "FinetuneSettings", "Tuning", "TuningState"]
+
+CHECKPOINT = "checkpoint.safetensors"
+HISTORY = "history.csv"
+COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
+WARM_UP = 10  # steps; AdamW's first ones know nothing of the gradients' scale
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneSettings:
+    """The numbers of a fine-tuning.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps.
+    batch : int
+        Patches a step; half of them, rounded up, show corrections.
+    learning_rate, weight_decay : float
+        Of AdamW. The rate rises over 10 steps and falls as (1 - step / steps)^0.9.
+    gradient_clip : float
+        Largest gradient norm.
+    seed : int
+    checkpoint_every : int
+        Steps that a crash may cost.
+    test_every : int
+        Steps between two looks at the held-out corrections; they only draw the curve.
+    device, precision : str
+        See `e2miseg_core.devices`.
+    """
+
+    steps: int = 150
+    batch: int = 2
+    learning_rate: float = 2e-4
+    weight_decay: float = 1e-2
+    gradient_clip: float = 12.0
+    seed: int = 12345
+    checkpoint_every: int = 10
+    test_every: int = 25
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.checkpoint_every, self.test_every, self.batch - 1)
+        if min(counts) < 1 or not 0 < self.learning_rate < math.inf or self.seed < 0:
+            raise ConfigError(
+                found=f"{self.steps} steps, batch {self.batch}, learning rate "
+                f"{self.learning_rate}, seed {self.seed}",
+                needed="at least 1 step, a batch of 2 or more, a positive learning "
+                "rate, a seed of 0 or more",
+                do="correct the number",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "FinetuneSettings":
+        """Read some or all settings; ConfigError on unknown names or wrong types."""
+        kinds = {f.name: type(getattr(cls(), f.name)) for f in fields(cls)}
+        unknown = set(values) - set(kinds)
+        try:
+            read = {k: kinds[k](v) for k, v in values.items() if k in kinds}
+        except (TypeError, ValueError) as error:
+            raise _wrong_settings(error) from error
+        if unknown:
+            raise _wrong_settings(", ".join(sorted(unknown)))
+        return cls(**read)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step, 0-based."""
+        rising = min(1.0, (step + 1) / WARM_UP)
+        return self.learning_rate * rising * float((1 - step / self.steps) ** 0.9)
+
+
+@dataclass(slots=True)
+class FinetuneControl:
+    """What may be asked of a running fine-tuning; set from any thread.
+
+    Attributes
+    ----------
+    finish : bool
+        Train no further, go on to the test.
+    """
+
+    finish: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class TuningState:
+    """Where a fine-tuning is.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    seconds : float
+        Spent on them.
+    ended : bool
+        No further steps will be done.
+    diverged : bool
+        The loss was no number; the weights are worth nothing.
+    settings : dict
+        What it was begun with.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    ended: bool = False
+    diverged: bool = False
+    settings: dict[str, Any]
+
+
+class Sampler(Protocol):
+    """Gives random samples."""
+
+    def sample(self, random: np.random.Generator) -> Sample:
+        """One sample with its margin."""
+        ...
+
+
+class Tuning:
+    """Goes on training a model's network on corrections and on what it knew before.
+
+    Random numbers depend on (seed, step, sample) alone and the state is on disk every
+    few steps, so a run that was killed and resumed gives the same weights as one that
+    ran through.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the job; must exist.
+    model : Model
+        To begin with; it is not changed.
+    settings : FinetuneSettings
+    corrections, memory : Sampler
+        Where the two halves of a batch come from.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        settings: FinetuneSettings,
+        *,
+        corrections: Sampler,
+        memory: Sampler,
+    ) -> None:
+        self.folder, self.settings = folder, settings
+        self.device = choose_device(settings.device)
+        self.precision = training_precision(settings.precision, self.device)
+        network = copy.deepcopy(model.network).to(self.device)
+        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        recipe = model.card.training.get("recipe", {})
+        self._ss_form = str(recipe.get("ss_form", "paper"))
+        self._ss_weight = float(recipe.get("ss_weight", 1.45))
+        n_corrections = (settings.batch + 1) // 2
+        n_memory = settings.batch - n_corrections
+        self._samplers = [corrections] * n_corrections + [memory] * n_memory
+        self._augment = Augmentation(
+            model.card.patch_size, tuple(model.card.training.get("mirror_axes", ()))
+        )
+        self.state = TuningState(
+            settings={
+                **settings.to_json(),
+                "precision": self.precision,
+                "parent": model.card.hash,
+            }
+        )
+        self._rows: list[tuple[object, ...]] = []
+
+    @property
+    def checkpoint(self) -> Path:
+        """File of the state after the last few steps."""
+        return self.folder / CHECKPOINT
+
+    @property
+    def predictor(self) -> TilePredictor:
+        """The network as it is now, for looking at."""
+        self.network.eval()
+        return TilePredictor(
+            network=self.network, device=self.device, precision=self.precision
+        )
+
+    def resume(self) -> None:
+        """Go on from the checkpoint.
+
+        Raises
+        ------
+        ReadError
+            If there is no usable checkpoint.
+        ConfigError
+            If it was written with other settings, or for another model.
+        """
+        state = read_state(self.checkpoint, TuningState)
+        if state.settings != self.state.settings:
+            raise ConfigError(
+                found=f"other settings or another model than those of {self.folder}",
+                needed="what the fine-tuning was begun with",
+                do="start a new one",
+            )
+        load_checkpoint(self.checkpoint, self.network, self.optimizer)
+        self.state = state
+
+    def train(self, held_out: HeldOut, control: FinetuneControl) -> Job[None]:
+        """Train to the end of the settings, or until `control.finish`.
+
+        Yields
+        ------
+        Progress
+            After each step: loss and, now and then, wrong voxels on what is held out.
+        """
+        with ThreadPoolExecutor(1, "crops") as pool:
+            batches = self._batches(pool)
+            while not self.state.ended:
+                if control.finish or self.state.step >= self.settings.steps:
+                    self.state.ended = True
+                    break
+                started = time.monotonic()
+                loss = self._step(self.state.step, next(batches))
+                self.state.seconds += time.monotonic() - started
+                yield from self._report(loss, held_out)
+            self.save()
+
+    def save(self) -> None:
+        """Put the state on disk; what was there stays if that fails."""
+        save_checkpoint(self.checkpoint, self.state, self.network, {}, self.optimizer)
+        append_rows(self.folder / HISTORY, self._rows)
+        self._rows = []
+
+    def _report(self, loss: float, held_out: HeldOut) -> Job[None]:
+        state, settings = self.state, self.settings
+        if not math.isfinite(loss):
+            state.ended = state.diverged = True
+            return
+        rate = settings.learning_rate_at(state.step)
+        state.step += 1
+        details: dict[str, object] = {"loss": round(loss, 4)}
+        wrong: object = ""
+        if state.step % settings.test_every == 0 or state.step == settings.steps:
+            counts = yield from self._look(held_out)
+            details["held_out_wrong"] = wrong = sum(counts)
+        self._rows.append((state.step, f"{rate:.6g}", f"{loss:.6f}", wrong))
+        if state.step % settings.checkpoint_every == 0:
+            self.save()
+        yield Progress(
+            done=state.step, total=settings.steps, stage="training", details=details
+        )
+
+    def _look(self, held_out: HeldOut) -> Job[tuple[int, ...]]:
+        """Test in between; each place is a step at which one may stop."""
+        job = held_out.wrong(self.predictor)
+        while True:
+            try:
+                next(job)
+            except StopIteration as end:
+                counts: tuple[int, ...] = end.value
+                return counts
+            yield Progress(
+                done=self.state.step, total=self.settings.steps, stage="training"
+            )
+
+    def _step(self, step: int, batch: Batch) -> float:
+        """One optimiser step; returns the loss, and steps only if it is a number."""
+        torch.manual_seed(self.settings.seed + step)  # dropout
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(step)
+        self.network.train()
+        image, classes, valid = (part.to(self.device) for part in batch)
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        with autocast(self.device, self.precision):
+            levels = self.network.forward_deep(image)
+        loss = deep_supervision_loss(levels, classes, self._loss, valid=valid)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return value
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.settings.gradient_clip
+        )
+        self.optimizer.step()
+        return value
+
+    def _loss(self, logits: Tensor, classes: Tensor, valid: Tensor | None) -> Tensor:
+        return compound_loss(
+            logits,
+            classes,
+            ss_form=self._ss_form,
+            ss_weight=self._ss_weight,
+            valid=valid,
+        )
+
+    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
+        """Batches from the present step on, the next one made in advance."""
+
+        def make(step: int) -> Batch:
+            parts = []
+            for index, sampler in enumerate(self._samplers):
+                random = sample_generator(self.settings.seed, step, index)
+                parts.append(self._augment.with_valid(sampler.sample(random), random))
+            image, classes, valid = zip(*parts, strict=True)
+            return torch.stack(image), torch.stack(classes), torch.stack(valid)
+
+        coming: Future[Batch] = pool.submit(make, self.state.step)
+        for step in range(self.state.step + 1, self.settings.steps + 1):
+            batch = coming.result()
+            if step < self.settings.steps:
+                coming = pool.submit(make, step)
+            yield batch
+
+
+def training_precision(asked: str, device: torch.device) -> str:
+    """The precision to train in; ConfigError for float16."""
+    precision = choose_precision(asked, device)
+    if precision == "float16":
+        raise ConfigError(
+            found="fine-tuning in float16",
+            needed="bfloat16 or float32: small gradients vanish in float16",
+            do="leave the precision out",
+        )
+    return precision
+
+
+def append_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    """Add lines to the history; older ones of the same steps are dropped."""
+    if not rows:
+        return
+    kept: list[list[str]] = []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            kept = [row for row in csv.reader(file) if row and row[0].isdigit()]
+    kept = [row for row in kept if int(row[0]) < int(str(rows[0][0]))]
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows([COLUMNS, *kept, *rows])
+
+
+def _wrong_settings(what: object) -> ConfigError:
+    names = ", ".join(f.name for f in fields(FinetuneSettings))
+    return ConfigError(
+        found=f"wrong settings of a fine-tuning ({what})",
+        needed=f"numbers for some of: {names}",
+        do="correct the settings",
+    )
