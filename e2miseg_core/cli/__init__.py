@@ -10,6 +10,7 @@ import typer
 
 from e2miseg_core.cli.demo import demo
 from e2miseg_core.cli.doctor import doctor
+from e2miseg_core.cli.edges import edges
 from e2miseg_core.cli.evaluate import evaluate
 from e2miseg_core.cli.info import info
 from e2miseg_core.cli.models import models
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, doctor, info, predict, train, evaluate, networks, worker):
+for command in (demo, doctor, info, predict, edges, train, evaluate, networks, worker):
     app.command()(command)
 app.add_typer(models, name="models")
 

@@ -1,14 +1,23 @@
-"""Class probabilities in one byte a class, kept only where there is doubt."""
+"""Class probabilities, one byte a class, kept only where there is doubt."""
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.uncertainty.calibration import CERTAIN
 
-__all__ = ["NONE", "STEP", "decode_log_probabilities", "encode_log_probabilities"]
+__all__ = [
+    "NONE",
+    "SMALLEST_KEPT",
+    "STEP",
+    "decode_log_probabilities",
+    "encode_log_probabilities",
+]
 
 STEP = 12 / 254  # nats a code
-NONE = 255  # the code of p taken as 0: below exp(-12)
+NONE = 255  # the code of p taken as 0
+SMALLEST_KEPT = math.exp(-12)
 
 _PROBABILITIES = np.exp(-STEP * np.arange(256)).astype(np.float32)
 _PROBABILITIES[NONE] = 0
@@ -37,7 +46,7 @@ def encode_log_probabilities(
     codes[:, chosen == 0] = 0
     described = probabilities.max(axis=0) < CERTAIN
     kept = probabilities[:, described]  # (C, n)
-    nats = -np.log(np.maximum(kept, _PROBABILITIES[NONE - 1] / 2))
+    nats = -np.log(np.maximum(kept, SMALLEST_KEPT / 2))
     codes[:, described] = np.minimum(np.rint(nats / np.float32(STEP)), NONE)
     return codes
 

@@ -1,0 +1,133 @@
+"""Prediction into a project, and the uncertain edges that come with it."""
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from e2miseg_core.inference.prediction import (
+    Prediction,
+    PredictionOptions,
+    predict_job,
+)
+from e2miseg_core.inference.results import LABELS, LOG_PROBABILITIES
+from e2miseg_core.model import Model
+from e2miseg_core.progress import Job
+from e2miseg_core.project import (
+    Case,
+    CasePrediction,
+    EdgeList,
+    complete_prediction,
+)
+from e2miseg_core.uncertainty.edges import (
+    calibration_in_force,
+    model_calibration,
+    rank_edges,
+    rank_stores,
+    version_of,
+)
+from e2miseg_core.volume import Volume
+
+__all__ = ["predict_case_job", "volume_edges_job"]
+
+
+def predict_case_job(
+    case: Case, model: Model, options: PredictionOptions, *, version: int
+) -> Job[CasePrediction]:
+    """Predict a case of a project and rank its uncertain edges.
+
+    The new prediction is not merged into the labels: that is for the program that
+    holds the project's lock.
+
+    Parameters
+    ----------
+    case : Case
+    model : Model
+        That of `version`.
+    options : PredictionOptions
+        Calibration and log-probabilities are seen to here.
+    version : int
+        Number of the project's model version.
+
+    Returns
+    -------
+    CasePrediction
+        Complete: all its stores, its edges and its figures.
+
+    Yields
+    ------
+    Progress
+        As `predict_job`, then of the ranking.
+
+    Raises
+    ------
+    ReadError
+        If the image is gone or another one, or the project lacks the version.
+    ModelError, DeviceError, ConfigError, WriteError
+        As `predict_job`.
+    """
+    volume = case.open_image()
+    calibration, _ = calibration_in_force(
+        case.project, version_of(case.project, version)
+    )
+    options = replace(options, keep_log_probabilities=True, calibration=calibration)
+    folder = case.new_prediction_folder()
+    complete = False
+    try:
+        result = yield from predict_job(volume, model, folder, options)
+        begun = CasePrediction(
+            number=int(folder.name), folder=folder, version=version, figures={}, made=""
+        )
+        ranked = yield from rank_edges(case, prediction=begun)
+        figures = _figures(result, ranked)
+        complete_prediction(folder, version=version, figures=figures)
+        complete = True
+    finally:
+        if not complete:  # half a prediction is no prediction
+            shutil.rmtree(folder, ignore_errors=True)
+    return next(p for p in case.predictions() if p.number == begun.number)
+
+
+def volume_edges_job(
+    volume: Volume, model: Model, options: PredictionOptions
+) -> Job[EdgeList]:
+    """Predict a volume and rank its uncertain edges, keeping nothing else.
+
+    Parameters
+    ----------
+    volume : Volume
+    model : Model
+        Its card's calibration is used.
+    options : PredictionOptions
+
+    Raises
+    ------
+    ModelError, DeviceError, ConfigError
+        As `predict_job`.
+    """
+    calibration, note = model_calibration(model.card)
+    options = replace(options, keep_log_probabilities=True, calibration=calibration)
+    with tempfile.TemporaryDirectory(prefix="e2miseg-") as name:
+        folder = Path(name)
+        yield from predict_job(volume, model, folder, options)
+        return (
+            yield from rank_stores(
+                folder / LABELS,
+                folder / LOG_PROBABILITIES,
+                model.card,
+                volume.geometry.spacing,
+                calibration=calibration,
+                note=note,
+            )
+        )
+
+
+def _figures(result: Prediction, ranked: EdgeList) -> dict[str, object]:
+    return {
+        "voxels": {str(value): n for value, n in result.voxels.items()},
+        "expected_wrong": result.expected_wrong,
+        "edges": len(ranked.edges),
+        "seconds": round(result.seconds, 3),
+        "device": result.device,
+        "precision": result.precision,
+    }
