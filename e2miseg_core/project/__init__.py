@@ -2,7 +2,9 @@
 
 from e2miseg_core.project.authority import ACCEPTED, HUMAN, MACHINE
 from e2miseg_core.project.cases import Case
+from e2miseg_core.project.chunk_cache import CachedVolume
 from e2miseg_core.project.edges import Edge, EdgeList, read_edges, write_edges
+from e2miseg_core.project.label_store import LabelStore
 from e2miseg_core.project.lock import ProjectInUse, ProjectLock
 from e2miseg_core.project.predictions import CasePrediction, complete_prediction
 from e2miseg_core.project.project import Project
@@ -13,10 +15,12 @@ __all__ = [
     "ACCEPTED",
     "HUMAN",
     "MACHINE",
+    "CachedVolume",
     "Case",
     "CasePrediction",
     "Edge",
     "EdgeList",
+    "LabelStore",
     "Project",
     "ProjectInUse",
     "ProjectLock",
