@@ -272,7 +272,7 @@ def _end(
     folder: Path, sentence: str, figures: Mapping[str, Any], version: Version | None
 ) -> FinetuneResult:
     """Write the result; what only an unfinished job needs is removed."""
-    values = {
+    values: dict[str, Any] = {
         "kept": version is not None,
         "sentence": sentence,
         "figures": dict(figures),
