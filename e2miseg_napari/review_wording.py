@@ -1,0 +1,113 @@
+"""The review in words: edges, verdicts, progress, and what to do next."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isnan
+
+from e2miseg_core.project import Edge, Verdict
+from e2miseg_napari.review_queue import Tally
+
+__all__ = [
+    "VERDICT_NAMES",
+    "classes_in_words",
+    "count_in_words",
+    "edge_in_words",
+    "foreground_in_words",
+    "gain_in_words",
+    "hit_rate_in_words",
+    "next_step_in_words",
+    "tally_in_words",
+]
+
+VERDICT_NAMES: Mapping[Verdict, str] = {
+    "corrected": "Corrected",
+    "fine": "Fine as it is",
+    "skipped": "Skipped",
+}
+_ENOUGH = 5  # decided edges before a rate says anything
+
+
+def classes_in_words(edge: Edge, names: Mapping[int, str]) -> str:
+    """Return "lesion, background": what is labelled at an edge, background last."""
+    values = sorted(edge.classes, key=lambda value: (value == 0, value))
+    return ", ".join(names.get(value, f"label {value}") for value in values)
+
+
+def foreground_in_words(edge: Edge, names: Mapping[int, str]) -> str:
+    """Return the classes at an edge, the background only where it is alone."""
+    objects = tuple(value for value in edge.classes if value)
+    return classes_in_words(replace(edge, classes=objects or edge.classes), names)
+
+
+def edge_in_words(edge: Edge, names: Mapping[int, str]) -> str:
+    """Return "Edge 3: lesion meets background. About 37 wrong voxels, +0.012 Dice."."""
+    if isnan(edge.expected_wrong):
+        return f"Edge {edge.number}, from an earlier ranking."
+    wrong = count_in_words(edge.expected_wrong)
+    noun = "voxel" if wrong in {"1", "< 1"} else "voxels"
+    size = f"About {wrong}".replace("About <", "Less than")
+    where = _where(edge, names)
+    figures = f"{size} wrong {noun}, {gain_in_words(edge.gain)} Dice."
+    return f"Edge {edge.number}: {where}. {figures}"
+
+
+def count_in_words(voxels: float) -> str:
+    """Return an expected number of voxels with two digits that count."""
+    if isnan(voxels):
+        return "–"
+    if voxels < 0.95:
+        return "< 1"
+    if voxels < 100:
+        return f"{voxels:.0f}"
+    digits = len(str(int(voxels))) - 2
+    return f"{round(voxels, -digits):.0f}"
+
+
+def gain_in_words(gain: float) -> str:
+    """Return an expected gain in Dice as "+0.012"."""
+    if isnan(gain):
+        return "–"
+    return f"{gain:+.3f}" if abs(gain) >= 0.0005 else "+0.000"
+
+
+def tally_in_words(tally: Tally) -> str:
+    """Return "4 of 17 edges done, 62 % of the expected errors dealt with"."""
+    line = f"{tally.done} of {tally.edges} edges done"
+    if tally.skipped:
+        line += f", {tally.skipped} skipped"
+    if tally.share is not None:
+        line += f", {_percent(tally.share)} of the expected errors dealt with"
+    return line
+
+
+def hit_rate_in_words(tally: Tally) -> str:
+    """Tell how often the list was right; empty while too few edges are decided."""
+    if tally.done < _ENOUGH:
+        return ""
+    number = str(tally.corrected) if tally.corrected else "None"
+    verb = "was" if tally.corrected == 1 else "were"
+    return f"{number} of the {tally.done} edges you looked at {verb} really wrong."
+
+
+def next_step_in_words(tally: Tally) -> str:
+    """Tell what to do once every edge has a verdict; empty before."""
+    if not tally.edges or tally.undecided:
+        return ""
+    if not tally.done:
+        return "All edges are skipped: choose one, or look for more."
+    noun = "edge" if tally.done == 1 else "edges"
+    return f"Fine-tune on {tally.done} reviewed {noun}, or add another case."
+
+
+def _where(edge: Edge, names: Mapping[int, str]) -> str:
+    named = classes_in_words(edge, names).split(", ")
+    if not edge.classes:
+        return "no label"
+    if len(named) == 1:
+        return f"only {named[0]} is labelled here"
+    return f"{', '.join(named[:-1])} meets {named[-1]}"
+
+
+def _percent(share: float) -> str:
+    # 99.6 % dealt with is not all.
+    return f"{min(round(100 * share), 99 if share < 1 else 100)} %"
