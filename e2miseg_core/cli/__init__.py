@@ -17,6 +17,7 @@ from e2miseg_core.cli.models import models
 from e2miseg_core.cli.networks import networks
 from e2miseg_core.cli.output import Output
 from e2miseg_core.cli.predict import predict
+from e2miseg_core.cli.simulate import simulate
 from e2miseg_core.cli.train import train
 from e2miseg_core.cli.worker import worker
 from e2miseg_core.errors import Cancelled, as_user_error
@@ -37,7 +38,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, doctor, info, predict, edges, train, evaluate, networks, worker):
+for command in (
+    demo,
+    doctor,
+    info,
+    predict,
+    edges,
+    train,
+    evaluate,
+    simulate,
+    networks,
+    worker,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 

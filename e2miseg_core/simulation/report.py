@@ -1,0 +1,216 @@
+"""What a study found, for programs and for people. The same study, the same bytes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from e2miseg_core.io.atomic import replacing, write_json
+from e2miseg_core.simulation.effort import CaseEffort
+from e2miseg_core.simulation.estimates import Estimate, estimate
+from e2miseg_core.simulation.finetuning import FinetuneEffect
+from e2miseg_core.simulation.guides import ERROR_MAP, RANDOM, RANDOM_REPEATS
+from e2miseg_core.simulation.study import REPORT, TABLES, Study
+
+__all__ = ["study_to_json", "study_to_markdown", "write_study"]
+
+_VERSION = 1
+
+
+def write_study(study: Study, folder: Path) -> tuple[Path, Path]:
+    """Write `report.json` and `report.md` into the folder of a study.
+
+    Raises
+    ------
+    WriteError
+        If they cannot be written.
+    """
+    report, tables = folder / REPORT, folder / TABLES
+    write_json(report, study_to_json(study))
+    with replacing(tables) as partial:
+        partial.write_text(study_to_markdown(study), encoding="utf-8")
+    return report, tables
+
+
+def study_to_json(study: Study) -> dict[str, Any]:
+    """All figures of a study as JSON values.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    dict
+        `effort` has an estimate for each guide and count of regions, `differences`
+        those of the paired differences to the product's own guide, `errors` what was
+        expected to be wrong and what was, `cases` all of it case by case; `finetuning`
+        is None where there was none.
+    """
+    effect = study.finetuning
+    return {
+        "version": _VERSION,
+        "dataset": study.dataset,
+        "model": {"name": study.card.name, "hash": study.card.hash},
+        "settings": study.settings.to_json(),
+        "random_repeats": RANDOM_REPEATS,
+        "effort": {
+            guide: [
+                {"regions": count, **asdict(_dice(study, guide, index))}
+                for index, count in enumerate(study.settings.regions)
+            ]
+            for guide in study.settings.guides
+        },
+        "differences": {
+            guide: [
+                {"regions": count, **asdict(_difference(study, guide, index))}
+                for index, count in enumerate(study.settings.regions)
+            ]
+            for guide in _rivals(study)
+        },
+        "errors": _errors(study.efforts),
+        "cases": [asdict(effort) for effort in study.efforts],
+        "finetuning": None if effect is None else _finetuning(effect),
+    }
+
+
+def study_to_markdown(study: Study) -> str:
+    """The figures of a study as tables."""
+    card, n_cases = study.card, len(study.efforts)
+    parts = [
+        f"# A robot annotates {study.dataset}",
+        f"Model {card.name} ({card.hash[:12]}), {n_cases} cases. Dice is the mean over "
+        f"the {len(card.labels)} classes of a case, then over the cases; in brackets "
+        "the 95 % bootstrap interval over the cases.",
+        _effort_table(study),
+        _error_table(study.efforts),
+    ]
+    if study.finetuning is not None:
+        parts += _finetuning_parts(study.finetuning)
+    return "\n\n".join(parts) + "\n"
+
+
+def _dice(study: Study, guide: str, index: int) -> Estimate:
+    return estimate([effort.dice[guide][index] for effort in study.efforts])
+
+
+def _difference(study: Study, guide: str, index: int) -> Estimate:
+    """How much better the product's guide is, case by case."""
+    return estimate(
+        [
+            effort.dice[ERROR_MAP][index] - effort.dice[guide][index]
+            for effort in study.efforts
+        ]
+    )
+
+
+def _rivals(study: Study) -> list[str]:
+    guides = study.settings.guides
+    return [g for g in guides if g != ERROR_MAP] if ERROR_MAP in guides else []
+
+
+def _errors(efforts: Sequence[CaseEffort]) -> dict[str, Any]:
+    return {
+        "expected": sum(effort.expected for effort in efforts),
+        "wrong": sum(effort.wrong for effort in efforts),
+        "edges": sum(effort.edges for effort in efforts),
+        "expected_in_edges": sum(effort.expected_in_edges for effort in efforts),
+        "wrong_in_edges": sum(effort.wrong_in_edges for effort in efforts),
+    }
+
+
+def _finetuning(effect: FinetuneEffect) -> dict[str, Any]:
+    others = effect.others
+    return {
+        **asdict(effect),
+        "dice_before": asdict(estimate([one.dice_before for one in others])),
+        "dice_after": asdict(estimate([one.dice_after for one in others])),
+        "dice_gain": asdict(_gain(effect)),
+    }
+
+
+def _gain(effect: FinetuneEffect) -> Estimate:
+    return estimate([one.dice_after - one.dice_before for one in effect.others])
+
+
+def _effort_table(study: Study) -> str:
+    counts = study.settings.regions
+    rows = [
+        [guide, *(str(_dice(study, guide, i)) for i in range(len(counts)))]
+        for guide in study.settings.guides
+    ]
+    rows += [
+        [
+            f"{ERROR_MAP} minus {guide}",
+            *(str(_difference(study, guide, i)) for i in range(len(counts))),
+        ]
+        for guide in _rivals(study)
+    ]
+    note = ""
+    if RANDOM in study.settings.guides:
+        note = f"\n\nRandom: the mean of {RANDOM_REPEATS} draws in each case."
+    head = ["Dice after corrected regions a case", *(str(count) for count in counts)]
+    return _table(head, rows) + note
+
+
+def _error_table(efforts: Sequence[CaseEffort]) -> str:
+    pooled = _errors(efforts)
+    rows = [
+        _error_row("in all voxels", pooled["expected"], pooled["wrong"]),
+        _error_row(
+            f"in the {pooled['edges']} uncertain edges offered",
+            pooled["expected_in_edges"],
+            pooled["wrong_in_edges"],
+        ),
+    ]
+    return _table(["wrong voxels", "expected", "actual", "expected / actual"], rows)
+
+
+def _error_row(name: str, expected: float, wrong: int) -> list[str]:
+    ratio = f"{expected / wrong:.2f}" if wrong else "-"
+    return [name, f"{expected:.0f}", str(wrong), ratio]
+
+
+def _finetuning_parts(effect: FinetuneEffect) -> list[str]:
+    others = effect.others
+    wrong = sum(one.wrong for one in others)
+    verdicts = ", ".join(f"{n} {v}" for v, n in sorted(effect.verdicts.items()))
+    means = [
+        "mean",
+        *(
+            str(estimate(values))
+            for values in (
+                [one.dice_before for one in others],
+                [one.dice_after for one in others],
+            )
+        ),
+        str(_gain(effect)),
+    ]
+    rows = [
+        [
+            one.case,
+            f"{one.dice_before:.3f}",
+            f"{one.dice_after:.3f}",
+            f"{one.dice_after - one.dice_before:+.3f}",
+        ]
+        for one in others
+    ]
+    return [
+        f"## Fine-tuned on {len(effect.corrected)} corrected cases",
+        f"Corrected: {', '.join(effect.corrected)} ({verdicts}). {effect.sentence}",
+        _table(["Dice of the other cases", "before", "after", "gain"], [*rows, means]),
+        _table(
+            ["wrong voxels of the other cases", "expected", "actual", "ratio"],
+            [
+                _error_row("as predicted", sum(o.expected for o in others), wrong),
+                _error_row(
+                    others[0].note, sum(o.expected_refitted for o in others), wrong
+                ),
+            ],
+        ),
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
