@@ -70,6 +70,7 @@ def make_result_layers(
         "title".
     """
     labels = zarr.open_array(stores["labels"], path="0", mode="r+")
+    error_map = zarr.open_array(stores["error_map"], path="0", mode="r")
     own = {**metadata, "role": "labels", "store": stores["labels"]}
     return ResultLayers(
         labels=Labels(
@@ -81,26 +82,28 @@ def make_result_layers(
             metadata={KEY: own},
             **grid_of(image),
         ),
-        error_map=make_error_layer(image, stores["error_map"], metadata),
+        error_map=make_error_layer(
+            image, error_map, {**metadata, "store": stores["error_map"]}
+        ),
     )
 
 
-def make_error_layer(image: Image, store: str, metadata: Mapping[str, Any]) -> Image:
+def make_error_layer(image: Image, array: Any, metadata: Mapping[str, Any]) -> Image:
     """Layer over an error map, exactly above the image.
 
     Parameters
     ----------
     image : Image
         Layer that the prediction is about.
-    store : str
-        Path of the OME-Zarr store.
+    array : zarr.Array
+        The store's finest level.
     metadata : mapping
-        As for `make_result_layers`.
+        As for `make_result_layers`, with the path of the "store".
     """
     layer = Image(
-        zarr.open_array(store, path="0", mode="r"),
+        array,
         name=f"error map: {metadata['title']}",
-        metadata={KEY: {**metadata, "role": "error_map", "store": store}},
+        metadata={KEY: {**metadata, "role": "error_map"}},
         colormap=error_colormap(),
         contrast_limits=(0, 255),  # the range; without it napari would read the data
         blending="translucent",
