@@ -150,8 +150,12 @@ class Case:
     @property
     def merged(self) -> CasePrediction | None:
         """The prediction that the labels hold where no human spoke."""
-        number = self.description()["prediction"]
-        return next((p for p in self.predictions() if p.number == number), None)
+        return self._with_number(self.description()["prediction"])
+
+    @property
+    def merging(self) -> CasePrediction | None:
+        """The prediction that the labels hold in part: its merge did not end yet."""
+        return self._with_number(self.description().get("merging"))
 
     def review(self) -> ReviewLog:
         """Return the log of verdicts."""
@@ -192,6 +196,9 @@ class Case:
             The one that they hold in part, after a merge that did not end.
         """
         self._update(prediction=number, merging=merging)
+
+    def _with_number(self, number: int | None) -> CasePrediction | None:
+        return next((p for p in self.predictions() if p.number == number), None)
 
     def _update(self, **values: Any) -> None:
         path = self.folder / DESCRIPTION

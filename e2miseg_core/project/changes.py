@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, make_box
+from e2miseg_core.boxes import Box, make_box
 
 __all__ = ["Change", "bounding_box", "combine"]
 
@@ -34,6 +34,42 @@ class Change:
     mask: NDArray[np.bool_]
     labels: NDArray[Any]
     authority: NDArray[np.uint8]
+
+    @classmethod
+    def crop(
+        cls,
+        box: Box,
+        mask: NDArray[np.bool_],
+        labels: NDArray[Any],
+        authority: int,
+    ) -> Self:
+        """Make the change of the voxels of a mask, in the smallest box.
+
+        Parameters
+        ----------
+        box : Box
+        mask : ndarray of bool, shape of the box
+            At least one voxel.
+        labels : ndarray, shape of the box
+        authority : int
+            Of all of them.
+        """
+        start, size = [], []
+        for axis, (low, _) in enumerate(box):
+            others = tuple({0, 1, 2} - {axis})
+            along = np.flatnonzero(mask.any(axis=others))
+            start.append(low + int(along[0]))
+            size.append(int(along[-1]) + 1 - int(along[0]))
+        inner = make_box(start, size)
+        inside = inner_slices(inner, box)
+        mask = mask[inside].copy()
+        picked = labels[inside][mask]
+        return cls(
+            box=inner,
+            mask=mask,
+            labels=picked,
+            authority=np.full(len(picked), authority, np.uint8),
+        )
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """Give values (n,) their places in the box; the others are 0."""
@@ -65,12 +101,20 @@ def combine(changes: Sequence[Change]) -> list[Change]:
     labels = np.zeros(size, changes[0].labels.dtype)
     authority = np.zeros(size, np.uint8)
     for change in changes:
-        start = [low - at for (low, _), (at, _) in zip(change.box, box, strict=True)]
-        inside = box_slices(make_box(start, change.mask.shape))
+        inside = inner_slices(change.box, box)
         mask[inside] |= change.mask
         labels[inside][change.mask] = change.labels
         authority[inside][change.mask] = change.authority
     return [Change(box=box, mask=mask, labels=labels[mask], authority=authority[mask])]
+
+
+def inner_slices(inner: Box, box: Box) -> tuple[slice, slice, slice]:
+    """Where a box lies in an array of a larger one."""
+    z, y, x = (
+        slice(low - at, high - at)
+        for (low, high), (at, _) in zip(inner, box, strict=True)
+    )
+    return z, y, x
 
 
 def bounding_box(boxes: Iterable[Box]) -> Box:

@@ -183,7 +183,11 @@ class CachedVolume:
                 self._chunks.pop(index, None)
 
     def write_back(
-        self, index: Index, *, before: Callable[[], None], sync: bool = True
+        self,
+        index: Index,
+        *,
+        before: Callable[[], None],
+        precious: Callable[[], bool] = lambda: True,
     ) -> None:
         """Write a changed chunk to disk. One thread at a time.
 
@@ -193,8 +197,8 @@ class CachedVolume:
             Of the chunk.
         before : callable
             Called when it is settled what is written, before it is written.
-        sync : bool
-            Whether it must survive a loss of power.
+        precious : callable
+            Asked after it is written whether it must survive a loss of power.
 
         Raises
         ------
@@ -208,7 +212,7 @@ class CachedVolume:
         before()
         with writing_to(self.path):
             self._array[box_slices(self.chunk_box(index))] = chunk
-            if sync:
+            if precious():
                 self._sync(index)
         with self._lock:
             for spoiled in self._spoiled:

@@ -69,6 +69,23 @@ class LabelArrays:
                 do="copy both from a backup",
             )
 
+    def open_beside(self, store: Path) -> CachedVolume:
+        """Open other labels on the same grid, for reading.
+
+        Raises
+        ------
+        ReadError
+            If they are missing or on another grid.
+        """
+        other = CachedVolume(store / "0", lock=self.lock)
+        if other.shape != self.levels[0].shape:
+            raise ReadError(
+                found=f"{store} with {other.shape} voxels",
+                needed=f"the grid of the case, {self.levels[0].shape}",
+                do="predict again",
+            )
+        return other
+
     def load(self, box: Box) -> None:
         """Bring what a change of a box needs to memory, without holding the lock."""
         self.authority.load(box)

@@ -1,29 +1,30 @@
 """The one way in which labels change: painted, accepted, undone, merged."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+import atexit
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, clip_box
-from e2miseg_core.errors import ConfigError
+from e2miseg_core.boxes import Box, clip_box
+from e2miseg_core.errors import ConfigError, E2MISegError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import ACCEPTED, HUMAN, MACHINE
-from e2miseg_core.project.changes import Change, bounding_box, combine
-from e2miseg_core.project.chunk_cache import CachedVolume
+from e2miseg_core.project.changes import Change
+from e2miseg_core.project.edit_log import EditLog
 from e2miseg_core.project.journal import Journal
-from e2miseg_core.project.journal_entries import Entry, Kind
+from e2miseg_core.project.journal_entries import Kind
 from e2miseg_core.project.keys import basic_box
 from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.lock import ProjectInUse, is_held_here
-from e2miseg_core.project.merge import check_grid, merge_chunks
+from e2miseg_core.project.merge import merge_prediction
 from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.saver import ChunkSaver
 from e2miseg_core.project.strokes import Stroke
-from e2miseg_core.project.versions import now
 
 if TYPE_CHECKING:
     from e2miseg_core.project.cases import Case
@@ -78,16 +79,19 @@ class LabelStore:
         self._told_failure = False
         self._stroke: str | None = None  # name of the one under way
         self._number: int | None = None  # its first entry, once there is one
-        self._merging = False
+        self._merging = threading.Lock()
         self._arrays = LabelArrays(
             case.labels_path, case.authority_path, on_write=self.write
         )
         self.levels, self.authority = self._arrays.levels, self._arrays.authority
-        self._machine = self._open_machine()
+        current = case.merging or case.merged
+        machine = None if current is None else self._arrays.open_beside(current.labels)
         self._journal = Journal(
             case.journal_path, on_saved=self._works_again, on_failed=self._tell_failure
         )
+        self._log = EditLog(self._arrays, self._journal, machine)
         self.notes = self._replay()
+        atexit.register(self._save_at_exit)
         self._saver = ChunkSaver(
             self._arrays, self._journal, on_failed=self._tell_failure
         )
@@ -124,6 +128,11 @@ class LabelStore:
         """Name of the stroke that `redo` would bring back."""
         undone = self._journal.strokes.undone
         return undone[-1].name if undone else None
+
+    @property
+    def unfinished_merge(self) -> CasePrediction | None:
+        """The prediction whose merge did not come to its end: merge it again."""
+        return None if self._merging.locked() else self.case.merging
 
     def write(self, key: Any, values: Any) -> None:
         """Set labels as a human: voxels whose label changes become a human's.
@@ -181,7 +190,8 @@ class LabelStore:
         self.end_stroke()
         done = self._journal.strokes.done
         if number is not None and done and done[-1].number == number:
-            self._take_back(done[-1], "abort")
+            box = self._log.take_back(done[-1], "abort")
+            self._tell_change(box)
 
     @contextmanager
     def stroke(self, name: str) -> Iterator[None]:
@@ -226,12 +236,7 @@ class LabelStore:
         """
         self.end_stroke()
         done = self._journal.strokes.done
-        while done:
-            box = self._take_back(done[-1], "undo")
-            if box is not None:
-                return box
-            done.pop()  # its lines are damaged: nothing is known of it
-        return None
+        return self._step(done, lambda stroke: self._log.take_back(stroke, "undo"))
 
     def redo(self) -> Box | None:
         """Bring back the stroke that was undone last.
@@ -242,15 +247,7 @@ class LabelStore:
             Around what changed; None if there was nothing to bring back.
         """
         self.end_stroke()
-        undone = self._journal.strokes.undone
-        while undone:
-            stroke = undone[-1]
-            entries = self._entries(range(stroke.number, stroke.last + 1))
-            box = self._replace([e.after for e in entries], "redo", stroke)
-            if box is not None:
-                return box
-            undone.pop()
-        return None
+        return self._step(self._journal.strokes.undone, self._log.bring_back)
 
     def merge(self, prediction: CasePrediction) -> Generator[Progress, None, int]:
         """Give all voxels without a human's word the labels of a prediction.
@@ -280,32 +277,20 @@ class LabelStore:
         WriteError
             If the disk refuses.
         """
-        machine = CachedVolume(prediction.labels / "0", lock=self._arrays.lock)
-        check_grid(machine, self.levels[0])
-        if self._merging:
+        if not self._merging.acquire(blocking=False):
             raise ConfigError(
                 found="a prediction that is just being merged",
                 needed="one at a time",
                 do="wait for it to end",
             )
-        self._merging = True
         try:
-            stored = self.case.description()
-            again = stored.get("merging") is not None
-            self.case.set_merged(stored["prediction"], merging=prediction.number)
-            self._machine = machine  # from now on undo gives its labels
-            count = yield from merge_chunks(
-                self._arrays,
-                self._saver,
-                machine,
-                again=again,
-                changed=self._tell_change,
+            return (
+                yield from merge_prediction(
+                    self.case, self._log, self._saver, prediction, self._tell_change
+                )
             )
-            self._saver.flush()
-            self.case.set_merged(prediction.number, merging=None)
         finally:
-            self._merging = False
-        return count
+            self._merging.release()
 
     def flush(self) -> None:
         """Bring everything to disk, chunks too.
@@ -332,6 +317,7 @@ class LabelStore:
         self.flush()
         self._saver.close()
         self._journal.close()
+        atexit.unregister(self._save_at_exit)
 
     @contextmanager
     def _alone(self, name: str, box: Box) -> Iterator[None]:
@@ -365,115 +351,31 @@ class LabelStore:
         """Change voxels of a box; the lock is held."""
         if not mask.any():
             return
-        edges = [
-            np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-            for axis in range(3)
-        ]
-        z, y, x = ((int(along[0]), int(along[-1]) + 1) for along in edges)
-        inside = box_slices((z, y, x))
-        starts = [low for low, _ in box]
-        z, y, x = (
-            (at + low, at + high)
-            for at, (low, high) in zip(starts, (z, y, x), strict=True)
-        )
-        mask = mask[inside].copy()
-        picked = labels[inside][mask]
-        change = Change(
-            box=(z, y, x),
-            mask=mask,
-            labels=picked,
-            authority=np.full(len(picked), authority, np.uint8),
-        )
+        change = Change.crop(box, mask, labels, authority)
         name = self._stroke or kind
-        number = self._apply([change], kind, self._number, name)
+        number = self._log.make([change], kind, self._number, name)
         if self._stroke is not None:
             self._number = number
 
-    def _apply(
-        self, changes: Sequence[Change], kind: Kind, number: int | None, name: str
-    ) -> int:
-        """Change voxels and log it as one step; the lock is held."""
-        entries = []
-        time, first = now(), self._journal.seq + 1
-        number = first if number is None else number
-        for seq, change in enumerate(changes, start=first):
-            before = self._arrays.state(change.box, change.mask)
-            self._arrays.apply(change)
-            entries.append(
-                Entry(
-                    seq=seq,
-                    time=time,
-                    kind=kind,
-                    stroke=number,
-                    name=name,
-                    before=before,
-                    after=change,
-                    more=seq < first + len(changes) - 1,
-                )
-            )
-        self._journal.append(entries)
-        for entry in entries:
-            self._journal.strokes.record(kind, number, name, entry.seq)
-        return number
-
-    def _take_back(self, stroke: Stroke, kind: Kind) -> Box | None:
-        entries = self._entries(range(stroke.last, stroke.number - 1, -1))
-        return self._replace([entry.before for entry in entries], kind, stroke)
-
-    def _entries(self, numbers: Sequence[int]) -> list[Entry]:
-        found = (self._journal.entry(seq) for seq in numbers)
-        return [entry for entry in found if entry is not None]
-
-    def _replace(
-        self, changes: Sequence[Change], kind: Kind, stroke: Stroke
+    def _step(
+        self, strokes: list[Stroke], move: Callable[[Stroke], Box | None]
     ) -> Box | None:
-        """Make changes as one step, machine's voxels by the current prediction."""
-        changes = combine(changes)
-        for change in changes:
-            self._arrays.load(change.box)
-        with self._arrays.lock:
-            changes = [self._by_machine(change) for change in changes]
-            if not changes:
-                return None
-            self._apply(changes, kind, stroke.number, stroke.name)
-        box = bounding_box(change.box for change in changes)
-        self._tell_change(box)
-        return box
-
-    def _by_machine(self, change: Change) -> Change:
-        """Give voxels that fall back to the machine what it says now."""
-        machine = change.authority == MACHINE
-        if self._machine is None or not machine.any():
-            return change
-        labels = self._machine.read(change.box)[change.mask]
-        labels = np.where(machine, labels, change.labels).astype(change.labels.dtype)
-        return Change(
-            box=change.box,
-            mask=change.mask,
-            labels=labels,
-            authority=change.authority,
-        )
-
-    def _open_machine(self) -> CachedVolume | None:
-        """Open the prediction that machine's voxels have, or are getting."""
-        stored = self.case.description()
-        number = stored.get("merging") or stored["prediction"]
-        found = [p for p in self.case.predictions() if p.number == number]
-        if not found:
-            return None  # the labels in the journal are the best there is
-        machine = CachedVolume(found[0].labels / "0", lock=self._arrays.lock)
-        check_grid(machine, self.levels[0])
-        return machine
+        """Undo or redo the latest of some strokes."""
+        while strokes:
+            box = move(strokes[-1])
+            if box is not None:
+                self._tell_change(box)
+                return box
+            strokes.pop()  # its lines are damaged: nothing is known of it
+        return None
 
     def _replay(self) -> tuple[str, ...]:
-        """Bring chunks up to the journal; returns what was amiss."""
-        lost = 0
-        for seq in range(self._journal.flushed + 1, self._journal.seq + 1):
-            entry = self._journal.entry(seq)
-            if entry is None:
-                lost += 1
-                continue
-            self._arrays.apply(self._by_machine(entry.after))
+        """Bring the chunks up to the journal; returns what was amiss."""
+        try:
+            lost = self._log.replay()
+        except E2MISegError:
+            self._journal.close()
+            raise
         if not self._journal.damaged:
             return ()
         return (
@@ -481,7 +383,14 @@ class LabelStore:
             f"{lost} edits were lost; all others are there",
         )
 
-    def _tell_change(self, box: Box) -> None:
+    def _save_at_exit(self) -> None:
+        """A program that forgets to close the store loses no edit."""
+        with suppress(E2MISegError):
+            self._journal.wait(self._journal.seq)
+
+    def _tell_change(self, box: Box | None) -> None:
+        if box is None:
+            return
         for listener in tuple(self.changed):
             listener(box)
 

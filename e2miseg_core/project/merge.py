@@ -6,47 +6,41 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from e2miseg_core.boxes import Box
-from e2miseg_core.errors import ReadError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import MACHINE
+from e2miseg_core.project.cases import Case
 from e2miseg_core.project.changes import bounding_box
 from e2miseg_core.project.chunk_cache import CachedVolume, Index
+from e2miseg_core.project.edit_log import EditLog
 from e2miseg_core.project.label_arrays import LabelArrays
+from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.saver import ChunkSaver
 
-__all__ = ["check_grid", "merge_chunks"]
+__all__ = ["merge_prediction"]
 
 
-def check_grid(prediction: CachedVolume, labels: CachedVolume) -> None:
-    """Raise ReadError where a prediction is not one of this case."""
-    if prediction.shape != labels.shape:
-        raise ReadError(
-            found=f"{prediction.path} with {prediction.shape} voxels",
-            needed=f"a prediction on the grid of the case, {labels.shape}",
-            do="predict again",
-        )
-
-
-def merge_chunks(
-    arrays: LabelArrays,
+def merge_prediction(
+    case: Case,
+    log: EditLog,
     saver: ChunkSaver,
-    prediction: CachedVolume,
-    *,
-    again: bool,
+    prediction: CasePrediction,
     changed: Callable[[Box], None],
 ) -> Generator[Progress, None, int]:
     """Merge a prediction chunk by chunk; each is on disk before the next.
 
+    `case.json` tells of a merge that did not end: until one does, machine's voxels may
+    have the labels of two predictions.
+
     Parameters
     ----------
-    arrays : LabelArrays
-        What it is merged into.
+    case : Case
+        Whose labels.
+    log : EditLog
+        Gets the prediction, for undoing.
     saver : ChunkSaver
         Writes the chunks.
-    prediction : CachedVolume
-        Labels on the same grid.
-    again : bool
-        Whether an earlier merge of it did not come to its end.
+    prediction : CasePrediction
+        Of the case.
     changed : callable
         Called with a box around the changed voxels of each row of chunks.
 
@@ -60,7 +54,12 @@ def merge_chunks(
     int
         Voxels whose label changed.
     """
-    labels = arrays.levels[0]
+    arrays, labels = log.arrays, log.arrays.levels[0]
+    machine = arrays.open_beside(prediction.labels)
+    stored = case.description()
+    again = stored.get("merging") is not None
+    case.set_merged(stored["prediction"], merging=prediction.number)
+    log.machine = machine
     counts = [-(-n // c) for n, c in zip(labels.shape, labels.chunks, strict=True)]
     rows = list(itertools.product(range(counts[0]), range(counts[1])))
     total = 0
@@ -68,33 +67,38 @@ def merge_chunks(
         boxes = []
         for x in range(counts[2]):
             index = (z, y, x)
-            count = _merge_chunk(arrays, saver, prediction, index, again=again)
+            count = _merge_chunk(arrays, saver, machine, index, again=again)
             if count:
                 boxes.append(labels.chunk_box(index))
             total += count
         if boxes:
             changed(bounding_box(boxes))
         yield Progress(done=done, total=len(rows), stage="merging the prediction")
+    saver.flush()
+    case.set_merged(prediction.number, merging=None)
     return total
 
 
 def _merge_chunk(
     arrays: LabelArrays,
     saver: ChunkSaver,
-    prediction: CachedVolume,
+    machine: CachedVolume,
     index: Index,
     *,
     again: bool,
 ) -> int:
     labels = arrays.levels[0]
     box = labels.chunk_box(index)
-    wanted = prediction.read(box).astype(labels.dtype, copy=False)
+    wanted = machine.read(box).astype(labels.dtype, copy=False)
     kept = labels.holds(index), arrays.authority.holds(index)
+
+    def holds_human_voxels() -> bool:
+        return bool(np.any(arrays.authority.read(box) != MACHINE))
+
     changed = arrays.follow_machine(index, wanted, again=again)
     if changed:
         # What only the machine said can be merged again after a loss of power.
-        precious = bool(np.any(arrays.authority.read(box) != MACHINE))
-        saver.write(labels, index, sync=precious)
+        saver.write(labels, index, precious=holds_human_voxels)
     # A merge must not push what is on show out of memory.
     for volume, was_there in zip((labels, arrays.authority), kept, strict=True):
         if not was_there:

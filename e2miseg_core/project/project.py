@@ -1,25 +1,31 @@
 """An annotation project: a folder of cases that share classes and a line of models."""
 
-import json
-import re
 import secrets
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from e2miseg_core.errors import ConfigError, ReadError, WriteError
+from e2miseg_core.errors import ConfigError
 from e2miseg_core.fit import check_fit
 from e2miseg_core.io import open_volume, split_suffix
-from e2miseg_core.io.atomic import sync_folder, write_json, writing_to
+from e2miseg_core.io.atomic import sync_folder, writing_to
 from e2miseg_core.model_card import LabelInfo, read_card
 from e2miseg_core.models import find_model
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.cases import COPIED_IMAGE, Case, make_case, read_case
 from e2miseg_core.project.json_lines import append_line, read_lines
-from e2miseg_core.project.lock import ProjectLock, updating
+from e2miseg_core.project.lock import ProjectLock
+from e2miseg_core.project.new_case import new_case_folder
+from e2miseg_core.project.project_file import (
+    SUFFIX,
+    check_new,
+    read_classes,
+    read_description,
+    update_description,
+    write_first_description,
+)
 from e2miseg_core.project.versions import (
     Version,
     add_version_folder,
@@ -28,11 +34,7 @@ from e2miseg_core.project.versions import (
 )
 from e2miseg_core.volume import Volume
 
-__all__ = ["SUFFIX", "Project"]
-
-SUFFIX = ".e2m"
-DESCRIPTION = "project.json"
-_FORMAT = 1
+__all__ = ["Project"]
 
 # Writes an image store at the path that it is given, such as one of `export_array`.
 FillImage = Callable[[Path], Generator[Progress, None, Any]]
@@ -78,7 +80,7 @@ class Project:
         path = Path(path).expanduser().absolute()
         source = find_model(model)
         card = read_card(source)
-        _check_new(path)
+        check_new(path)
         partial = path.with_name(f".{secrets.token_hex(4)}.partial{SUFFIX}")
         try:
             with writing_to(path):
@@ -91,7 +93,7 @@ class Project:
                     figures={},
                     parent=None,
                 )
-                write_json(partial / DESCRIPTION, _first_description(card.labels))
+                write_first_description(partial, card.labels)
                 partial.rename(path)
                 sync_folder(path.parent)
         finally:
@@ -108,12 +110,7 @@ class Project:
             If it is none, damaged, or of a newer format.
         """
         path = Path(path).expanduser().absolute()
-        stored = _read_description(path)
-        try:
-            classes = tuple(LabelInfo(**values) for values in stored["classes"])
-        except TypeError as error:
-            raise _unreadable(path, f"unknown classes ({error})") from error
-        return cls(path=path, classes=classes)
+        return cls(path=path, classes=read_classes(path))
 
     @property
     def name(self) -> str:
@@ -170,7 +167,10 @@ class Project:
                 do="save it first, or have it copied into the project",
             )
         check_fit(volume, self.version.card)
-        with self._new_case(name or split_suffix(uri)[0]) as (partial, final):
+        with new_case_folder(self.path, name or split_suffix(uri)[0]) as (
+            partial,
+            final,
+        ):
             make_case(partial, volume, self.classes, self.path)
         return self.case(final)
 
@@ -198,7 +198,7 @@ class Project:
         WriteError
             If the project cannot be written.
         """
-        with self._new_case(name) as (partial, final):
+        with new_case_folder(self.path, name) as (partial, final):
             yield from fill(partial / COPIED_IMAGE)
             volume = open_volume(partial / COPIED_IMAGE)
             check_fit(volume, self.version.card)
@@ -225,7 +225,7 @@ class Project:
         """
         version = self._version(number)
         self._log(event="used", version=number)
-        self._update(version=number)
+        update_description(self.path, {"version": number})
         return version
 
     def add_version(
@@ -271,7 +271,7 @@ class Project:
             sentence=sentence,
             figures=dict(figures),
         )
-        self._update(version=version.number)
+        update_description(self.path, {"version": version.number})
         return version
 
     def refuse_version(self, *, figures: Mapping[str, Any], sentence: str) -> None:
@@ -305,7 +305,9 @@ class Project:
         WriteError
             If it cannot be made.
         """
-        folder = self.path / "jobs" / f"{now()[:19].replace(':', '')}-{_token()}"
+        folder = (
+            self.path / "jobs" / f"{now()[:19].replace(':', '')}-{secrets.token_hex(4)}"
+        )
         with writing_to(folder):
             folder.mkdir(parents=True)
         return folder
@@ -318,7 +320,7 @@ class Project:
         ReadError
             If it is damaged.
         """
-        return _read_description(self.path)
+        return read_description(self.path)
 
     def _version(self, number: int) -> Version:
         found = {version.number: version for version in self.versions}
@@ -332,99 +334,3 @@ class Project:
 
     def _log(self, **values: Any) -> None:
         append_line(self.path / "versions.jsonl", {"time": now(), **values})
-
-    def _update(self, **values: Any) -> None:
-        path = self.path / DESCRIPTION
-        with updating(path):
-            write_json(path, {**self.description(), **values})
-
-    @contextmanager
-    def _new_case(self, wanted: str) -> Iterator[tuple[Path, str]]:
-        """Give a hidden folder to fill; it becomes a case where nothing goes wrong."""
-        folder = self.path / "cases"
-        partial = folder / f".{_token()}.partial"
-        with writing_to(partial):
-            partial.mkdir()
-        try:
-            final = self._free_name(wanted)
-            yield partial, final
-            with writing_to(folder / final), updating(self.path / DESCRIPTION):
-                partial.rename(folder / final)
-                sync_folder(folder)
-                stored = self.description()
-                stored["cases"].append(final)
-                write_json(self.path / DESCRIPTION, stored)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-    def _free_name(self, wanted: str) -> str:
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._ ") or "case"
-        taken = {entry.name.lower() for entry in (self.path / "cases").iterdir()}
-        name, number = safe, 2
-        while name.lower() in taken:
-            name, number = f"{safe}-{number}", number + 1
-        return name
-
-
-def _token() -> str:
-    return secrets.token_hex(4)
-
-
-def _check_new(path: Path) -> None:
-    if path.suffix != SUFFIX:
-        raise WriteError(
-            found=f"the project name {path.name}",
-            needed=f"a name that ends in {SUFFIX}",
-            do=f"call it {path.name}{SUFFIX}",
-        )
-    if path.exists() or not path.parent.is_dir():
-        what = f"{path} exists" if path.exists() else f"no folder {path.parent}"
-        raise WriteError(
-            found=what,
-            needed="a new name in an existing folder",
-            do="choose another name, or open the project that is there",
-        )
-
-
-def _first_description(labels: tuple[LabelInfo, ...]) -> dict[str, Any]:
-    return {
-        "format": _FORMAT,
-        "classes": [asdict(label) for label in labels],
-        "cases": [],
-        "version": 0,
-        "created": now(),
-    }
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    file = path / DESCRIPTION
-    if not file.is_file():
-        what = "no project" if path.exists() else "missing"
-        raise ReadError(
-            found=f"{path} is {what}",
-            needed=f"a folder NAME{SUFFIX} with {DESCRIPTION}",
-            do="check the path, or make one with `e2miseg project create`",
-        )
-    try:
-        stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        kind = stored["format"]
-        missing = {"classes", "cases", "version"} - set(stored)
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        raise _unreadable(path, f"a damaged {DESCRIPTION} ({error})") from error
-    if isinstance(kind, int) and kind > _FORMAT:
-        raise ReadError(
-            found=f"{path} is a project of format {kind}",
-            needed=f"format {_FORMAT}",
-            do="update e2miseg-napari",
-        )
-    if kind != _FORMAT or missing:
-        raise _unreadable(path, f"a {DESCRIPTION} without {sorted(missing)}")
-    return stored
-
-
-def _unreadable(path: Path, what: str) -> ReadError:
-    return ReadError(
-        found=f"{path} has {what}",
-        needed=f"a project of format {_FORMAT}",
-        do="copy that file from a backup",
-    )

@@ -14,7 +14,7 @@ __all__ = ["ChunkSaver"]
 _LOOK = 0.2  # seconds between two looks for something to do
 _IDLE = 1.0  # seconds without an edit after which chunks are written
 _RETRY = 5.0  # seconds until a disk that refused is asked again
-_MANY = 1024  # changed chunks that are written even while somebody paints
+_MANY = 512  # changed chunks that are written even while somebody paints
 
 
 class ChunkSaver:
@@ -48,8 +48,22 @@ class ChunkSaver:
         """Somebody paints: let them paint."""
         self._edited = time.monotonic()
 
-    def write(self, volume: CachedVolume, index: Index, *, sync: bool = True) -> None:
+    def write(
+        self,
+        volume: CachedVolume,
+        index: Index,
+        *,
+        precious: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Write one chunk back now.
+
+        Parameters
+        ----------
+        volume : CachedVolume
+        index : tuple of int
+            Of its chunk.
+        precious : callable
+            As for `CachedVolume.write_back`.
 
         Raises
         ------
@@ -57,7 +71,7 @@ class ChunkSaver:
             If the disk refuses; the chunk stays in memory.
         """
         with self._disk:
-            volume.write_back(index, before=self._wait_for_journal, sync=sync)
+            volume.write_back(index, before=self._wait_for_journal, precious=precious)
 
     def flush(self, go_on: Callable[[], bool] = lambda: True) -> None:
         """Write all changed chunks back, and note that in the journal.

@@ -1,0 +1,152 @@
+"""Edits made, logged and taken back: voxels, journal and prediction held together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from e2miseg_core.boxes import Box
+from e2miseg_core.project.authority import MACHINE
+from e2miseg_core.project.changes import Change, bounding_box, combine
+from e2miseg_core.project.chunk_cache import CachedVolume
+from e2miseg_core.project.journal import Journal
+from e2miseg_core.project.journal_entries import Entry, Kind
+from e2miseg_core.project.label_arrays import LabelArrays
+from e2miseg_core.project.strokes import Stroke
+from e2miseg_core.project.versions import now
+
+__all__ = ["EditLog"]
+
+
+class EditLog:
+    """What every edit goes through.
+
+    Parameters
+    ----------
+    arrays : LabelArrays
+        The voxels.
+    journal : Journal
+        Of the same case.
+    machine : CachedVolume or None
+        Labels of the current prediction.
+
+    Attributes
+    ----------
+    arrays : LabelArrays
+        As given.
+    machine : CachedVolume or None
+        May be exchanged at any time.
+    """
+
+    def __init__(
+        self, arrays: LabelArrays, journal: Journal, machine: CachedVolume | None
+    ) -> None:
+        self.arrays, self._journal, self.machine = arrays, journal, machine
+
+    def replay(self) -> int:
+        """Make the edits again whose chunks may not be on disk.
+
+        Returns
+        -------
+        int
+            Edits that could not be read.
+        """
+        lost = 0
+        for seq in range(self._journal.flushed + 1, self._journal.seq + 1):
+            entry = self._journal.entry(seq)
+            if entry is None:
+                lost += 1
+            else:
+                self.arrays.apply(self._by_machine(entry.after))
+        return lost
+
+    def make(
+        self, changes: Sequence[Change], kind: Kind, number: int | None, name: str
+    ) -> int:
+        """Change voxels and log it as one step. The arrays' lock is held.
+
+        Parameters
+        ----------
+        changes : sequence of Change
+            At least one.
+        kind : str
+            What is done.
+        number : int or None
+            Of the stroke that this belongs to; None for a new one.
+        name : str
+            Of the stroke.
+
+        Returns
+        -------
+        int
+            Number of the stroke.
+        """
+        entries = []
+        time, first = now(), self._journal.seq + 1
+        last = first + len(changes) - 1
+        number = first if number is None else number
+        for seq, change in enumerate(changes, start=first):
+            before = self.arrays.state(change.box, change.mask)
+            self.arrays.apply(change)
+            entries.append(
+                Entry(
+                    seq=seq,
+                    time=time,
+                    kind=kind,
+                    stroke=number,
+                    name=name,
+                    before=before,
+                    after=change,
+                    more=seq < last,
+                )
+            )
+        self._journal.append(entries)
+        for seq in range(first, last + 1):
+            self._journal.strokes.record(kind, number, name, seq)
+        return number
+
+    def take_back(self, stroke: Stroke, kind: Kind) -> Box | None:
+        """Give the voxels of a stroke what they had, machine's what it says now.
+
+        Returns
+        -------
+        Box or None
+            Around what changed; None if no line of the stroke can be read.
+        """
+        entries = self._entries(range(stroke.last, stroke.number - 1, -1))
+        return self._replace([entry.before for entry in entries], kind, stroke)
+
+    def bring_back(self, stroke: Stroke) -> Box | None:
+        """Make the edits of a stroke again; returns as `take_back`."""
+        entries = self._entries(range(stroke.number, stroke.last + 1))
+        return self._replace([entry.after for entry in entries], "redo", stroke)
+
+    def _entries(self, numbers: Sequence[int]) -> list[Entry]:
+        found = (self._journal.entry(seq) for seq in numbers)
+        return [entry for entry in found if entry is not None]
+
+    def _replace(
+        self, changes: Sequence[Change], kind: Kind, stroke: Stroke
+    ) -> Box | None:
+        changes = combine(changes)
+        if not changes:
+            return None
+        for change in changes:
+            self.arrays.load(change.box)
+        with self.arrays.lock:
+            settled = [self._by_machine(change) for change in changes]
+            self.make(settled, kind, stroke.number, stroke.name)
+        return bounding_box(change.box for change in changes)
+
+    def _by_machine(self, change: Change) -> Change:
+        """Give voxels that fall back to the machine what it says now."""
+        machine = change.authority == MACHINE
+        if self.machine is None or not machine.any():
+            return change
+        labels = self.machine.read(change.box)[change.mask]
+        labels = np.where(machine, labels, change.labels).astype(change.labels.dtype)
+        return Change(
+            box=change.box,
+            mask=change.mask,
+            labels=labels,
+            authority=change.authority,
+        )
