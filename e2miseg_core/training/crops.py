@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,11 +171,12 @@ def save_crop(path: Path, sample: Sample) -> None:
 def load_crop(path: Path) -> Sample:
     """Read what `save_crop` wrote; ReadError where it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # np.load given a path leaves the file open where it is damaged.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Sample(
                 image=file["image"], classes=file["classes"], valid=file["valid"]
             )
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
         raise ReadError(
             found=f"no usable crop in {path} ({error!s:.200})",
             needed="the job's folder as it was written",
