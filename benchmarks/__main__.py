@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from benchmarks import prediction
+from benchmarks import edges, prediction
 
 CONSOLE = Console()
 
-for benchmark in (prediction,):
+for benchmark in (prediction, edges):
     CONSOLE.print(benchmark.table())
