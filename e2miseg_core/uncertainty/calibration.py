@@ -26,7 +26,10 @@ CERTAIN = 0.9999  # voxels whose largest p is at least this have no say in the b
 MIN_CASES = 3  # a bias fitted on fewer cases is noise
 RANGE = (0.2, 10.0)  # temperatures tried
 BIASES = (-10.0, 10.0)  # biases tried
-PRIOR = 0.001  # pull of log T and b towards 0, as in the experiments that chose this
+PRIOR = 0.001  # pull of log T and b towards 0: whole cases hardly need one
+# Pull of b towards 0 where T is held, divided by the number of cases: a few boxes of a
+# few cases say less about a class than their number of voxels suggests.
+BIAS_PRIOR = 0.3
 
 LabelledVoxels = tuple[NDArray[np.float32], NDArray[np.integer]]
 
@@ -168,7 +171,10 @@ def fit_temperature(cases: Sequence[LabelledVoxels]) -> float:
 
 
 def fit_calibration(
-    cases: Sequence[LabelledVoxels], *, n_cases: int | None = None
+    cases: Sequence[LabelledVoxels],
+    *,
+    n_cases: int | None = None,
+    temperature: float | None = None,
 ) -> Calibration:
     """The calibration of least mean negative log-likelihood over uncertain voxels.
 
@@ -182,6 +188,10 @@ def fit_calibration(
     n_cases : int, optional
         Cases that these voxels come from, where it is not one each. With fewer than
         `MIN_CASES` the biases are held at 0 and T is fitted on all voxels.
+    temperature : float, optional
+        Held, and only the biases are fitted. For voxels of boxes that were chosen for
+        their doubt: there the network errs more than it does at the same probability
+        elsewhere, which would drive T up everywhere.
 
     Returns
     -------
@@ -192,23 +202,30 @@ def fit_calibration(
     DatasetError
         If there is no case.
     """
-    if (len(cases) if n_cases is None else n_cases) < MIN_CASES:
-        return Calibration(temperature=fit_temperature(cases))
+    n_cases = len(cases) if n_cases is None else n_cases
+    if n_cases < MIN_CASES:
+        return Calibration(temperature=temperature or fit_temperature(cases))
     logs, classes = _pooled(cases)
     uncertain = logs.max(axis=0) < math.log(CERTAIN)
     logs, classes = logs[:, uncertain], classes[uncertain]
     if classes.size == 0:
-        return Calibration()
+        return Calibration(temperature=temperature or 1.0)
+    start, pull = np.zeros(logs.shape[0]), PRIOR
+    bounds = [tuple(np.log(RANGE)), *[BIASES] * (logs.shape[0] - 1)]
+    if temperature is not None:
+        start[0], pull = math.log(temperature), BIAS_PRIOR / n_cases
+        bounds[0] = (start[0], start[0])
     fit = minimize(
         _penalised_nll,
-        np.zeros(logs.shape[0]),
-        args=(logs, classes),
+        start,
+        args=(logs, classes, pull),
         jac=True,
         method="L-BFGS-B",
-        bounds=[tuple(np.log(RANGE)), *[BIASES] * (logs.shape[0] - 1)],
+        bounds=bounds,
     )
     return Calibration(
-        temperature=float(np.exp(fit.x[0])), bias=tuple(float(b) for b in fit.x[1:])
+        temperature=temperature or float(np.exp(fit.x[0])),
+        bias=tuple(float(b) for b in fit.x[1:]),
     )
 
 
@@ -216,8 +233,9 @@ def _penalised_nll(
     theta: NDArray[np.float64],
     logs: NDArray[np.float32],
     classes: NDArray[np.intp],
+    pull: float,
 ) -> tuple[float, NDArray[np.float64]]:
-    """Mean NLL + PRIOR |theta|^2 of theta = (log T, b_1, ...), and its gradient."""
+    """Mean NLL + pull |theta|^2 of theta = (log T, b_1, ...), and its gradient."""
     scaled = logs * np.exp(-theta[0])  # (C, N)
     shifted = scaled + np.concatenate([[0.0], theta[1:]])[:, None]
     shifted -= shifted.max(axis=0)
@@ -230,7 +248,7 @@ def _penalised_nll(
     gradient = np.empty_like(theta)
     gradient[0] = -np.mean((q * scaled).sum(axis=0))
     gradient[1:] = q[1:].mean(axis=1)
-    return value + PRIOR * float(theta @ theta), gradient + 2 * PRIOR * theta
+    return value + pull * float(theta @ theta), gradient + 2 * pull * theta
 
 
 def _pooled(

@@ -177,19 +177,22 @@ def rank_belief(belief: CaseBelief, spacing: Sequence[float]) -> Job[tuple[Edge,
 def calibration_in_force(project: Project, version: Version) -> tuple[Calibration, str]:
     """The calibration of a version's predictions, and where it comes from.
 
-    With three corrected cases it is fitted anew, on the boxes that were reviewed in
-    predictions of this very version: it was not trained on those, and on the boxes
-    that it was trained on it looks better than it is.
+    With three corrected cases the class bias is fitted anew, on the boxes that were
+    reviewed in predictions of this very version: it was not trained on those, and on
+    the boxes that it was trained on it looks better than it is.
     """
+    own = model_calibration(version.card)
     voxels = [
         found for name in project.cases if (found := _voxels(project, name, version))
     ]
     if len(voxels) >= MIN_CASES:
         fitted = fit_calibration(
-            [pair for case in voxels for pair in case], n_cases=len(voxels)
+            [pair for case in voxels for pair in case],
+            n_cases=len(voxels),
+            temperature=own[0].temperature,
         )
         return fitted, f"refitted on {len(voxels)} corrected cases"
-    return model_calibration(version.card)
+    return own
 
 
 def model_calibration(card: ModelCard) -> tuple[Calibration, str]:

@@ -157,6 +157,7 @@ class _GreedySearch:
 
     def __init__(self, blocks: ErrorBlocks, size: Triple) -> None:
         self._blocks = blocks
+        self._occupied = frozenset(blocks.occupied)  # which may take time to find out
         self._size = size
         self._half = tuple(n // 2 for n in size)
         self._inner = tuple(n // 2 for n in self._half)
@@ -169,7 +170,7 @@ class _GreedySearch:
     def places(self) -> list[Triple]:
         """Blocks in which a centre may have anything in its box."""
         found: set[Triple] = set()
-        for index in self._blocks.occupied:
+        for index in self._occupied:
             found.update(
                 self._block_numbers(_grown(self._block_box(index), self._half))
             )
@@ -245,7 +246,7 @@ class _GreedySearch:
         """The map in a window, 0 beyond the volume and in boxes taken already."""
         found = np.zeros([hi - lo for lo, hi in window], np.int64)
         for index in self._block_numbers(clip_box(window, self._blocks.shape)):
-            if index not in self._blocks.occupied:
+            if index not in self._occupied:
                 continue
             block = self._block_box(index)
             common = _common(window, block)

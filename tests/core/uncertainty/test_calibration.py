@@ -9,6 +9,7 @@ from scipy.optimize import approx_fprime
 from e2miseg_core.errors import DatasetError, ModelError
 from e2miseg_core.uncertainty.calibration import (
     CERTAIN,
+    PRIOR,
     Calibration,
     _penalised_nll,
     fit_calibration,
@@ -132,9 +133,9 @@ def test_the_gradient_is_that_of_the_objective() -> None:
     logs = np.log(p.astype(np.float64))
     for theta in ([0.0, 0, 0], [0.5, -1, 2], [-0.4, 0.3, 0.1]):
         numeric = approx_fprime(
-            np.array(theta), lambda t: _penalised_nll(t, logs, classes)[0]
+            np.array(theta), lambda t: _penalised_nll(t, logs, classes, 0.2)[0]
         )
-        analytic = _penalised_nll(np.array(theta), logs, classes)[1]
+        analytic = _penalised_nll(np.array(theta), logs, classes, 0.2)[1]
         np.testing.assert_allclose(analytic, numeric, atol=1e-5)
 
 
@@ -146,11 +147,11 @@ def test_what_is_found_is_an_optimum() -> None:
     kept = p.max(axis=0) < CERTAIN
     logs = np.log(p[:, kept])
     theta = np.array([np.log(found.temperature), *found.bias])
-    best, slope = _penalised_nll(theta, logs, classes[kept])
+    best, slope = _penalised_nll(theta, logs, classes[kept], PRIOR)
     np.testing.assert_allclose(slope, 0, atol=1e-4)
     for step in np.eye(3) * 0.05:
-        assert _penalised_nll(theta + step, logs, classes[kept])[0] > best
-        assert _penalised_nll(theta - step, logs, classes[kept])[0] > best
+        assert _penalised_nll(theta + step, logs, classes[kept], PRIOR)[0] > best
+        assert _penalised_nll(theta - step, logs, classes[kept], PRIOR)[0] > best
 
 
 def test_few_cases_hold_the_bias_at_zero() -> None:
@@ -159,6 +160,26 @@ def test_few_cases_hold_the_bias_at_zero() -> None:
         assert not found.bias
     assert fit_calibration(cases[:2]).temperature == fit_temperature(cases[:2])
     assert fit_calibration(cases[:1], n_cases=3).bias
+
+
+def test_a_held_temperature_leaves_the_bias_to_be_found() -> None:
+    truth = Calibration(temperature=1.4, bias=(0.6, -0.3))
+    cases = labelled(truth)
+    found = fit_calibration(cases, n_cases=3000, temperature=1.4)
+    assert found.temperature == 1.4
+    assert found.bias == pytest.approx(truth.bias, abs=0.05)
+    assert fit_calibration(cases[:1], temperature=1.4) == Calibration(temperature=1.4)
+
+
+def test_fewer_cases_pull_the_bias_closer_to_zero() -> None:
+    cases = labelled(Calibration(temperature=1.4, bias=(1.0, -1.0)))
+    sizes = [
+        np.abs(fit_calibration(cases, n_cases=n, temperature=1.4).bias)
+        for n in (3, 10, 100)
+    ]
+    assert (sizes[0] < sizes[1]).all()
+    assert (sizes[1] < sizes[2]).all()
+    assert (sizes[0] > 0.1).all()
 
 
 def test_certain_voxels_have_no_say_in_the_bias() -> None:
