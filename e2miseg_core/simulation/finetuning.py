@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.project import predict_case_job
 from e2miseg_core.model import load_model
 from e2miseg_core.progress import Job
@@ -16,9 +17,10 @@ from e2miseg_core.simulation.robot import read_predicted
 from e2miseg_core.simulation.settings import StudySettings
 from e2miseg_core.simulation.subjects import Subject, told
 from e2miseg_core.training.finetune import finetune_job
+from e2miseg_core.training.sites import FEWEST_SITES
 from e2miseg_core.uncertainty.edges import rank_edges
 
-__all__ = ["CaseChange", "FinetuneEffect", "measure_finetuning"]
+__all__ = ["CaseChange", "FinetuneEffect", "check_enough", "measure_finetuning"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,20 @@ class FinetuneEffect:
     others: tuple[CaseChange, ...]
 
 
+def check_enough(subjects: Sequence[Subject], settings: StudySettings) -> None:
+    """Raise ConfigError where a fine-tuning would find too little, before the work."""
+    counts = [
+        min(settings.most, len(subject.prediction.edges() or []))
+        for subject in subjects[: settings.finetune]
+    ]
+    if sum(counts) < FEWEST_SITES:
+        raise ConfigError(
+            found=f"{sum(counts)} regions to correct in {len(counts)} cases",
+            needed=f"at least {FEWEST_SITES} for a fine-tuning",
+            do="fine-tune on more cases or regions, or leave it out by --finetune 0",
+        )
+
+
 def measure_finetuning(
     project: Project,
     subjects: Sequence[Subject],
@@ -118,7 +134,7 @@ def measure_finetuning(
         changes = yield from _after(project, others, before, settings)
     return FinetuneEffect(
         corrected=tuple(subject.case.name for subject in corrected),
-        verdicts=verdicts,
+        verdicts=dict(verdicts),
         kept=result.kept,
         sentence=result.sentence,
         figures={k: v for k, v in result.figures.items() if "seconds" not in k},

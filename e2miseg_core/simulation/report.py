@@ -80,8 +80,8 @@ def study_to_markdown(study: Study) -> str:
     parts = [
         f"# A robot annotates {study.dataset}",
         f"Model {card.name} ({card.hash[:12]}), {n_cases} cases. Dice is the mean over "
-        f"the {len(card.labels)} classes of a case, then over the cases; in brackets "
-        "the 95 % bootstrap interval over the cases.",
+        f"the classes ({', '.join(label.name for label in card.labels)}), then over "
+        "the cases; in brackets the 95 % bootstrap interval over the cases.",
         _effort_table(study),
         _error_table(study.efforts),
     ]
@@ -142,7 +142,7 @@ def _effort_table(study: Study) -> str:
     rows += [
         [
             f"{ERROR_MAP} minus {guide}",
-            *(str(_difference(study, guide, i)) for i in range(len(counts))),
+            *(_signed(_difference(study, guide, i)) for i in range(len(counts))),
         ]
         for guide in _rivals(study)
     ]
@@ -184,7 +184,7 @@ def _finetuning_parts(effect: FinetuneEffect) -> list[str]:
                 [one.dice_after for one in others],
             )
         ),
-        str(_gain(effect)),
+        _signed(_gain(effect)),
     ]
     rows = [
         [
@@ -195,9 +195,11 @@ def _finetuning_parts(effect: FinetuneEffect) -> list[str]:
         ]
         for one in others
     ]
+    unchanged = "" if effect.kept else " The model in use stays, and so do its labels."
     return [
-        f"## Fine-tuned on {len(effect.corrected)} corrected cases",
-        f"Corrected: {', '.join(effect.corrected)} ({verdicts}). {effect.sentence}",
+        "## Fine-tuned on corrected cases",
+        f"Regions of {', '.join(effect.corrected)}: {verdicts}. "
+        f"{effect.sentence}{unchanged}",
         _table(["Dice of the other cases", "before", "after", "gain"], [*rows, means]),
         _table(
             ["wrong voxels of the other cases", "expected", "actual", "ratio"],
@@ -209,6 +211,11 @@ def _finetuning_parts(effect: FinetuneEffect) -> list[str]:
             ],
         ),
     ]
+
+
+def _signed(difference: Estimate) -> str:
+    mean, low, high = difference.mean, difference.low, difference.high
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,7 +12,11 @@ from e2miseg_core.models import find_model
 from e2miseg_core.progress import Job
 from e2miseg_core.project import Project
 from e2miseg_core.simulation.effort import CaseEffort, measure_effort
-from e2miseg_core.simulation.finetuning import FinetuneEffect, measure_finetuning
+from e2miseg_core.simulation.finetuning import (
+    FinetuneEffect,
+    check_enough,
+    measure_finetuning,
+)
 from e2miseg_core.simulation.settings import StudySettings
 from e2miseg_core.simulation.subjects import (
     Subject,
@@ -105,6 +109,8 @@ def simulate_job(
     project = _make_project(folder, path)
     with project.lock():
         subjects = yield from add_subjects(project, cases, loaded, settings.prediction)
+        if settings.finetune:
+            check_enough(subjects, settings)
         efforts = yield from _efforts(subjects, settings)
         effect = None
         if settings.finetune:
