@@ -126,8 +126,8 @@ def _not_better(evidence: Evidence, sure: float) -> list[str]:
         return [f"only {gain} fewer wrong voxels, needed {_percent(LEAST_GAIN)}"]
     if sure < SURE:
         return [
-            f"fewer wrong voxels, but by chance perhaps: better in {_percent(sure)} of "
-            f"resamplings, needed {_percent(SURE)}"
+            f"fewer wrong voxels, but by chance perhaps: better in {100 * sure:.1f} % "
+            f"of resamplings, needed {_percent(SURE)}"
         ]
     return []
 

@@ -68,7 +68,7 @@ class FinetuneSettings:
 
     steps: int = 150
     batch: int = 2
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     weight_decay: float = 1e-2
     gradient_clip: float = 12.0
     seed: int = 12345
