@@ -21,6 +21,7 @@ from e2miseg_core.project.strokes import Strokes
 
 __all__ = ["Journal"]
 
+_HEAD = {"seq", "kind", "stroke", "name", "more"}
 _GATHER = 0.05  # seconds in which stamps of a stroke come together for one write
 _RETRY = 2.0  # seconds until a disk that refused is asked again
 
@@ -69,8 +70,12 @@ class Journal:
         with writing_to(path):
             path.touch()
             self._file: IO[bytes] = path.open("r+b", buffering=0)
-            self._end = self._scan()
-            self._file.truncate(self._end)
+            try:
+                self._end = self._scan()
+                self._file.truncate(self._end)
+            except BaseException:
+                self._file.close()
+                raise
         self.saved = self.seq
         self._queue: list[Entry | int] = []  # a number: that far the chunks are saved
         self._waiting: dict[int, Entry] = {}
@@ -240,12 +245,16 @@ class Journal:
 
 
 def _head(line: bytes) -> dict[str, Any] | None:
-    """Read what comes before the voxels, which may be long; None if it is damaged."""
+    """Read what tells a line's place and stroke; None if the line is damaged."""
     if not is_sound(line):
         return None
-    head, found, _ = line.partition(b',"origin":')
-    values: dict[str, Any] = json.loads(head + b"}" if found else line)
-    return values
+    # Our own lines have the voxels, which may be long, after all that.
+    start, found, _ = line.partition(b',"origin":')
+    for text in (start + b"}" if found else line, line):
+        values: dict[str, Any] = json.loads(text)
+        if values.get("kind") == "flushed" or values.keys() >= _HEAD:
+            return values
+    return None
 
 
 def write_whole(file: IO[bytes], content: bytes) -> None:

@@ -109,16 +109,20 @@ class ChunkSaver:
         while not self._stop.wait(pause):
             pause = _LOOK
             count = len(self._arrays.dirty)
-            if not count or not (self._is_idle() or count > _MANY):
+            go_on = self._is_open if count > _MANY else self._is_idle
+            if not count or not go_on():
                 continue
             try:
-                self.flush(self._is_idle if count <= _MANY else self._is_open)
+                self.flush(go_on)
             except E2MISegError as error:
                 self._on_failed(error)
                 pause = _RETRY
+            except RuntimeError:  # zarr's threads are gone: the program ends
+                if threading.main_thread().is_alive():
+                    raise
 
     def _is_open(self) -> bool:
-        return not self._stop.is_set()
+        return not self._stop.is_set() and threading.main_thread().is_alive()
 
     def _is_idle(self) -> bool:
         return self._is_open() and time.monotonic() - self._edited > _IDLE

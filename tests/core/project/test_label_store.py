@@ -1,0 +1,332 @@
+"""Laws of the label store, against a plain model in numpy."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from e2miseg_core.boxes import Box, box_slices, make_box
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.progress import run
+from e2miseg_core.project import (
+    ACCEPTED,
+    HUMAN,
+    Case,
+    LabelStore,
+    Project,
+    ProjectInUse,
+)
+
+SHAPE = (20, 70, 530)  # three levels, odd sizes, several chunks
+
+
+@dataclass
+class Model:
+    """What the store should hold: the human's word over the prediction."""
+
+    prediction: NDArray[np.uint8]
+    human: NDArray[np.uint8]
+    authority: NDArray[np.uint8]
+    done: list[Any] = field(default_factory=list)
+    undone: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> "Model":
+        return cls(*(np.zeros(shape, np.uint8) for _ in range(3)))
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        return np.where(self.authority > 0, self.human, self.prediction)
+
+    def remember(self) -> None:
+        self.done.append((self.human.copy(), self.authority.copy()))
+        self.undone.clear()
+
+    def paint(self, box: Box, labels: Any) -> None:
+        inside = box_slices(box)
+        differs = self.labels[inside] != labels
+        np.copyto(self.human[inside], labels, where=differs, casting="unsafe")
+        self.authority[inside][differs] = HUMAN
+
+    def vouch(self, box: Box, mask: Any, authority: int) -> None:
+        inside = box_slices(box)
+        np.copyto(self.human[inside], self.labels[inside], where=mask)
+        self.authority[inside][mask] = authority
+
+    def step(self, source: list[Any], target: list[Any]) -> None:
+        if source:
+            target.append((self.human.copy(), self.authority.copy()))
+            self.human, self.authority = source.pop()
+
+
+def random_box(rng: np.random.Generator, shape: tuple[int, ...] = SHAPE) -> Box:
+    size = [int(rng.integers(1, 1 + min(n, 40))) for n in shape]
+    if rng.random() < 0.7:
+        size[rng.integers(3)] = 1  # painted in a plane
+    start = [int(rng.integers(0, n - s + 1)) for n, s in zip(shape, size, strict=True)]
+    return make_box(start, size)
+
+
+def check(store: LabelStore, model: Model) -> None:
+    labels = np.asarray(store.levels[0])
+    np.testing.assert_array_equal(np.asarray(store.authority), model.authority)
+    np.testing.assert_array_equal(labels, model.labels)
+    for level, volume in enumerate(store.levels[1:], start=1):
+        check_level(labels, np.asarray(volume), 2**level)
+
+
+def check_level(finest: NDArray[Any], coarse: NDArray[Any], factor: int) -> None:
+    """Every coarse voxel has the label of some voxel of its block."""
+    pad = [(0, n * factor - m) for n, m in zip(coarse.shape, finest.shape, strict=True)]
+    filled = np.pad(finest, pad, mode="edge")
+    found = np.zeros(coarse.shape, bool)
+    for z, y, x in np.ndindex(factor, factor, factor):
+        found |= filled[z::factor, y::factor, x::factor] == coarse
+    assert found.all()
+
+
+def edit_at_random(rng: np.random.Generator, store: LabelStore, model: Model) -> None:
+    """One random step of undo, on both."""
+    kind = rng.choice(["paint", "touch", "stroke", "accept", "truth"])
+    box = random_box(rng)
+    size = [high - low for low, high in box]
+    label = int(rng.choice([0, 2, 7]))
+    before = model.human.copy(), model.authority.copy()
+    if kind == "paint":
+        store.levels[0][box_slices(box)] = label
+        model.paint(box, label)
+    elif kind == "touch":
+        mask = rng.random(size) < 0.5
+        store.touch(box, mask)
+        model.vouch(box, mask & (model.authority[box_slices(box)] != HUMAN), HUMAN)
+    elif kind == "stroke":
+        with store.stroke("brush"):
+            for _ in range(4):
+                box = random_box(rng)
+                values = rng.choice([0, 2, 7], [high - low for low, high in box])
+                store.levels[0][box_slices(box)] = values
+                model.paint(box, values)
+    elif kind == "accept":
+        store.accept(box)
+        model.vouch(box, model.authority[box_slices(box)] == 0, ACCEPTED)
+    else:
+        values = rng.choice(np.array([0, 2, 7], np.uint8), size)
+        store.set_truth(box, values)
+        inside = box_slices(box)
+        if not (
+            (model.labels[inside] == values) & (model.authority[inside] == 1)
+        ).all():
+            model.human[inside] = values
+            model.authority[inside] = HUMAN
+    after = model.human, model.authority
+    if any((a != b).any() for a, b in zip(before, after, strict=True)):
+        model.done.append(before)
+        model.undone.clear()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_edits_agree_with_the_model(
+    seed: int,
+    make_case: Callable[..., Case],
+    predict: Any,
+    project: Project,
+    tmp_path: Path,
+    locked: None,
+) -> None:
+    rng = np.random.default_rng(seed)
+    case, model = make_case(SHAPE), Model.empty(SHAPE)
+    store = case.open_labels()
+    for step in range(45):
+        action = rng.random()
+        if action < 0.5:
+            edit_at_random(rng, store, model)
+        elif action < 0.7:
+            store.undo()
+            model.step(model.done, model.undone)
+        elif action < 0.8:
+            store.redo()
+            model.step(model.undone, model.done)
+        elif action < 0.9:
+            prediction, model.prediction = predict(case, 10 * seed + step)
+            run(store.merge(prediction))
+        elif action < 0.95:
+            store.close()
+            store = case.open_labels()
+        else:
+            check_copy_of_now(project, store, model, tmp_path / f"{step}.e2m")
+        if step % 5 == 0:
+            check(store, model)
+    check(store, model)
+    while model.done:
+        store.undo()
+        model.step(model.done, model.undone)
+    check(store, model)
+    assert store.undo() is None
+    store.close()
+
+
+def check_copy_of_now(
+    project: Project, store: LabelStore, model: Model, path: Path
+) -> None:
+    """What is on disk at any moment opens to what the store holds."""
+    while store.saved_seq < store.seq:
+        pass  # the journal's thread needs no button
+    shutil.copytree(project.path, path, ignore=shutil.ignore_patterns("lock"))
+    copy = Project.open(path)
+    with copy.lock(), copy.case("case").open_labels() as again:
+        check(again, model)
+        assert (again.undo_name, again.redo_name) == (store.undo_name, store.redo_name)
+
+
+def test_an_edit_on_any_plane_shows_at_all_levels(
+    make_case: Callable[..., Case], locked: None
+) -> None:
+    case = make_case((13, 40, 530))
+    with case.open_labels() as store:
+        for axis, n in enumerate((13, 40, 530)):
+            for plane in {0, 1, 6, n - 2, n - 1}:
+                key: list[Any] = [slice(0, 12), slice(4, 30), slice(100, 120)]
+                key[axis] = plane
+                for label in (7, 0):  # drawn, then erased
+                    store.levels[0][tuple(key)] = label
+                    for level, volume in enumerate(store.levels):
+                        coarse = [
+                            k >> level
+                            if isinstance(k, int)
+                            else slice(k.start >> level, (k.stop - 1 >> level) + 1)
+                            for k in key
+                        ]
+                        assert (np.asarray(volume[tuple(coarse)]) == label).all()
+
+
+def test_undo_across_a_merge_gives_the_current_prediction(
+    make_case: Callable[..., Case], predict: Any, locked: None
+) -> None:
+    case = make_case((6, 8, 10))
+    with case.open_labels() as store:
+        first, _ = predict(case, 1)
+        run(store.merge(first))
+        with store.stroke("brush"):
+            store.touch(((2, 3), (3, 6), (1, 9)), np.ones((1, 3, 8), bool))
+            store.levels[0][2, 3:6, 1:9] = 7
+        second, labels = predict(case, 2)
+        run(store.merge(second))
+        assert case.merged is not None
+        assert case.merged.number == 2
+        assert (np.asarray(store.levels[0][2, 3:6, 1:9]) == 7).all()
+        assert store.undo() is not None
+        np.testing.assert_array_equal(np.asarray(store.levels[0]), labels)
+        assert not np.asarray(store.authority).any()
+        assert store.redo() is not None
+        assert (np.asarray(store.levels[0][2, 3:6, 1:9]) == 7).all()
+
+
+def test_undo_has_no_limit_and_survives_reopening(
+    make_case: Callable[..., Case], locked: None
+) -> None:
+    case = make_case((6, 8, 10))
+    rng = np.random.default_rng(0)
+    states = []
+    with case.open_labels() as store:
+        for number in range(250):
+            state, seq = np.asarray(store.levels[0]), store.seq
+            box = random_box(rng, (6, 8, 10))
+            store.set_truth(box, np.full([h - lo for lo, h in box], number % 8))
+            if store.seq > seq:
+                states.append(state)
+    assert len(states) > 200
+    with case.open_labels() as store:
+        for state in reversed(states[1:]):
+            store.undo()
+            np.testing.assert_array_equal(np.asarray(store.levels[0]), state)
+    with case.open_labels() as store:
+        store.undo()
+        assert store.undo() is None
+        assert not np.asarray(store.authority).any()
+
+
+def test_a_stroke_is_one_step_and_an_aborted_one_is_none(
+    make_case: Callable[..., Case], locked: None
+) -> None:
+    told: list[Box] = []
+    with make_case((6, 8, 10)).open_labels() as store:
+        store.changed.append(told.append)
+        with store.stroke("brush"):
+            store.levels[0][1, 2:4, 3] = 2
+            store.levels[0][1, 3:6, 3] = 7
+        assert told == []  # a viewer that paints knows
+        assert store.undo_name == "brush"
+        with pytest.raises(IndexError), store.stroke("polygon"):
+            store.levels[0][1] = store.levels[0][99]  # not reached: outside
+        store.begin_stroke("polygon")
+        store.levels[0][1] = 2
+        store.abort_stroke()
+        assert told == [((1, 2), (0, 8), (0, 10))]
+        assert store.undo_name == "brush"
+        assert store.redo_name is None
+        assert np.asarray(store.levels[0]).sum() == 2 + 3 * 7
+        assert store.undo() == ((1, 2), (2, 6), (3, 4))
+        assert not np.asarray(store.levels[0]).any()
+        assert store.redo_name == "brush"
+        store.begin_stroke("empty")
+        store.end_stroke()
+        assert store.redo_name == "brush"  # nothing was done
+
+
+def test_only_voxels_whose_label_changes_become_a_humans(
+    make_case: Callable[..., Case], predict: Any, locked: None
+) -> None:
+    case = make_case((6, 8, 10))
+    with case.open_labels() as store:
+        prediction, labels = predict(case, 4)
+        run(store.merge(prediction))
+        store.levels[0][3] = 7
+        np.testing.assert_array_equal(np.asarray(store.authority[3]), labels[3] != 7)
+        store.touch(((3, 4), (0, 8), (0, 10)), np.ones((1, 8, 10), bool))
+        assert (np.asarray(store.authority[3]) == HUMAN).all()
+        store.accept(((2, 99), (0, 99), (0, 99)))  # clipped
+        assert (np.asarray(store.authority[3]) == HUMAN).all()
+        assert (np.asarray(store.authority[4:]) == ACCEPTED).all()
+        np.testing.assert_array_equal(np.asarray(store.levels[0][4:]), labels[4:])
+
+
+def test_labels_that_do_not_fit_are_refused(
+    make_case: Callable[..., Case], locked: None
+) -> None:
+    with make_case((6, 8, 10)).open_labels() as store:
+        for wrong in (-1, 256):
+            with pytest.raises(ConfigError, match="needed: values from 0 to 255"):
+                store.levels[0][0] = wrong
+        with pytest.raises(TypeError, match="cannot be set"):
+            store.authority[0] = 1
+        assert store.seq == 0
+
+
+def test_labels_cannot_be_opened_without_the_lock(
+    make_case: Callable[..., Case],
+) -> None:
+    with pytest.raises(ProjectInUse, match=r"the lock of .* is not held"):
+        make_case((6, 8, 10)).open_labels()
+
+
+def test_what_is_flushed_is_in_the_stores(
+    make_case: Callable[..., Case], locked: None
+) -> None:
+    import zarr
+
+    case = make_case((6, 8, 10))
+    with case.open_labels() as store:
+        store.levels[0][2, 1:5] = 7
+        store.flush()
+        assert store.saved_seq == store.seq == 1
+        labels = zarr.open_array(str(case.labels_path / "0"), mode="r")
+        authority = zarr.open_array(str(case.authority_path / "0"), mode="r")
+        assert (labels[2, 1:5] == 7).all()
+        assert authority[2, 1:5].all()
+        assert labels[:].sum() == 7 * 40
+    store.close()  # again
