@@ -10,7 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ __all__ = [
 UNITS = 65535  # whole numbers, so that sums are exact in whatever order they are taken
 LIMIT = 30  # regions of a case
 SHARE = 0.01  # of the case's expected errors, that a region must hold
-SCORES_KEPT = 16  # blocks whose scores are remembered: 2 MB each
+SUMS_KEPT = 32  # blocks whose sums are remembered: 1 MB each
 
 Triple = tuple[int, int, int]
 
@@ -161,9 +161,11 @@ class _GreedySearch:
         self._size = size
         self._half = tuple(n // 2 for n in size)
         self._inner = tuple(n // 2 for n in self._half)
-        self._scale = UNITS * math.prod(2 * n + 1 for n in self._inner) + 1
-        self._scores: OrderedDict[Triple, NDArray[np.int64]] = OrderedDict()
-        self._heap: list[tuple[int, Triple, Triple]] = []  # -score, centre, block
+        fits = math.prod(size) * UNITS <= np.iinfo(np.int32).max
+        self._dtype = np.dtype(np.int32 if fits else np.int64)
+        self._sums: OrderedDict[Triple, tuple[Box, NDArray[Any]]] = OrderedDict()
+        # -sum, -sum near the centre, centre, block
+        self._heap: list[tuple[int, int, Triple, Triple]] = []
         self._changed: dict[Triple, list[Box]] = {}  # since a block was looked at
         self._taken: list[Box] = []
 
@@ -178,19 +180,28 @@ class _GreedySearch:
 
     def look_at(self, index: Triple) -> None:
         """Put the best centre of a block on the heap."""
-        centres = self._block_box(index)
-        scores = self._score(centres)
-        self._keep(index, scores)
-        self._push(index, scores)
+        block = self._block_box(index)
+        window = _grown(block, self._half)
+        errors = self._errors(window)
+        held = _bounds(errors, window)
+        if held is None:
+            return
+        centres = _common(_grown(held, self._half), block)
+        within = _within(_grown(centres, self._half), window)
+        self._sums[index] = centres, _window_sums(errors[within], self._half)
+        self._push(index)
+        if len(self._sums) > SUMS_KEPT:
+            self._sums.popitem(last=False)
 
     def take(self) -> Region | None:
         """Take the best box; None where nothing is left."""
         while self._heap:
-            score, centre, index = heapq.heappop(self._heap)
+            best = heapq.heappop(self._heap)
+            units, centre, index = -best[0], best[2], best[3]
             changed = self._changed.pop(index, None)
             if changed is None:
-                heapq.heappush(self._heap, (score, centre, index))
-                return self._taken_at(centre, -score // self._scale)
+                heapq.heappush(self._heap, best)
+                return self._taken_at(centre, units)
             self._renew(index, changed)
         return None
 
@@ -206,45 +217,37 @@ class _GreedySearch:
 
     def _renew(self, index: Triple, changed: Sequence[Box]) -> None:
         """Bring a block up to date where it changed, and push its best centre."""
-        scores = self._scores.get(index)
-        if scores is None:
+        if index not in self._sums:
             self.look_at(index)
             return
-        block = self._block_box(index)
+        centres, sums = self._sums[index]
         for box in changed:
-            part = _common(box, block)
-            scores[_within(part, block)] = self._score(part)
-        self._push(index, scores)
+            part = _common(box, centres)
+            if all(lo < hi for lo, hi in part):
+                errors = self._errors(_grown(part, self._half))
+                sums[_within(part, centres)] = _window_sums(errors, self._half)
+        self._push(index)
 
-    def _push(self, index: Triple, scores: NDArray[np.int64]) -> None:
-        best = int(scores.argmax())
-        score = int(scores.flat[best])
-        if score:
-            block = self._block_box(index)
-            place = np.unravel_index(best, scores.shape)
-            z, y, x = (lo + int(n) for (lo, _), n in zip(block, place, strict=True))
-            heapq.heappush(self._heap, (-score, (z, y, x), index))
+    def _push(self, index: Triple) -> None:
+        centres, sums = self._sums[index]
+        most = int(sums.max())
+        if not most:
+            return
+        equal = sums == most
+        places = np.argwhere(equal)
+        low, high = places.min(axis=0), places.max(axis=0) + 1
+        corner = [lo + int(n) for (lo, _), n in zip(centres, low, strict=True)]
+        among = make_box(corner, [int(n) for n in high - low])
+        errors = self._errors(_grown(among, self._inner))
+        near = _window_sums(errors, self._inner)
+        near[~equal[_within(among, centres)]] = -1
+        place = np.unravel_index(int(near.argmax()), near.shape)
+        z, y, x = (lo + int(n) for (lo, _), n in zip(among, place, strict=True))
+        heapq.heappush(self._heap, (-most, -int(near.max()), (z, y, x), index))
 
-    def _keep(self, index: Triple, scores: NDArray[np.int64]) -> None:
-        self._scores[index] = scores
-        if len(self._scores) > SCORES_KEPT:
-            self._scores.popitem(last=False)
-
-    def _score(self, centres: Box) -> NDArray[np.int64]:
-        """Sum of the box round each centre; the sum near the centre breaks ties."""
-        errors = self._errors(_grown(centres, self._half))
-        rim = [h - i for h, i in zip(self._half, self._inner, strict=True)]
-        near = errors[
-            tuple(slice(n, size - n) for n, size in zip(rim, errors.shape, strict=True))
-        ]
-        scores = _window_sums(errors, self._half)
-        scores *= self._scale
-        scores += _window_sums(near, self._inner)
-        return scores
-
-    def _errors(self, window: Box) -> NDArray[np.int64]:
+    def _errors(self, window: Box) -> NDArray[Any]:
         """The map in a window, 0 beyond the volume and in boxes taken already."""
-        found = np.zeros([hi - lo for lo, hi in window], np.int64)
+        found = np.zeros([hi - lo for lo, hi in window], self._dtype)
         for index in self._block_numbers(clip_box(window, self._blocks.shape)):
             if index not in self._occupied:
                 continue
@@ -273,11 +276,15 @@ class _GreedySearch:
         return itertools.product(z, y, x)
 
 
-def _window_sums(values: NDArray[np.int64], half: Sequence[int]) -> NDArray[np.int64]:
-    """Sums of (2 half + 1) voxels along each axis, where they lie inside."""
+def _window_sums(values: NDArray[Any], half: Sequence[int]) -> NDArray[Any]:
+    """Sums of (2 half + 1) voxels along each axis, where they lie inside.
+
+    Of the type of the values: totals along an axis may wrap round, which their
+    differences undo as long as the sums themselves fit.
+    """
     for axis, n in enumerate(half):
         width = 2 * n + 1
-        total = np.cumsum(np.moveaxis(values, axis, 0), axis=0)
+        total = np.cumsum(np.moveaxis(values, axis, 0), axis=0, dtype=values.dtype)
         sums = total[width - 1 :].copy()
         sums[1:] -= total[:-width]
         values = np.moveaxis(sums, 0, axis)
@@ -295,6 +302,19 @@ def _common(a: Box, b: Box) -> Box:
         (max(lo, first), min(hi, last))
         for (lo, hi), (first, last) in zip(a, b, strict=True)
     )
+    return z, y, x
+
+
+def _bounds(mask: NDArray[Any], frame: Box) -> Box | None:
+    """The smallest box round what is not 0 in an array that holds `frame`."""
+    found = []
+    for axis, (first, _) in enumerate(frame):
+        others = tuple(n for n in range(3) if n != axis)
+        (there,) = np.nonzero(mask.any(axis=others))
+        if there.size == 0:
+            return None
+        found.append((first + int(there[0]), first + int(there[-1]) + 1))
+    z, y, x = found
     return z, y, x
 
 

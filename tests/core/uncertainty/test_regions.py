@@ -123,7 +123,7 @@ def test_blocks_and_memory_agree(
     errors = rng.integers(1, levels + 1, shape) * (rng.random(shape) < density)
     errors = errors.astype(np.uint16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regions, "SCORES_KEPT", kept)
+        patch.setattr(regions, "SUMS_KEPT", kept)
         found = proposed(InMemory(errors, block), size, limit=12)
     assert found == plain_greedy(errors, size, limit=12, share=0.01)
 
@@ -160,6 +160,12 @@ def test_at_most_so_many_and_none_below_the_share() -> None:
     found = proposed(source, (5, 5, 5), limit=500, share=0.015)
     assert 0 < len(found) < 64
     assert min(region.units for region in found) >= 0.015 * errors.sum()
+
+
+def test_the_largest_boxes_are_added_up_without_overflow() -> None:
+    errors = np.full((33, 33, 33), UNITS, np.uint16)
+    (found,) = proposed(InMemory(errors, (16, 16, 16)), (33, 33, 33))
+    assert found.units == UNITS * 33**3 > np.iinfo(np.int32).max
 
 
 def test_blocks_without_errors_are_not_read() -> None:
