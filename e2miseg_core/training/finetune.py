@@ -28,7 +28,7 @@ from e2miseg_core.training.material import (
     prepare_material,
     remove_material,
 )
-from e2miseg_core.training.sites import split_sites
+from e2miseg_core.training.sites import Site, SiteSplit, split_sites
 from e2miseg_core.training.trial import MODEL, run_trial
 from e2miseg_core.training.tuning import (
     CHECKPOINT,
@@ -45,6 +45,7 @@ __all__ = [
     "unfinished_job",
 ]
 
+SITES = "sites"  # in result.json: what was trained on and what tested with
 REQUEST, RESULT = "request.json", "result.json"
 
 
@@ -176,13 +177,14 @@ def finetune_job(
     base = request.load(project)
     if folder is None or not (folder / PREPARED).exists():
         sites = yield from find_sites(project)
-        split_sites(sites)  # too few are told before there is a folder
+        # Too few are told before there is a folder.
+        split = split_sites(sites, _earlier_split(project))
         folder = _begin(folder or project.new_job_folder(), request)
         yield from prepare_material(
             project,
             base,
             request.settings,
-            sites=sites,
+            split=split,
             folder=folder,
             replay=request.replay_folder,
         )
@@ -215,6 +217,17 @@ def discard_job(folder: Path) -> None:
     """Remove a job that is not wanted any more; one that has ended stays."""
     if (folder / REQUEST).exists() and not (folder / RESULT).exists():
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _earlier_split(project: Project) -> SiteSplit:
+    """What the versions of a project were made of and tested with so far."""
+    parts: dict[str, list[Site]] = {"training": [], "held_out": []}
+    for path in sorted((project.path / "jobs").glob(f"*/{RESULT}")):
+        values = _read_json(path)
+        for part, sites in parts.items():
+            if values.get("kept"):
+                sites += [Site.from_json(v) for v in values.get(SITES, {})[part]]
+    return SiteSplit(**{part: tuple(sites) for part, sites in parts.items()})
 
 
 def _make_request(
@@ -272,13 +285,14 @@ def _end(
     folder: Path, sentence: str, figures: Mapping[str, Any], version: Version | None
 ) -> FinetuneResult:
     """Write the result; what only an unfinished job needs is removed."""
+    sites = _read_json(folder / PREPARED)["sites"]
     values: dict[str, Any] = {
         "kept": version is not None,
         "sentence": sentence,
         "figures": dict(figures),
         "version": None if version is None else version.number,
     }
-    write_json(folder / RESULT, values)
+    write_json(folder / RESULT, {**values, SITES: sites})
     remove_material(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FinetuneResult(folder=folder, **values)
@@ -286,6 +300,7 @@ def _end(
 
 def _read_result(folder: Path) -> FinetuneResult:
     values = _read_json(folder / RESULT)
+    values.pop(SITES, None)
     try:
         return FinetuneResult(folder=folder, **values)
     except TypeError as error:

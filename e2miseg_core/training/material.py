@@ -37,7 +37,6 @@ from e2miseg_core.training.sites import (
     Site,
     SiteSplit,
     painted_boxes,
-    split_sites,
 )
 from e2miseg_core.training.trial import Material
 from e2miseg_core.training.tuning import (
@@ -92,7 +91,7 @@ def prepare_material(
     model: Model,
     settings: FinetuneSettings,
     *,
-    sites: Sequence[Site],
+    split: SiteSplit,
     folder: Path,
     replay: Path | None,
 ) -> Job[None]:
@@ -104,7 +103,7 @@ def prepare_material(
     model : Model
         To begin with.
     settings : FinetuneSettings
-    sites : sequence of Site
+    split : SiteSplit
     folder : Path
         Of the job. What an interrupted preparation left is made anew.
     replay : Path or None
@@ -113,9 +112,9 @@ def prepare_material(
     Raises
     ------
     ConfigError
-        If there are too few sites.
+        If too little of it can be seen in the model's voxels.
     """
-    split = split_sites(sites)
+    sites = (*split.training, *split.held_out)
     remove_material(folder)
     crops = folder / CROPS
     with writing_to(folder):

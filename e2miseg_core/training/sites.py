@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +42,14 @@ class Site:
     box: Box
     verdict: str
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Site":
+        """Read what `dataclasses.asdict` and JSON made of one."""
+        z, y, x = ((int(lo), int(hi)) for lo, hi in values["box"])
+        return cls(
+            case=str(values["case"]), box=(z, y, x), verdict=str(values["verdict"])
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSplit:
@@ -49,6 +57,9 @@ class SiteSplit:
 
     training: tuple[Site, ...]
     held_out: tuple[Site, ...]
+
+
+NOTHING_EARLIER = SiteSplit(training=(), held_out=())
 
 
 class Readable(Protocol):
@@ -72,27 +83,27 @@ def overlap(a: Box, b: Box) -> bool:
     )
 
 
-def split_sites(sites: Sequence[Site]) -> SiteSplit:
-    """Hold out about a quarter of the sites, at least two.
+def split_sites(
+    sites: Sequence[Site], earlier: SiteSplit = NOTHING_EARLIER
+) -> SiteSplit:
+    """Hold out a quarter of the sites, at least two.
 
     Parameters
     ----------
     sites : sequence of Site
+    earlier : SiteSplit, optional
+        What the model in use was made of: where it learnt it is not tested, and where
+        it was tested it does not learn.
 
     Returns
     -------
     SiteSplit
+        The same for the same sites, in whatever order.
 
     Raises
     ------
     ConfigError
         If there are fewer than 6 sites.
-
-    Notes
-    -----
-    A site that was trained on once is not held out later, however many are added and
-    in whatever order: a hash of its place decides. Of sites that overlap, the earlier
-    one decides for the later one, if it is one to learn from.
     """
     if len(sites) < FEWEST_SITES:
         raise ConfigError(
@@ -101,19 +112,19 @@ def split_sites(sites: Sequence[Site]) -> SiteSplit:
             "new model",
             do=f"correct or accept {FEWEST_SITES - len(sites)} more",
         )
-    training: list[Site] = []
-    held_out: list[Site] = []
-    for site in sites:
-        tested = _chance(site) < HELD_OUT
-        if tested and any(_touching(site, other) for other in training):
-            tested = False
-        (held_out if tested else training).append(site)
-    while len(held_out) < FEWEST_HELD_OUT:
-        moved = min(training, key=_chance)
-        training.remove(moved)
-        held_out.append(moved)
-    if not training:  # the likeliest of all to be learnt from
-        training.append(held_out.pop(held_out.index(max(held_out, key=_chance))))
+    order = sorted(sites, key=_chance)
+    training = [s for s in order if _touches(s, earlier.training)]
+    rest = [s for s in order if s not in training]
+    held_out = [s for s in rest if _touches(s, earlier.held_out)]
+    rest = [s for s in rest if s not in held_out]
+    wanted = max(FEWEST_HELD_OUT, round(HELD_OUT * len(sites)))
+    while len(held_out) < wanted and rest:
+        held_out.append(rest.pop(0))
+    training += rest
+    while len(held_out) < FEWEST_HELD_OUT:  # nothing is new: take what there is
+        held_out.append(training.pop())
+    while not training:
+        training.append(held_out.pop())
     return SiteSplit(training=tuple(training), held_out=tuple(held_out))
 
 
@@ -164,8 +175,8 @@ def hide_boxes(mask: NDArray[np.bool_], place: Box, boxes: Sequence[Box]) -> Non
             mask[z, y, x] = False
 
 
-def _touching(a: Site, b: Site) -> bool:
-    return a.case == b.case and overlap(a.box, b.box)
+def _touches(site: Site, others: Sequence[Site]) -> bool:
+    return any(site.case == o.case and overlap(site.box, o.box) for o in others)
 
 
 def _chance(site: Site) -> float:
