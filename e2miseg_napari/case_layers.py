@@ -1,0 +1,136 @@
+"""The layers of the case on show: image, labels, error map."""
+
+from collections.abc import Collection
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+
+from e2miseg_core.boxes import Box
+from e2miseg_core.project import LabelStore
+from e2miseg_napari.case_opening import OpenCase
+from e2miseg_napari.convert import own_metadata
+from e2miseg_napari.label_layer import PyramidLabels, make_labels_layer
+from e2miseg_napari.result_layers import make_error_layer
+
+__all__ = ["CaseLayers"]
+
+_MOST_BOXES = 64  # more of them are drawn faster by one refresh
+
+
+class CaseLayers:
+    """Puts the layers of one case into a viewer, and takes them away again.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        That gets the layers.
+
+    Attributes
+    ----------
+    image, labels, error_map : Layer or None
+        What is in the viewer; None where there is none, or the user removed it.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._metadata: dict[str, Any] = {}
+        self._added: list[Layer] = []
+        self.image: Image | None = None
+        self.labels: PyramidLabels | None = None
+        self.error_map: Image | None = None
+
+    def show(self, opened: OpenCase, store: LabelStore, image: Image | None) -> None:
+        """Add the layers of a case.
+
+        Parameters
+        ----------
+        opened : OpenCase
+            The case.
+        store : LabelStore
+            Its labels.
+        image : Image, optional
+            Layer that shows the case's image already.
+        """
+        alone = not self._viewer.layers
+        self._metadata = opened.metadata
+        self.image = image or self._find_image(opened) or self._add_images(opened)
+        classes = opened.case.project.classes
+        self.labels = make_labels_layer(store, self.image, classes, self._metadata)
+        self._add(self.labels)
+        if opened.merged is not None:
+            self._add_error_map(opened.error_map, str(opened.merged.error_map))
+        self._viewer.layers.selection.active = self.labels
+        if alone:
+            self._viewer.reset_view()
+
+    def swap_error_map(self, array: Any, path: str) -> None:
+        """Show another prediction's error map instead."""
+        if self.image is None:
+            return
+        earlier, selection = self.error_map, self._viewer.layers.selection
+        active = self.labels if selection.active is earlier else selection.active
+        self._add_error_map(array, path)
+        if earlier is not None and self.error_map is not None:
+            self.error_map.visible = earlier.visible
+            self._remove(earlier)
+        selection.active = active
+
+    def redraw(self, boxes: Collection[Box]) -> None:
+        """Draw labels again that were changed by other means than painting."""
+        if self.labels is None or not boxes:
+            return
+        flat = self._viewer.dims.ndisplay == 2
+        if flat and len(boxes) <= _MOST_BOXES:
+            for box in boxes:
+                self.labels.show_changes(box)
+        else:
+            self.labels.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def forget(self, layer: Layer) -> bool:
+        """Take note that a layer has gone; return whether it held the labels."""
+        if layer is self.error_map:
+            self.error_map = None
+        if layer is self.image:
+            self.image = None
+        return layer is not None and layer is self.labels
+
+    def remove(self) -> None:
+        """Take away what was added; nothing can be painted from now on."""
+        labels, self.labels, self.image, self.error_map = self.labels, None, None, None
+        if labels is not None:
+            labels.release()
+        added, self._added = self._added, []
+        for layer in added:
+            self._remove(layer)
+
+    def _find_image(self, opened: OpenCase) -> Image | None:
+        uri = opened.metadata["image"]
+        for layer in self._viewer.layers:
+            own = own_metadata(layer)
+            if own.get("role") == "image" and own.get("uri") == uri:
+                return layer
+        return None
+
+    def _add_images(self, opened: OpenCase) -> Image:
+        layers: list[Image] = [Layer.create(*data) for data in opened.images]
+        for layer in layers:
+            self._add(layer)
+        return layers[0]
+
+    def _add_error_map(self, array: Any, path: str) -> None:
+        if self.image is None:
+            return
+        metadata = {**self._metadata, "store": path}
+        self.error_map = make_error_layer(self.image, array, metadata)
+        self._add(self.error_map)
+
+    def _add(self, layer: Layer) -> None:
+        self._added.append(layer)
+        self._viewer.add_layer(layer)
+
+    def _remove(self, layer: Layer) -> None:
+        if layer in self._added:
+            self._added.remove(layer)
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)

@@ -1,0 +1,212 @@
+"""Opening a case in a thread: all that its layers need, read from the disk."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import zarr
+
+from e2miseg_core.errors import Cancelled, E2MISegError
+from e2miseg_core.progress import Progress, run
+from e2miseg_core.project import (
+    Case,
+    CasePrediction,
+    LabelStore,
+    Project,
+    ProjectLock,
+)
+from e2miseg_napari.convert import LayerData, image_layers, own_metadata, reopen
+from e2miseg_napari.exporting import export_array
+from e2miseg_napari.images import ImageChoice
+from e2miseg_napari.predictions import result_metadata
+
+if TYPE_CHECKING:
+    from e2miseg_core.geometry import Geometry
+
+__all__ = ["Merging", "OpenCase", "OpenProject", "add_case", "open_case"]
+
+
+@dataclass(eq=False, kw_only=True)
+class OpenProject:
+    """A project that this program may edit.
+
+    Attributes
+    ----------
+    project : Project
+    lock : ProjectLock
+        Held until `close`.
+    """
+
+    project: Project
+    lock: ProjectLock
+
+    def close(self) -> None:
+        """Let others edit it."""
+        self.lock.close()
+
+
+@dataclass(eq=False, kw_only=True)
+class OpenCase:
+    """A case as read from the disk.
+
+    Attributes
+    ----------
+    case : Case
+    problem : E2MISegError or None
+        Why its image cannot be shown; then there is nothing else.
+    images : list of LayerData
+        Layers of the image.
+    metadata : dict
+        For the layers of labels and error map.
+    store : LabelStore or None
+        Its labels, to be closed by whoever gets this.
+    merged : CasePrediction or None
+        The prediction that the labels hold.
+    newest : CasePrediction or None
+        The newest complete one.
+    error_map : zarr.Array or None
+        Of `merged`.
+    """
+
+    case: Case
+    problem: E2MISegError | None = None
+    images: list[LayerData] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    store: LabelStore | None = None
+    merged: CasePrediction | None = None
+    newest: CasePrediction | None = None
+    error_map: Any = None
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if self.store is not None:
+            self.store.close()
+
+
+class Merging:
+    """A merge in a thread, which may be stopped between two of its steps.
+
+    Parameters
+    ----------
+    store : LabelStore
+        Open until the merge has ended.
+    prediction : CasePrediction
+        Of the same case.
+
+    Attributes
+    ----------
+    next : CasePrediction or None
+        What is to be merged after this.
+    """
+
+    def __init__(self, store: LabelStore, prediction: CasePrediction) -> None:
+        self._store, self.prediction = store, prediction
+        self._unwanted, self._ended = threading.Event(), threading.Event()
+        self._begun, self._lock = False, threading.Lock()
+        self.next: CasePrediction | None = None
+
+    def work(self) -> Any:
+        """Merge; return the error map, None where the merge was stopped."""
+        with self._lock:
+            if self._unwanted.is_set():
+                return None
+            self._begun = True
+        try:
+            run(self._store.merge(self.prediction), cancelled=self._unwanted.is_set)
+            return open_error_map(self.prediction)
+        except Cancelled:
+            return None
+        finally:
+            self._ended.set()
+
+    def stop(self) -> None:
+        """Return when the merge has ended, which is soon, or will never begin."""
+        with self._lock:
+            self._unwanted.set()
+        if self._begun:
+            self._ended.wait()
+
+
+def open_case(case: Case) -> OpenCase:
+    """Open image, labels and error map.
+
+    Raises
+    ------
+    E2MISegError
+        If the labels cannot be edited; a missing image is told in the result.
+    """
+    try:
+        images = image_layers(case.open_image())
+    except E2MISegError as error:
+        return OpenCase(case=case, problem=error)
+    merged = case.merged
+    return OpenCase(
+        case=case,
+        images=images,
+        metadata=_metadata(case),
+        merged=merged,
+        newest=case.prediction,
+        error_map=None if merged is None else open_error_map(merged),
+        store=case.open_labels(),
+    )
+
+
+def open_error_map(prediction: CasePrediction) -> Any:
+    """Open the error map of a prediction, for reading."""
+    return zarr.open_array(str(prediction.error_map), path="0", mode="r")
+
+
+def add_case(
+    project: Project,
+    choice: ImageChoice,
+    on_progress: Callable[[Progress], None],
+    cancelled: Callable[[], bool],
+) -> Case:
+    """Make the case of an image, or find the one that it has already.
+
+    Parameters
+    ----------
+    project : Project
+        Open for editing.
+    choice : ImageChoice
+        By reference where it shows a file, else copied into the project.
+    on_progress, cancelled : callable
+        As for `e2miseg_core.progress.run`.
+
+    Raises
+    ------
+    E2MISegError
+        If the image does not fit the project's model, or a file fails.
+    """
+    geometry = choice.geometry()
+    if choice.uri:
+        for name in project.cases:
+            case = project.case(name)
+            if case.image_uri == choice.uri:
+                return case
+        volume = reopen(choice.uri, own_metadata(choice.layer)["geometry"])
+        return project.add_case(volume, name=choice.title)
+    layer = choice.layer
+    array = layer.data[0] if layer.multiscale else layer.data
+    job = project.add_copied_case(
+        choice.title, lambda path: export_array(array, geometry, path)
+    )
+    return run(job, on_progress, cancelled=cancelled)
+
+
+def _metadata(case: Case) -> dict[str, Any]:
+    """What the layers of a case are to know."""
+    geometry: Geometry = case.geometry
+    version = case.project.version
+    model = {
+        "model": str(version.path),
+        "options": {},
+        "classes": [asdict(label) for label in case.project.classes],
+    }
+    title = f"{case.project.name} – {case.name}"
+    metadata = result_metadata(
+        f"{case.project.path}/{case.name}", title, case.image_uri, geometry, model
+    )
+    # Nothing to save: every stroke is on disk.
+    return metadata | {"finished": True, "saved": str(case.labels_path)}

@@ -1,0 +1,552 @@
+"""The session: a project in a viewer, opened, painted on, merged into and closed."""
+
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from e2miseg_core.io import create_store, open_volume
+from e2miseg_core.project import Case, LabelStore, Project, complete_prediction
+from e2miseg_napari import project_session
+from e2miseg_napari.convert import image_layers
+from e2miseg_napari.images import ImageChoice, iter_images
+from e2miseg_napari.predictions import find_predictions
+from e2miseg_napari.project_session import ProjectSession
+
+SHAPE = (70, 80, 90)  # more than one chunk along each axis
+
+
+class Told:
+    """What a session has said."""
+
+    def __init__(self, session: ProjectSession) -> None:
+        self.opened = self.edited = self.predicted = 0
+        self.saved: list[bool] = []
+        self.problems: list[str] = []
+        session.opened.connect(lambda: self._count("opened"))
+        session.edited.connect(lambda: self._count("edited"))
+        session.predicted.connect(lambda: self._count("predicted"))
+        session.saved.connect(self.saved.append)
+        session.problem.connect(lambda problem: self.problems.append(problem.line))
+
+    def _count(self, name: str) -> None:
+        setattr(self, name, getattr(self, name) + 1)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def new_session(qtbot) -> Iterator[Callable[[ViewerModel], ProjectSession]]:
+    """Sessions that are closed after the test."""
+    made: list[ProjectSession] = []
+
+    def make(viewer: ViewerModel) -> ProjectSession:
+        session = ProjectSession(viewer)
+        session.told = Told(session)
+        made.append(session)
+        return session
+
+    yield make
+    for session in made:
+        qtbot.waitUntil(lambda one=session: not one._background.busy)
+        session.close()
+        session.deleteLater()
+    made.clear()
+    gc.collect()  # here, and not in some thread: Qt's objects belong to this one
+
+
+@pytest.fixture
+def session(new_session, viewer) -> ProjectSession:
+    return new_session(viewer)
+
+
+@pytest.fixture
+def scan(tmp_path) -> Path:
+    return write_scan(tmp_path / "scan.nii", seed=1)
+
+
+def write_scan(path: Path, seed: int) -> Path:
+    values = np.random.default_rng(seed).integers(0, 99, SHAPE[::-1], np.uint8)
+    nib.save(nib.Nifti1Image(values, np.diag([1.5, 1.5, 3, 1])), path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path, tiny_model, scan) -> Path:
+    """A project on disk with the case "scan"."""
+    path = tmp_path / "heart.e2m"
+    made = Project.create(path, model=tiny_model)
+    made.add_case(open_volume(scan))
+    return path
+
+
+def add_prediction(case: Case, label: int, chance: int = 100) -> None:
+    folder = case.new_prediction_folder()
+    for name, value in (("labels", label), ("error_map", chance)):
+        create_store(folder / f"{name}.ome.zarr", case.geometry, np.uint8)[:] = value
+    complete_prediction(folder, version=0, figures={})
+
+
+def wait(qtbot, session: ProjectSession) -> None:
+    qtbot.waitUntil(lambda: not session.busy, timeout=20000)
+
+
+def wait_until_saved(qtbot, session: ProjectSession) -> None:
+    qtbot.waitUntil(lambda: session.store.saved_seq == session.store.seq)
+
+
+def open_again(qtbot, new_session, path: Path) -> ProjectSession:
+    session = new_session(ViewerModel())
+    session.open(path)
+    wait(qtbot, session)
+    return session
+
+
+def names(viewer: ViewerModel) -> list[str]:
+    return [layer.name for layer in viewer.layers]
+
+
+def test_what_is_painted_is_there_when_the_project_is_opened_again(
+    qtbot, session, new_session, project
+):
+    session.open(project)
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert session.case.name == "scan"
+    session.labels_layer.paint((5, 6, 7), 2)
+    session.labels_layer.paint((30, 40, 50), 1)
+    session.labels_layer.undo()
+    session.close()
+    assert session.project is session.case is session.store is None
+    again = open_again(qtbot, new_session, project)
+    labels = np.asarray(again.labels_layer.data)
+    assert labels[5, 6, 7] == 2
+    assert labels[30, 40, 50] == 0
+    again.labels_layer.redo()  # of the step undone before
+    assert again.labels_layer.data[30, 40, 50] == 1
+    again.labels_layer.undo()
+    again.labels_layer.undo()
+    assert not np.asarray(again.labels_layer.data).any()
+
+
+def test_a_project_is_made_and_gets_the_image_of_the_viewer(
+    qtbot, session, viewer, tmp_path, tiny_model, scan
+):
+    for data, options, _kind in image_layers(open_volume(scan)):
+        viewer.add_image(data, **options)
+    (choice,) = iter_images(viewer.layers)
+    session.create(tmp_path / "new.e2m", tiny_model)
+    session.add_image(choice)  # waits for the project
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert session.project.cases == ("scan",)
+    assert session.image_layer is choice.layer
+    assert names(viewer) == ["scan", "labels: new – scan"]
+    assert viewer.layers.selection.active is session.labels_layer
+    session.add_image(choice)  # its case is there already
+    wait(qtbot, session)
+    assert session.project.cases == ("scan",)
+    session.close()
+    assert names(viewer) == ["scan"]  # the user's own stays
+    session.open(tmp_path / "new.e2m")
+    wait(qtbot, session)
+    assert names(viewer) == ["scan", "labels: new – scan"]
+
+
+def test_an_image_from_memory_is_copied_in(
+    qtbot, session, new_session, viewer, tmp_path, tiny_model
+):
+    values = np.random.default_rng(2).integers(0, 99, SHAPE, np.uint8)
+    layer = viewer.add_image(values, scale=(3, 1.5, 1.5), translate=(9, 8, 7))
+    layer.name = "of mine"
+    session.create(tmp_path / "new.e2m", tiny_model)
+    session.add_image(ImageChoice(title=layer.name, layer=layer))
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert session.labels_layer.translate.tolist() == [9, 8, 7]
+    session.labels_layer.paint((5, 6, 7), 2)
+    session.close()
+    again = open_again(qtbot, new_session, tmp_path / "new.e2m")
+    assert again.case.name == "of_mine"
+    np.testing.assert_array_equal(np.asarray(again.image_layer.data), values)
+    assert again.labels_layer.data[5, 6, 7] == 2
+
+
+def test_it_says_what_is_edited_and_when_it_is_saved(qtbot, session, project):
+    session.open(project)
+    wait(qtbot, session)
+    told = session.told
+    assert told.saved == [True]
+    with qtbot.waitSignal(session.edited):
+        session.labels_layer.paint((5, 6, 7), 2)
+    wait_until_saved(qtbot, session)
+    qtbot.waitUntil(lambda: session._seen[1])
+    assert told.saved[-1]
+    with qtbot.waitSignal(session.edited):
+        session.store.undo()
+    with qtbot.waitSignal(session.edited):
+        session.store.accept(((0, 9), (0, 9), (0, 9)))
+
+
+def test_an_edit_that_is_not_on_disk_yet_is_told(qtbot, session, project, monkeypatch):
+    session.open(project)
+    wait(qtbot, session)
+    monkeypatch.setattr(LabelStore, "saved_seq", 0)
+    with qtbot.waitSignal(session.saved, check_params_cb=lambda saved: not saved):
+        session.labels_layer.paint((5, 6, 7), 2)
+    monkeypatch.undo()
+    with qtbot.waitSignal(session.saved, check_params_cb=lambda saved: saved):
+        pass
+
+
+def test_what_others_change_is_drawn(qtbot, session, viewer, project):
+    session.open(project)
+    wait(qtbot, session)
+    layer = session.labels_layer
+    viewer.dims.set_current_step(0, 5)
+    layer.paint((5, 6, 7), 2)
+    assert (np.asarray(layer._slice.image.raw) == 2).any()
+    with qtbot.waitSignal(session.edited):
+        session.store.undo()
+    assert not np.asarray(layer._slice.image.raw).any()
+
+
+def test_a_prediction_is_merged_where_no_human_spoke(
+    qtbot, session, new_session, viewer, project
+):
+    session.open(project)
+    wait(qtbot, session)
+    session.labels_layer.brush_size = 1
+    session.labels_layer.paint((5, 6, 7), 2)
+    session.labels_layer.paint((5, 6, 8), 0)  # background that a human has seen
+    add_prediction(session.case, 1)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.merge(session.case.prediction)
+    assert session.told.problems == []
+    expected = np.ones(SHAPE, np.uint8)
+    expected[5, 6, 7:9] = (2, 0)
+    np.testing.assert_array_equal(np.asarray(session.labels_layer.data), expected)
+    viewer.dims.set_current_step(0, 9)
+    assert (np.asarray(session.labels_layer._slice.image.raw) == 1).all()
+    error_map = session.error_layer
+    assert names(viewer)[-1] == error_map.name == "error map: heart – scan"
+    assert np.asarray(error_map.data[9, 9, 9]) == 100
+    error_map.visible = False
+    add_prediction(session.case, 2, chance=50)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.merge(session.case.prediction)
+    assert np.asarray(session.error_layer.data[9, 9, 9]) == 50
+    assert not session.error_layer.visible
+    assert error_map not in viewer.layers
+    assert session.case.merged.number == 2
+    (shown,) = find_predictions(viewer.layers)
+    assert (shown.labels, shown.error_map) == (
+        session.labels_layer,
+        session.error_layer,
+    )
+    assert not shown.unsaved
+    session.close()
+    again = open_again(qtbot, new_session, project)
+    assert again.told.predicted == 0  # merged already
+    assert np.asarray(again.error_layer.data[9, 9, 9]) == 50
+
+
+def test_a_prediction_made_while_the_case_was_closed_is_merged_on_opening(
+    qtbot, session, project
+):
+    add_prediction(Project.open(project).case("scan"), 2)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    assert (np.asarray(session.labels_layer.data) == 2).all()
+
+
+def test_a_prediction_of_another_case_is_left_alone(qtbot, session, project, tmp_path):
+    other = Project.open(project).add_case(
+        open_volume(write_scan(tmp_path / "other.nii", seed=2))
+    )
+    add_prediction(other, 2)
+    session.open(project)
+    wait(qtbot, session)
+    session.merge(other.prediction)
+    assert not session.busy
+    assert not np.asarray(session.labels_layer.data).any()
+    session.show_case("other")
+    qtbot.waitUntil(lambda: session.told.predicted == 1, timeout=20000)
+    assert session.case.name == "other"
+    assert (np.asarray(session.labels_layer.data) == 2).all()
+
+
+@pytest.fixture
+def held_merge(monkeypatch) -> Iterator[threading.Event]:
+    """A merge that goes no further than its first step until the event is set."""
+    gate, merge = threading.Event(), LabelStore.merge
+    gate.begun = threading.Event()
+
+    def slow(store, prediction):
+        steps = merge(store, prediction)
+        step = next(steps)
+        gate.begun.set()
+        while not gate.wait(0.01):
+            yield step
+        yield step
+        return (yield from steps)
+
+    monkeypatch.setattr(LabelStore, "merge", slow)
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_closing_in_the_middle_of_a_merge_and_of_a_stroke_is_safe(
+    qtbot, session, new_session, held_merge, project, begun
+):
+    add_prediction(Project.open(project).case("scan"), 1)
+    session.open(project)
+    if begun:
+        qtbot.waitUntil(held_merge.begun.is_set)
+    qtbot.waitUntil(lambda: session.labels_layer is not None)
+    layer = session.labels_layer
+    layer.brush_size = 1
+    layer._begin_stroke()
+    layer.paint((5, 6, 7), 2)
+    session.close()  # while both go on
+    assert not held_merge.is_set()
+    assert session.told.predicted == 0
+    layer.paint((9, 9, 9), 2)  # a drag that had not ended
+    held_merge.set()
+    again = open_again(qtbot, new_session, project)  # merges the rest
+    expected = np.ones(SHAPE, np.uint8)
+    expected[5, 6, 7] = 2
+    np.testing.assert_array_equal(np.asarray(again.labels_layer.data), expected)
+    assert again.told.predicted == 1
+    again.labels_layer.undo()
+    assert (np.asarray(again.labels_layer.data) == 1).all()
+
+
+def test_one_may_paint_during_a_merge(qtbot, session, held_merge, project):
+    add_prediction(Project.open(project).case("scan"), 1)
+    session.open(project)
+    qtbot.waitUntil(lambda: session.labels_layer is not None)
+    assert session.busy
+    session.labels_layer.brush_size = 1
+    for plane in range(0, 70, 10):
+        session.labels_layer.paint((plane, 6, 7), 2)
+    add_prediction(session.case, 2)
+    session.merge(session.case.prediction)  # after the first one
+    held_merge.set()
+    qtbot.waitUntil(lambda: session.told.predicted == 2, timeout=20000)
+    expected = np.full(SHAPE, 2, np.uint8)
+    np.testing.assert_array_equal(np.asarray(session.labels_layer.data), expected)
+    authority = np.asarray(session.store.authority)
+    assert authority.sum() == authority[::10, 6, 7].sum() == 7
+
+
+def test_another_program_that_has_the_project_is_named(qtbot, session, project):
+    code = (
+        "import sys; from e2miseg_core.project import Project; "
+        "lock = Project.open(sys.argv[1]).lock(); print('held', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(project)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout.readline() == b"held\n"
+        session.open(project)
+        wait(qtbot, session)
+        assert session.project is None
+        (line,) = session.told.problems
+        assert f"heart.e2m is open in another program (process {other.pid})" in line
+        other.communicate(b"\n")
+    session.open(project)
+    wait(qtbot, session)
+    assert session.labels_layer is not None
+
+
+def test_an_image_that_has_moved_can_be_found_again(
+    qtbot, session, viewer, project, scan, tmp_path
+):
+    scan.rename(tmp_path / "moved.nii")
+    session.open(project)
+    wait(qtbot, session)
+    (line,) = session.told.problems
+    assert str(scan) in line
+    assert "needed: " in line
+    assert session.missing_image == str(scan)
+    assert session.case.name == "scan"
+    assert session.store is session.labels_layer is None
+    wrong = write_scan(tmp_path / "wrong.nii", seed=5)
+    session.relocate(wrong)
+    wait(qtbot, session)
+    assert "is not the image of the case" in session.told.problems[1]
+    assert session.store is None
+    session.relocate(tmp_path / "moved.nii")
+    wait(qtbot, session)
+    assert len(session.told.problems) == 2
+    assert session.missing_image == ""
+    assert names(viewer) == ["moved", "labels: heart – scan"]
+
+
+def test_a_wrong_folder_leaves_the_open_project_alone(
+    qtbot, session, project, tmp_path
+):
+    session.open(project)
+    wait(qtbot, session)
+    session.open(tmp_path)
+    wait(qtbot, session)
+    assert "is no project" in session.told.problems[0]
+    assert session.case.name == "scan"
+    session.labels_layer.paint((5, 6, 7), 2)
+    session.open(project)  # the same again
+    wait(qtbot, session)
+    assert session.labels_layer.data[5, 6, 7] == 2
+    assert len(session.told.problems) == 1
+
+
+def test_one_goes_from_case_to_case_and_from_project_to_project(
+    qtbot, session, viewer, project, tmp_path, tiny_model
+):
+    other = write_scan(tmp_path / "other.nii", seed=2)
+    Project.open(project).add_case(open_volume(other))
+    session.open(project, case="other")
+    session.show_case("scan")
+    session.show_case("other")
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert names(viewer) == ["other", "labels: heart – other"]
+    session.labels_layer.paint((5, 6, 7), 2)
+    session.show_case("scan")
+    session.show_case("other")  # what was painted must be on disk by then
+    wait(qtbot, session)
+    assert session.labels_layer.data[5, 6, 7] == 2
+    session.create(tmp_path / "second.e2m", tiny_model)
+    wait(qtbot, session)
+    assert session.project.name == "second"
+    assert session.case is None
+    assert names(viewer) == []
+    session.open(project)
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert names(viewer) == ["scan", "labels: heart – scan"]
+
+
+def test_a_layer_taken_away_by_the_user_closes_the_case(
+    qtbot, session, viewer, project
+):
+    add_prediction(Project.open(project).case("scan"), 2)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    viewer.layers.remove(session.error_layer)
+    assert session.error_layer is None
+    session.labels_layer.paint((5, 6, 7), 1)
+    viewer.layers.remove(session.labels_layer)
+    assert session.case is None
+    assert session.project is not None
+    assert names(viewer) == []
+    session.show_case("scan")
+    wait(qtbot, session)
+    assert session.labels_layer.data[5, 6, 7] == 1
+
+
+def test_closing_while_a_project_is_being_opened_leaves_no_lock(
+    qtbot, session, viewer, project, monkeypatch
+):
+    gate, begun = threading.Event(), threading.Event()
+    open_case = project_session.open_case
+
+    def slow(case):
+        begun.set()
+        gate.wait(20)
+        return open_case(case)
+
+    monkeypatch.setattr(project_session, "open_case", slow)
+    session.open(project)
+    qtbot.waitUntil(begun.is_set)
+    session.close()
+    gate.set()
+    qtbot.waitUntil(lambda: not session.busy)
+    assert session.project is None
+    assert names(viewer) == []
+    assert not (project / "lock").exists()
+
+
+def test_the_gui_thread_opens_and_merges_nothing(
+    qtbot, session, project, monkeypatch, tmp_path, tiny_model
+):
+    threads = set()
+
+    def noted(owner, name):
+        original = getattr(owner, name)
+
+        def wrapper(*args, **options):
+            threads.add(threading.current_thread())
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, wrapper)
+
+    for owner, name in (
+        (Case, "open_image"),
+        (Case, "open_labels"),
+        (Project, "lock"),
+        (Project, "add_case"),
+        (LabelStore, "flush"),
+        (LabelStore, "close"),
+    ):
+        noted(owner, name)
+    add_prediction(Project.open(project).case("scan"), 2)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    session.create(tmp_path / "second.e2m", tiny_model)
+    wait(qtbot, session)
+    session.close()
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_a_disk_that_refuses_is_told(qtbot, session, project):
+    session.open(project)
+    wait(qtbot, session)
+    error = OSError(28, "No space left on device", "journal.jsonl")
+    threading.Thread(target=session.store.failed[0], args=(error,)).start()
+    with qtbot.waitSignal(session.problem):
+        pass
+    assert "No space left on device (journal.jsonl)" in session.told.problems[0]
+
+
+def test_tasks_without_a_project_are_refused_in_a_line(qtbot, session, viewer):
+    session.add_image(ImageChoice(title="a", layer=Image(np.zeros((4, 5, 6)))))
+    wait(qtbot, session)
+    session.show_case("a")
+    session.relocate(Path("b"))
+    wait(qtbot, session)
+    first, second, *rest = session.told.problems
+    assert (
+        first == second == "no project is open; needed: an open project; open one first"
+    )
+    assert all("no case is open" in line for line in rest)
+
+
+def test_nothing_of_a_closed_session_stays_alive(
+    qtbot, session, new_session, make_napari_viewer, project
+):
+    viewer = make_napari_viewer()
+    session = new_session(viewer)
+    session.open(project)
+    wait(qtbot, session)
+    session.labels_layer.paint((5, 6, 7), 2)
+    before = {thread.name for thread in threading.enumerate()}
+    assert {"journal", "chunks"} <= before
+    viewer.close()
+    session.close()
+    gc.collect()
+    assert not {"journal", "chunks"} & {t.name for t in threading.enumerate()}
+    assert not (project / "lock").exists()
