@@ -17,6 +17,7 @@ from e2miseg_core.cli.models import models
 from e2miseg_core.cli.networks import networks
 from e2miseg_core.cli.output import Output
 from e2miseg_core.cli.predict import predict
+from e2miseg_core.cli.project import project
 from e2miseg_core.cli.simulate import simulate
 from e2miseg_core.cli.train import train
 from e2miseg_core.cli.worker import worker
@@ -52,6 +53,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(project, name="project")
 
 
 @app.callback(invoke_without_command=True)

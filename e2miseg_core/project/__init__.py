@@ -4,6 +4,7 @@ from e2miseg_core.project.authority import ACCEPTED, HUMAN, MACHINE
 from e2miseg_core.project.cases import Case
 from e2miseg_core.project.chunk_cache import CachedVolume
 from e2miseg_core.project.edges import Edge, EdgeList, read_edges, write_edges
+from e2miseg_core.project.export import export_labels
 from e2miseg_core.project.label_store import LabelStore
 from e2miseg_core.project.lock import ProjectInUse, ProjectLock
 from e2miseg_core.project.predictions import CasePrediction, complete_prediction
@@ -28,6 +29,7 @@ __all__ = [
     "Verdict",
     "Version",
     "complete_prediction",
+    "export_labels",
     "read_edges",
     "write_edges",
 ]

@@ -14,6 +14,7 @@ from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store, open_volume
 from e2miseg_core.io.atomic import write_json, writing_to
 from e2miseg_core.model_card import LabelInfo
+from e2miseg_core.project.authority import NAMES
 from e2miseg_core.project.fingerprint import fingerprint, same_image
 from e2miseg_core.project.levels import count_levels
 from e2miseg_core.project.lock import updating
@@ -250,7 +251,7 @@ def make_case(
         folder / AUTHORITY,
         geometry,
         np.uint8,
-        names={0: "machine", 1: "drawn by a human", 2: "accepted by a human"},
+        names=NAMES,
     )
     (folder / "predictions").mkdir()
     image = Path(volume.source.uri if volume.source else "")

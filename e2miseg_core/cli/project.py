@@ -1,0 +1,186 @@
+"""`e2miseg project`: annotation projects on disk."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from e2miseg_core.cli.options import AsJson
+from e2miseg_core.cli.output import Output
+
+if TYPE_CHECKING:
+    from e2miseg_core.project import Case, Project
+
+__all__ = ["project"]
+
+project = typer.Typer(
+    help="Make annotation projects, add images, export corrected labels.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Name = Annotated[Path, typer.Argument(metavar="NAME.e2m", help="The project's folder.")]
+
+
+@project.command()
+def create(
+    name: Name,
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="Its cases.")
+    ] = None,
+    *,
+    model: Annotated[
+        str, typer.Option("--model", help="Name or file of the model to begin with.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Make a project around a model; images are taken in by reference."""
+    from e2miseg_core.fit import check_fit
+    from e2miseg_core.io import open_volume
+    from e2miseg_core.model_card import read_card
+    from e2miseg_core.models import find_model
+    from e2miseg_core.project import Project
+
+    with Output(as_json=as_json) as output:
+        volumes = [open_volume(image) for image in images or []]
+        card = read_card(find_model(model))
+        for volume in volumes:  # before anything is made
+            check_fit(volume, card)
+        made = Project.create(name, model=model)
+        for volume in volumes:
+            made.add_case(volume)
+        output.result(_values(made), f"Made {made.path} with {_cases(made)}")
+
+
+@project.command()
+def add(
+    name: Name,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="One case each.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Add images by reference: they stay where they are."""
+    from e2miseg_core.io import open_volume
+    from e2miseg_core.project import Project
+
+    with Output(as_json=as_json) as output:
+        opened = Project.open(name)
+        volumes = [open_volume(image) for image in images]
+        added = [opened.add_case(volume).name for volume in volumes]
+        output.result(
+            {"added": added, **_values(opened)},
+            f"Added {', '.join(added)}: {opened.path} has {_cases(opened)}",
+        )
+
+
+@project.command()
+def info(name: Name, *, as_json: AsJson = False) -> None:
+    """Tell the cases of a project, how far they are, and its model versions."""
+    from e2miseg_core.project import Project
+
+    with Output(as_json=as_json) as output:
+        values = _values(Project.open(name))
+        output.result(values)
+        for table in _tables(values):
+            output.table(table)
+
+
+@project.command()
+def export(
+    name: Name,
+    *,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for the label files.")
+    ],
+    authority: Annotated[
+        bool,
+        typer.Option(
+            "--authority",
+            help="Also write who says so: 0 machine, 1 drawn, 2 accepted by a human.",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing files.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the corrected labels of each case on the grid of its image."""
+    from e2miseg_core.progress import run
+    from e2miseg_core.project import Project, export_labels
+
+    with Output(as_json=as_json) as output:
+        job = export_labels(
+            Project.open(name), out, authority=authority, overwrite=overwrite
+        )
+        files = [str(path) for path in run(job, output.progress)]
+        output.result({"files": files}, "\n".join(files) or "The project has no case.")
+
+
+def _cases(opened: "Project") -> str:
+    count = len(opened.cases)
+    return f"{count} case" if count == 1 else f"{count} cases"
+
+
+def _values(opened: "Project") -> dict[str, Any]:
+    return {
+        "project": str(opened.path),
+        "classes": {label.value: label.name for label in opened.classes},
+        "version": opened.version.number,
+        "versions": [
+            {
+                "number": version.number,
+                "model": version.card.name,
+                "made": version.made,
+                "parent": version.parent,
+                "sentence": version.sentence,
+            }
+            for version in opened.versions
+        ],
+        "cases": [_case_values(opened.case(name)) for name in opened.cases],
+    }
+
+
+def _case_values(case: "Case") -> dict[str, Any]:
+    newest, merged = case.prediction, case.merged
+    edges = newest.edges() if newest is not None else None
+    verdicts = list(case.review().latest().values())
+    return {
+        "name": case.name,
+        "image": case.image_uri,
+        "image_found": Path(case.image_uri).exists(),
+        "shape": list(case.geometry.shape),
+        "predictions": len(case.predictions()),
+        "merged": None if merged is None else merged.number,
+        "edges": None if edges is None else len(edges),
+        "verdicts": {
+            verdict: verdicts.count(verdict)
+            for verdict in ("corrected", "fine", "skipped")
+        },
+    }
+
+
+def _tables(values: dict[str, Any]) -> list[Table]:
+    cases = Table(title=f"Cases of {Path(values['project']).name}")
+    for column in ("case", "size", "predictions", "edges", "reviewed", "image"):
+        cases.add_column(column)
+    for case in values["cases"]:
+        verdicts = case["verdicts"]
+        cases.add_row(
+            case["name"],
+            " x ".join(map(str, case["shape"])),
+            str(case["predictions"]),
+            "not ranked" if case["edges"] is None else str(case["edges"]),
+            f"{verdicts['corrected']} corrected, {verdicts['fine']} fine",
+            case["image"] if case["image_found"] else f"missing: {case['image']}",
+        )
+    versions = Table(title="Model versions")
+    for column in ("", "version", "model", "why"):
+        versions.add_column(column)
+    for version in values["versions"]:
+        used = "in use" if version["number"] == values["version"] else ""
+        number = str(version["number"])
+        versions.add_row(used, number, version["model"], version["sentence"])
+    return [cases, versions]
