@@ -1,6 +1,8 @@
 """A study: a robot annotates labelled cases with the product, and it is measured."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,8 +108,7 @@ def simulate_job(
             needed=f"more than the {settings.finetune} to fine-tune on",
             do="take more cases, or fewer with --finetune",
         )
-    project = _make_project(folder, path)
-    with project.lock():
+    with _new_project(folder, path) as project:
         subjects = yield from add_subjects(project, cases, loaded, settings.prediction)
         if settings.finetune:
             check_enough(subjects, settings)
@@ -126,16 +127,30 @@ def simulate_job(
     )
 
 
-def _make_project(folder: Path, model: Path) -> Project:
+@contextmanager
+def _new_project(folder: Path, model: Path) -> Iterator[Project]:
+    """A project whose lock is held; half a study leaves none."""
     if any((folder / name).exists() for name in (PROJECT, REPORT, TABLES)):
         raise WriteError(
             found=f"{folder} holds a study already",
             needed="a folder without one",
             do="choose another folder, or remove this one",
         )
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return Project.create(folder / PROJECT, model=model)
+    fresh = not folder.exists()
+    complete = False
+    try:
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        project = Project.create(folder / PROJECT, model=model)
+        with project.lock():
+            yield project
+        complete = True
+    finally:
+        if not complete:
+            shutil.rmtree(folder / PROJECT, ignore_errors=True)
+            if fresh:
+                with suppress(OSError):  # somebody else put something there
+                    folder.rmdir()
 
 
 def _efforts(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from e2miseg_core.boxes import box_slices, whole_box
+from e2miseg_core.boxes import box_slices, clip_box, whole_box
 from e2miseg_core.progress import run
 from e2miseg_core.project import read_edges
 from e2miseg_core.simulation.effort import correct_step_by_step, measure_effort
@@ -43,6 +43,7 @@ def test_the_product_s_guide_takes_its_edges_in_order(bench, effort):
     labels = read_predicted(bench.subject.prediction)
     edges = bench.subject.prediction.edges()
     for edge in edges[:5]:
+        assert clip_box(edge.box, labels.shape) == edge.box
         where = box_slices(edge.box)
         labels[where] = bench.robot.truth[where]
     assert effort.dice["error-map"][2] == pytest.approx(bench.robot.dice(labels))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from e2miseg_core.errors import ConfigError, DatasetError, WriteError
+from e2miseg_core.errors import Cancelled, ConfigError, DatasetError, WriteError
 from e2miseg_core.model import load_model, save_model
 from e2miseg_core.progress import run
 from e2miseg_core.project import Project
@@ -155,6 +155,17 @@ def test_what_cannot_be_studied_is_told_before_the_work(
     assert "holds a study" in fails(folder=tmp_path)
     few = replace(SETTINGS, regions=(0, 2))
     assert "4 regions to correct in 2 cases" in fails(few)
+
+
+@pytest.mark.parametrize("stage", ["predicting", "correcting", "training"])
+def test_half_a_study_leaves_nothing(labelled, tiny_model_path, tmp_path, stage):
+    folder = tmp_path / "new"
+    settings = replace(SETTINGS, guides=("error-map",))
+    job = simulate_job(labelled, tiny_model_path, folder, settings, n_cases=3)
+    seen = []
+    with pytest.raises(Cancelled):
+        run(job, seen.append, cancelled=lambda: stage in seen[-1].stage)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(
