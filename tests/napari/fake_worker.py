@@ -1,8 +1,10 @@
 """A worker that computes nothing and misbehaves on request: for protocol tests.
 
-`python fake_worker.py MODE`; see `MODES`. Run as a script, it imports nothing of ours.
+`python fake_worker.py MODE`; see `MODES`. Run as a script, it imports nothing of ours
+but for keeping a model version in a project that exists.
 """
 
+import csv
 import json
 import os
 import signal
@@ -10,8 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 TOTAL = 20
+HELD_AT = 8
+CHECKPOINT = 5  # steps
+COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
 MODES = {
     "good": "does what it is asked for",
     "garbage": "prints nonsense between the lines",
@@ -22,6 +28,9 @@ MODES = {
     "deaf": "does not stop when told to",
     "in-turn": "does one job after the other, half a second a step",
     "dies": "is killed in the middle of each job",
+    "dies-once": "is killed when a fine-tuning comes to its 12th step at first",
+    "holds": "waits at the 8th step until it is told something",
+    "refuses": "keeps no model",
     "exits": "leaves in the middle of each job",
     "newer": "speaks a later protocol",
     "broken": "does not start",
@@ -65,6 +74,7 @@ class Job:
         self.name = command["id"]
         self.cancelled = threading.Event()
         self.finished = threading.Event()
+        self.told = threading.Event()
         self.going = threading.Event()
         self.going.set()
 
@@ -100,18 +110,76 @@ class Job:
         return {"edges": 3}
 
     def finetune(self) -> dict:
-        for done in range(1, TOTAL + 1):
+        folder = self.job_folder()
+        done = self.restore(folder) if self.command["resume"] else 0
+        rows = []
+        while done < TOTAL:
+            done += 1
             self.pause()
             if self.finished.is_set():
+                done -= 1
                 break
             wrong = {"held_out_wrong": 200 - 5 * done} if done % 5 == 0 else {}
             self.step(done, "training", {"loss": 1 / done, **wrong})
-        return {
-            "kept": True,
-            "sentence": f"Kept after {done} steps.",
-            "figures": {"steps": done},
-            "version": 1,
+            rows.append((done, 1e-4, 1 / done, wrong.get("held_out_wrong", "")))
+            if folder and done % CHECKPOINT == 0:
+                self.save(folder, rows)
+        return self.judge(folder, done)
+
+    def job_folder(self) -> Path | None:
+        """Folder of a fine-tuning, which says what was asked for."""
+        if not self.command["job"]:
+            return None
+        folder = Path(self.command["job"])
+        with (folder / "commands.jsonl").open("a") as file:
+            file.write(json.dumps(self.command) + "\n")
+        (folder / "request.json").write_text(json.dumps({"settings": {"steps": TOTAL}}))
+        return folder
+
+    def save(self, folder: Path, rows: list) -> None:
+        path = folder / "history.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            csv.writer(file).writerows([COLUMNS] * new + rows)
+        rows.clear()
+
+    def restore(self, folder: Path) -> int:
+        path = folder / "history.csv"
+        if not path.exists():
+            return 0
+        with path.open(newline="") as file:
+            return int(list(csv.DictReader(file))[-1]["step"])
+
+    def judge(self, folder: Path | None, done: int) -> dict:
+        kept = self.mode != "refuses"
+        result = {
+            "kept": kept,
+            "sentence": f"Kept: {done} steps." if kept else "Not kept: no better.",
+            "figures": {
+                "wrong_before": 1180,
+                "wrong_after": 700,
+                "better_share": 0.974,
+                "changed": 12,
+                "confident": 10000,
+                "steps": done,
+            },
+            "version": 1 if kept else None,
         }
+        if folder is not None:
+            (folder / "result.json").write_text(json.dumps(result))
+            self.record(result)
+        return result
+
+    def record(self, result: dict) -> None:
+        from e2miseg_core.project import Project
+
+        project = Project.open(self.command["project"])
+        said = {"figures": result["figures"], "sentence": result["sentence"]}
+        if result["kept"]:
+            version = project.add_version(project.version.path, **said)
+            result["version"] = version.number
+        else:
+            project.refuse_version(**said)
 
     def pause(self) -> None:
         if not self.going.is_set():
@@ -122,8 +190,15 @@ class Job:
     def step(self, done: int, stage: str, details: dict | None = None) -> None:
         if self.cancelled.is_set() and self.mode != "deaf":
             raise CancelledError
-        if self.mode == "dies" and done == 4:
+        first = not self.command.get("resume")
+        if (self.mode == "dies" and done == 4) or (
+            self.mode == "dies-once" and done == 12 and first
+        ):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.mode == "holds" and done == HELD_AT:
+            self.told.wait()
+            if self.cancelled.is_set():
+                raise CancelledError
         if self.mode == "exits" and done == 4:
             sys.stderr.write("MemoryError: 3 GiB\n")
             sys.stderr.flush()
@@ -169,6 +244,7 @@ class Worker:
         elif message["command"] == "cancel":
             job.cancelled.set()
             job.going.set()
+        job.told.set()
 
     def run(self) -> None:
         protocol = 3 if self.mode == "newer" else 2

@@ -1,0 +1,140 @@
+"""What fine-tunings have left on disk: the curve of one, and one to be resumed.
+
+JOB/request.json   what was asked for
+JOB/history.csv    a line for each step, up to the last checkpoint
+JOB/result.json    the verdict; a job without one has not ended
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+__all__ = [
+    "CurvePoint",
+    "UnfinishedJob",
+    "find_unfinished",
+    "has_begun",
+    "read_history",
+]
+
+_REQUEST, _HISTORY, _RESULT = "request.json", "history.csv", "result.json"
+_NAME = "%Y-%m-%dT%H%M%S"  # how the name of a job's folder begins, UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One training step; `wrong` counts the wrong voxels on what is held out.
+
+    Both are None where the step did not measure them.
+    """
+
+    step: int
+    loss: float | None = None
+    wrong: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedJob:
+    """A fine-tuning that was left in the middle.
+
+    Attributes
+    ----------
+    folder : Path
+        That it lives in.
+    step, steps : int
+        Steps that are on disk, 0 while it was preparing, and steps asked for, 0 where
+        that is not told.
+    started : datetime
+        When, in local time.
+    """
+
+    folder: Path
+    step: int
+    steps: int
+    started: datetime
+
+    @property
+    def title(self) -> str:
+        """Which one, such as "fine-tuning of 11:20, step 40 of 150"."""
+        today = datetime.now(self.started.tzinfo).date()
+        same_day = self.started.date() == today
+        when = self.started.strftime("%H:%M" if same_day else "%d %b, %H:%M")
+        of = f" of {self.steps}" if self.steps else ""
+        return f"fine-tuning of {when}, step {self.step}{of}"
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work, about: pauses are not known."""
+        try:
+            begun = (self.folder / _REQUEST).stat().st_mtime
+            return max(0.0, (self.folder / _HISTORY).stat().st_mtime - begun)
+        except OSError:
+            return 0.0
+
+
+def find_unfinished(project: Path) -> UnfinishedJob | None:
+    """The newest fine-tuning of a project, if it has no result.
+
+    Parameters
+    ----------
+    project : Path
+        The project's folder.
+    """
+    begun = [path.parent for path in (project / "jobs").glob(f"*/{_REQUEST}")]
+    if not begun:
+        return None
+    folder = max(begun, key=lambda path: (path / _REQUEST).stat().st_mtime_ns)
+    if (folder / _RESULT).exists():
+        return None
+    history = read_history(folder)
+    return UnfinishedJob(
+        folder=folder,
+        step=history[-1].step if history else 0,
+        steps=_steps(folder),
+        started=_started(folder),
+    )
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether there is anything to resume."""
+    return (folder / _REQUEST).exists()
+
+
+def read_history(folder: Path) -> list[CurvePoint]:
+    """The steps of a job that are on disk; none where there is nothing readable."""
+    try:
+        with (folder / _HISTORY).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            CurvePoint(
+                step=int(row["step"]),
+                loss=_number(row["loss"]),
+                wrong=_number(row["held_out_wrong"]),
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _steps(folder: Path) -> int:
+    try:
+        request = json.loads((folder / _REQUEST).read_text(encoding="utf-8"))
+        return int(request["settings"]["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _started(folder: Path) -> datetime:
+    length = len(datetime.now(UTC).strftime(_NAME))
+    try:
+        began = datetime.strptime(folder.name[:length], _NAME).replace(tzinfo=UTC)
+    except ValueError:  # a folder that somebody else has named
+        began = datetime.fromtimestamp((folder / _REQUEST).stat().st_mtime, UTC)
+    return began.astimezone()

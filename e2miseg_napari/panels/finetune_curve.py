@@ -1,0 +1,130 @@
+"""The live curve of a fine-tuning: loss, and wrong voxels on what is held out."""
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from e2miseg_napari.finetune_jobs import CurvePoint
+
+__all__ = ["CurveWidget"]
+
+_LOSS, _WRONG = "#6ea8dc", "#e59a3c"  # told apart also by the colour-blind
+_HEIGHT = 150  # pixels
+_AXIS = 36  # pixels, wide enough for four digits
+_SMOOTHING = 0.85  # of the drawn loss: single batches differ a lot
+_ROOM = 1.2  # above the highest point, so that its mark is whole
+
+
+class CurveWidget(QWidget):
+    """Two curves over the steps, each with its own axis in its colour.
+
+    Parameters
+    ----------
+    pyqtgraph : module
+        Given, since importing it takes too long for the GUI thread.
+    parent : QWidget, optional
+        Owner in Qt's sense.
+    """
+
+    def __init__(self, pyqtgraph: ModuleType, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._plot: Any = pyqtgraph.PlotWidget(self)
+        self._item: Any = self._plot.getPlotItem()
+        self._second: Any = pyqtgraph.ViewBox(enableMenu=False)
+        self._item.showAxis("right")
+        self._item.scene().addItem(self._second)
+        self._item.getAxis("right").linkToView(self._second)
+        self._second.setXLink(self._item)
+        self._item.vb.sigResized.connect(self._on_resized)
+        self.loss: Any = pyqtgraph.PlotDataItem(pen=pyqtgraph.mkPen(_LOSS, width=2))
+        self.wrong: Any = pyqtgraph.PlotDataItem(
+            pen=pyqtgraph.mkPen(_WRONG, width=2),
+            symbol="o",
+            symbolSize=7,
+            symbolPen=None,
+            symbolBrush=_WRONG,
+        )
+        self._item.addItem(self.loss)
+        self._second.addItem(self.wrong)
+        self._look_only()
+        self._lay_out()
+        self._take_colors()
+
+    def _look_only(self) -> None:
+        """The wheel scrolls the panel, and there is nothing to set."""
+        self._plot.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._item.hideButtons()
+        self._item.setMenuEnabled(False)
+        self._item.setMouseEnabled(x=False, y=False)
+        self._second.setMouseEnabled(x=False, y=False)
+        for side in ("left", "right"):
+            self._item.getAxis(side).setWidth(_AXIS)
+            self._item.getAxis(side).enableAutoSIPrefix(False)
+
+    def _lay_out(self) -> None:
+        legend = QHBoxLayout()
+        for color, text in ((_LOSS, "loss"), (_WRONG, "wrong voxels, held out")):
+            label = QLabel(f'<span style="color:{color}">●</span> {text}')
+            legend.addWidget(label)
+            if color == _LOSS:
+                label.setToolTip("Running mean over the last few steps")
+                legend.addStretch(1)
+            else:
+                label.setToolTip("On corrections that the new model does not learn")
+        self._plot.setFixedHeight(_HEIGHT)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addLayout(legend)
+        column.addWidget(self._plot)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow the viewer's theme (Qt's name)."""
+        super().changeEvent(event)
+        if event.type() in {QEvent.Type.StyleChange, QEvent.Type.PaletteChange}:
+            self._take_colors()
+
+    def _take_colors(self) -> None:
+        self.ensurePolished()
+        ink = self.palette().color(QPalette.ColorRole.WindowText)
+        self._plot.setBackground(None)
+        colors = {"left": _LOSS, "right": _WRONG, "bottom": ink}
+        for name, color in colors.items():
+            axis = self._item.getAxis(name)
+            axis.setTextPen(color)
+            axis.setPen(ink)
+
+    def show_points(self, points: Sequence[CurvePoint], total: int = 0) -> None:
+        """Draw the points, on an axis that reaches to the last step of all."""
+        losses = [(p.step, p.loss) for p in points if p.loss is not None]
+        wrong = [(p.step, p.wrong) for p in points if p.wrong is not None]
+        smooth = _smooth(losses)
+        self.loss.setData(*_columns(smooth))
+        self.wrong.setData(*_columns(wrong))
+        last = max([total, *(point.step for point in points)], default=1)
+        self._item.setXRange(0, max(1, last), padding=0.03)
+        for view, curve in ((self._item, smooth), (self._second, wrong)):
+            top = max((value for _, value in curve), default=0.0)
+            view.setYRange(0, _ROOM * top if top > 0 else 1.0, padding=0)
+
+    def _on_resized(self) -> None:
+        self._second.setGeometry(self._item.vb.sceneBoundingRect())
+        self._second.linkedViewChanged(self._item.vb, self._second.XAxis)
+
+
+def _columns(rows: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in rows], [value for _, value in rows]
+
+
+def _smooth(rows: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Running mean of the loss, which weighs the first steps rightly."""
+    smoothed, mean = [], 0.0
+    for count, (step, value) in enumerate(rows, start=1):
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
+        smoothed.append((step, mean / (1 - math.pow(_SMOOTHING, count))))
+    return smoothed
