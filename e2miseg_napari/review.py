@@ -12,7 +12,14 @@ from qtpy.QtCore import QObject, Signal
 
 from e2miseg_core.boxes import Box, box_slices
 from e2miseg_core.errors import E2MISegError
-from e2miseg_core.project import HUMAN, Case, CasePrediction, Verdict, read_edges
+from e2miseg_core.project import (
+    HUMAN,
+    MACHINE,
+    Case,
+    CasePrediction,
+    Verdict,
+    read_edges,
+)
 from e2miseg_napari.aim import aim_at, is_on_show
 from e2miseg_napari.edge_outline import attach_outline, detach_outline, world_bounds
 from e2miseg_napari.problems import problem_of
@@ -29,6 +36,7 @@ class Stage(Enum):
     """What there is to review."""
 
     NO_CASE = auto()
+    NO_IMAGE = auto()  # the case's image is gone
     NO_PREDICTION = auto()
     NOT_RANKED = auto()  # predicted, but nobody has looked for its edges
     READY = auto()  # there is a list, which may be empty
@@ -151,6 +159,12 @@ class Review(QObject):
             else:  # stay, and say so
                 self._watch(one.edge.box)
 
+    def take_brush(self) -> None:
+        """Make the labels the active layer, so that the tools work on them."""
+        layer = self.session.labels_layer
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.selection.active = layer
+
     def ask_for_edges(self) -> None:
         """Have the edges of the prediction looked for."""
         self.edges_asked.emit()
@@ -193,6 +207,9 @@ class Review(QObject):
         self._stage = Stage.NO_CASE
         if case is None:
             return
+        self._stage = Stage.NO_IMAGE
+        if self.session.store is None:
+            return
         prediction = case.merged
         self._stage = Stage.NO_PREDICTION
         if prediction is None:
@@ -217,6 +234,7 @@ class Review(QObject):
         lost = {box: verdicts[box] for box in verdicts if box not in known}
         found = read_edges(prediction.edges_path)
         self._queue = ReviewQueue(found, verdicts, [*earlier, *boxes_as_edges(lost)])
+        self._queue.check(self._is_vouched_for)
         self._stage = Stage.READY
 
     def _go(self, one: Entry | None) -> None:
@@ -228,8 +246,7 @@ class Review(QObject):
         if one is None or layer is None:
             return
         aim_at(self._viewer, layer, one.edge.box, one.edge.centre)
-        if layer in self._viewer.layers:
-            self._viewer.layers.selection.active = layer  # the brush works at once
+        self.take_brush()
         self._enclose(one.edge.box)
         self._watch(one.edge.box)
 
@@ -253,6 +270,8 @@ class Review(QObject):
             aim_at(self._viewer, layer, one.edge.box, one.edge.centre)
 
     def _on_edited(self) -> None:
+        if self._queue.check(self._is_vouched_for):
+            self.changed.emit()
         if self.current is not None and self._before is not None:
             self._suggest(self._is_painted(self.current.edge.box))
 
@@ -263,6 +282,10 @@ class Review(QObject):
         human = now[1] == HUMAN
         new = (before[1] != HUMAN) | (before[0] != now[0])
         return bool((human & new).any())
+
+    def _is_vouched_for(self, box: Box) -> bool:
+        voxels = self._voxels(box)
+        return voxels is None or bool((voxels[1] != MACHINE).all())
 
     def _voxels(self, box: Box) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Labels and authority in a box."""

@@ -1,6 +1,6 @@
 """The uncertain edges of a case in the order in which they are looked at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
@@ -65,12 +65,14 @@ class ReviewQueue:
         verdicts: Mapping[Box, Verdict] | None = None,
         earlier: Sequence[Entry] = (),
     ) -> None:
-        known = verdicts or {}
+        kept_verdicts = {one.edge.box: one.verdict for one in earlier if one.verdict}
+        known = kept_verdicts | dict(verdicts or {})
         edges = () if found is None else found.edges
         boxes = {edge.box for edge in edges}
         kept = [
             one for one in earlier if one.verdict in _DONE and one.edge.box not in boxes
         ]
+        self._given = dict(known)
         self._entries = [Entry(edge, known.get(edge.box)) for edge in edges]
         for number, one in enumerate(kept, start=len(edges) + 1):
             self._entries.append(Entry(replace(one.edge, number=number), one.verdict))
@@ -110,6 +112,20 @@ class ReviewQueue:
         if self._current is not None:
             one = self._entries[self._current]
             self._entries[self._current] = Entry(one.edge, verdict)
+            self._given[one.edge.box] = verdict
+
+    def check(self, holds: Callable[[Box], bool]) -> bool:
+        """Let verdicts stand only where the labels are still vouched for.
+
+        Undoing takes voxels back, and redoing returns them: the verdict goes with
+        them. Returns whether that changed anything.
+        """
+        before = self.entries
+        for index, one in enumerate(before):
+            given = self._given.get(one.edge.box)
+            stands = given not in _DONE or holds(one.edge.box)
+            self._entries[index] = Entry(one.edge, given if stands else None)
+        return self.entries != before
 
     def after(self, step: int) -> Entry | None:
         """Find the next undecided edge (`step` 1), or the one before (-1).

@@ -100,12 +100,14 @@ def next_step_in_words(tally: Tally) -> str:
 
 
 def _where(edge: Edge, names: Mapping[int, str]) -> str:
-    named = classes_in_words(edge, names).split(", ")
+    *others, last = classes_in_words(edge, names).split(", ")
     if not edge.classes:
         return "no label"
-    if len(named) == 1:
-        return f"only {named[0]} is labelled here"
-    return f"{', '.join(named[:-1])} meets {named[-1]}"
+    if not others:
+        return f"only {last} is labelled here"
+    if len(others) == 1:
+        return f"{others[0]} meets {last}"
+    return f"{', '.join(others[:-1])} and {others[-1]} meet {last}"
 
 
 def _percent(share: float) -> str:

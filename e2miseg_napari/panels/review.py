@@ -36,6 +36,8 @@ __all__ = ["ReviewTab"]
 _STAGES = {
     Stage.NO_CASE: "No project is open. Predict a volume, or open a project: "
     "its uncertain edges will stand here, the worst first.",
+    Stage.NO_IMAGE: "The image of this case is not where it was. Put it back, and open "
+    "the case again.",
     Stage.NO_PREDICTION: "This case has no prediction yet. Predict it first: "
     "its uncertain edges will stand here, the worst first.",
     Stage.NOT_RANKED: "The uncertain edges of this prediction have not been looked "
@@ -142,7 +144,7 @@ class ReviewTab(QWidget):
         review.suggested.connect(self._on_suggested)
         review.problem.connect(self.message.show_problem)
         self.edges.chosen.connect(self._on_chosen)
-        self.classes.chosen.connect(self._give_keys_to_viewer)
+        self.classes.chosen.connect(self._on_class)
         self.search.clicked.connect(review.ask_for_edges)
         self.previous.clicked.connect(review.previous)
         self.next.clicked.connect(review.next)
@@ -200,13 +202,17 @@ class ReviewTab(QWidget):
         self.review.go_to(number)
         self._give_keys_to_viewer()
 
+    def _on_class(self, _value: int) -> None:
+        self.review.take_brush()
+        self._give_keys_to_viewer()
+
     def _on_verdict(self, button: QAbstractButton) -> None:
         for name, one in self.verdicts.items():
             if one is button:
                 self.review.decide(name)
         self._on_suggested(self.review.looks_corrected)
 
-    def _give_keys_to_viewer(self, _value: int = 0) -> None:
+    def _give_keys_to_viewer(self) -> None:
         """Take the keys away from a field that somebody has typed in."""
         parent = self.parentWidget()
         while parent is not None and not isinstance(parent, QMainWindow):
