@@ -12,6 +12,7 @@ from e2miseg_core.cli.demo import demo
 from e2miseg_core.cli.doctor import doctor
 from e2miseg_core.cli.edges import edges
 from e2miseg_core.cli.evaluate import evaluate
+from e2miseg_core.cli.finetune import finetune
 from e2miseg_core.cli.info import info
 from e2miseg_core.cli.models import models
 from e2miseg_core.cli.networks import networks
@@ -46,6 +47,7 @@ for command in (
     predict,
     edges,
     train,
+    finetune,
     evaluate,
     simulate,
     networks,
