@@ -154,14 +154,15 @@ class CachedVolume:
             Which of them to take; all if not given.
         """
         with self._lock:
-            self.load(box)
+            chunks = self.load(box)  # no longer in memory if there are very many
             for index, inside, part in self._parts(box):
                 where = True if mask is None else mask[part]
                 if mask is not None and not np.any(where):
                     continue
-                chunk = self._chunks[index]
+                chunk = chunks[index]
                 if not chunk.flags.writeable:
-                    chunk = self._chunks[index] = chunk.copy()
+                    chunk = chunk.copy()
+                self._chunks[index] = chunk
                 np.copyto(chunk[inside], values[part], where=where)
                 self._dirty[index] = next(self._stamps)
 
