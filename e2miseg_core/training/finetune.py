@@ -142,7 +142,8 @@ def finetune_job(
         Of the job; else a new one in the project or, to resume, the newest there that
         has not ended.
     resume : bool
-        Go on with the job in `folder`. One that has ended gives its result again.
+        Go on with the job in `folder`. One that has ended gives its result again; an
+        empty folder is that of a job that died before its first step.
     control : FinetuneControl, optional
     model : str or Path, optional
         To begin with; else the project's version in use.
@@ -163,7 +164,7 @@ def finetune_job(
     WriteError
         If the disk is full; the job can be resumed.
     """
-    if resume:
+    if resume and not _is_empty(folder):
         folder = folder or unfinished_job(project)
         if (folder / RESULT).exists():
             return _read_result(folder)
@@ -323,6 +324,10 @@ def _unusable(path: Path, why: object) -> ReadError:
         needed="the folder of a fine-tuning",
         do="name its folder, or start a new one",
     )
+
+
+def _is_empty(folder: Path | None) -> bool:
+    return folder is not None and folder.is_dir() and not any(folder.iterdir())
 
 
 def _check_new(folder: Path | None) -> None:
