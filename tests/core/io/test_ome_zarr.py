@@ -284,3 +284,31 @@ def test_labels_from_zarr_to_zarr_on_stored_axes(tmp_path, make_geometry):
     stored = zarr.open_array(out / "0", mode="r")
     assert stored.dtype == np.uint16
     np.testing.assert_array_equal(stored[...], labels)
+
+
+def test_levels_are_halves_that_cover_the_same_place(tmp_path):
+    geometry = Geometry.from_spacing((5, 9, 130), (2.0, 1.0, 0.5))
+    path = tmp_path / "labels.ome.zarr"
+    store = create_store(path, geometry, np.uint8, n_levels=3, names={1: "node"})
+    store[:] = 1
+    assert store.shape == (5, 9, 130)
+    volume = open_volume(path)
+    assert [level.shape[1:] for level in volume.levels] == [
+        (5, 9, 130),
+        (3, 5, 65),
+        (2, 3, 33),
+    ]
+    assert volume.geometry.matches(geometry)
+    with warnings.catch_warnings():
+        # The models' own use of zarr and pydantic is not what is tested.
+        warnings.simplefilter("ignore")
+        from ome_zarr_models.v05 import ImageLabel
+
+        ImageLabel.from_zarr(zarr.open_group(path, mode="r"))
+    attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    scale, shift = attributes["ome"]["multiscales"][0]["datasets"][2][
+        "coordinateTransformations"
+    ]
+    assert scale["scale"] == [8.0, 4.0, 2.0]
+    # The first of four voxels is centred 1.5 voxels before the middle of all.
+    assert shift["translation"] == [3.0, 1.5, 0.75]

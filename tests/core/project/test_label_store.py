@@ -1,6 +1,7 @@
 """Laws of the label store, against a plain model in numpy."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -330,3 +331,35 @@ def test_what_is_flushed_is_in_the_stores(
         assert authority[2, 1:5].all()
         assert labels[:].sum() == 7 * 40
     store.close()  # again
+
+
+def test_one_can_paint_while_a_prediction_is_merged(
+    make_case: Callable[..., Case], predict: Any, locked: None
+) -> None:
+    shape = (70, 130, 140)
+    case = make_case(shape)
+    model, rng = Model.empty(shape), np.random.default_rng(3)
+    with case.open_labels() as store:
+        for seed in range(3):
+            prediction, labels = predict(case, seed)
+            thread = threading.Thread(target=run, args=[store.merge(prediction)])
+            thread.start()
+            steps = 0
+            while thread.is_alive() or steps < 30:
+                steps += 1
+                box = random_box(rng, shape)
+                truth = np.full([h - low for low, h in box], steps % 8, np.uint8)
+                before = store.seq
+                store.set_truth(box, truth)
+                if store.seq > before:
+                    model.remember()
+                    model.human[box_slices(box)] = truth
+                    model.authority[box_slices(box)] = HUMAN
+                if steps % 3 == 0:
+                    store.undo()
+                    model.step(model.done, model.undone)
+            thread.join()
+            model.prediction = labels
+            np.testing.assert_array_equal(np.asarray(store.levels[0]), model.labels)
+    with case.open_labels() as store:
+        check(store, model)

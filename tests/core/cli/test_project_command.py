@@ -1,0 +1,106 @@
+"""`e2miseg project`: made, shown, exported on the exact grid."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from e2miseg_core.cli import run_command
+from e2miseg_core.io import open_labels, open_volume, write_image
+from e2miseg_core.project import Edge, Project
+from e2miseg_core.volume import Volume
+
+
+@pytest.fixture
+def images(tmp_path: Path, make_image: Callable[..., Volume]) -> list[Path]:
+    found = []
+    for seed in range(2):
+        volume = make_image(seed, (7, 9, 8))
+        path = tmp_path / f"scan{seed}.nii.gz"
+        found.append(write_image(volume.data[0], path, like=volume))
+    return found
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run_command(["project", *map(str, arguments), "--json"]) == 0
+    event: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return event
+
+
+def test_a_project_from_the_command_line(
+    tmp_path: Path,
+    images: list[Path],
+    tiny_model_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, out = tmp_path / "study.e2m", tmp_path / "out"
+    made = call(capsys, "create", path, images[0], "--model", tiny_model_path)
+    assert [case["name"] for case in made["cases"]] == ["scan0"]
+    assert made["classes"] == {"2": "node", "7": "vessel"}
+    assert call(capsys, "add", path, images[1])["added"] == ["scan1"]
+
+    project = Project.open(path)
+    case = project.case("scan1")
+    box = ((1, 3), (2, 4), (0, 8))
+    with project.lock(), case.open_labels() as store:
+        store.levels[0][1:3, 2:4] = 7
+    edge = Edge(
+        number=1, box=box, centre=(2, 3, 4), expected_wrong=1, gain=0.1, classes=(7,)
+    )
+    case.review().append(edge, "corrected", prediction=1)
+    described = call(capsys, "info", path)["cases"][1]
+    assert described["verdicts"] == {"corrected": 1, "fine": 0, "skipped": 0}
+    assert (described["predictions"], described["edges"]) == (0, None)
+    assert described["image_found"]
+
+    files = call(capsys, "export", path, "-o", out, "--authority")["files"]
+    assert [Path(file).name for file in files] == [
+        "scan0.nii.gz",
+        "scan0_authority.nii.gz",
+        "scan1.nii.gz",
+        "scan1_authority.nii.gz",
+    ]
+    image, labels = open_volume(images[1]), open_labels(out / "scan1.nii.gz")
+    assert image.source is not None
+    assert labels.source is not None
+    assert labels.source.geometry.matches(image.source.geometry)
+    expected = np.zeros((1, *image.geometry.shape), np.uint8)
+    expected[0, 1:3, 2:4] = 7
+    np.testing.assert_array_equal(labels.data, expected)
+    authority = open_labels(out / "scan1_authority.nii.gz").data
+    np.testing.assert_array_equal(authority, expected > 0)
+
+
+def test_what_the_user_can_mend_is_told_in_a_line(
+    tmp_path: Path,
+    images: list[Path],
+    tiny_model_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, out = tmp_path / "study.e2m", tmp_path / "out"
+    missing = tmp_path / "none.nii.gz"
+    create = ["project", "create", str(path), "--model", str(tiny_model_path)]
+    assert run_command([*create, str(images[0]), str(missing)]) == 2
+    assert not path.exists()
+    assert run_command([*create, str(images[0])]) == 0
+    assert run_command(["project", "info", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "scan0" in text
+    assert "test model" in text
+    assert run_command(["project", "export", str(path), "-o", str(out)]) == 0
+    assert run_command(["project", "export", str(path), "-o", str(out)]) == 2
+    assert "exists" in capsys.readouterr().err
+    export = ["project", "export", str(path), "-o", str(out), "--overwrite"]
+    assert run_command(export) == 0
+    with Project.open(path).lock():
+        assert run_command(export) == 2
+    assert "one program at a time" in capsys.readouterr().err
+    images[0].unlink()
+    assert run_command(["project", "info", str(path)]) == 0
+    assert "missing: " in capsys.readouterr().out
+    assert run_command(export) == 2
+    assert "is gone" in capsys.readouterr().err
