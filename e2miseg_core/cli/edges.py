@@ -37,7 +37,7 @@ class _Ranked:
 
 def edges(  # noqa: PLR0913 - one parameter an option
     image: Annotated[
-        Path | None, typer.Argument(metavar="[INPUT]", help="An image, with --model.")
+        Path | None, typer.Argument(metavar="INPUT", help="An image, with --model.")
     ] = None,
     *,
     output: Annotated[
@@ -63,14 +63,14 @@ def edges(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """List where labels are probably wrong, what is worth most first.
 
-    Voxels (z, y, x) count in the orientation superior, posterior, left; the world is
-    RAS+ in mm. A box reaches from ..._from to before ..._to.
+    Voxels z, y, x count towards superior, posterior, left; the world is RAS+ in mm.
+
+    A box reaches from ..._from to before ..._to.
 
     expected_wrong: voxels in the box that are expected to be wrong.
     gain: expected gain in mean Dice from correcting the box.
 
-    In a project the newest predictions are ranked again: what humans said since is
-    taken as known.
+    In a project the newest predictions are ranked again: what humans said is known.
     """
     _check_output(output, overwrite=overwrite)
     with Output(as_json=as_json) as out:

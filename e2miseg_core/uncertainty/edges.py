@@ -239,10 +239,13 @@ def _voxels(project: Project, name: str, version: Version) -> list[LabelledVoxel
         labels=_open(case.labels_path), authority=_open(case.authority_path)
     )
     values = (0, *version.card.label_names)
-    return [
+    found = [
         _voxels_in(box, _open(prediction.log_probabilities), corrections, values)
         for prediction, box in reviewed
     ]
+    # A verdict may have been undone, and with it the voxels that it vouched for.
+    known = [pair for pair in found if pair[1].size]
+    return known if len(known) >= REVIEWED_BOXES else []
 
 
 def _voxels_in(

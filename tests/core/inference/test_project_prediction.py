@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
+from e2miseg_core.boxes import Box
 from e2miseg_core.errors import Cancelled, ConfigError, ReadError, WriteError
 from e2miseg_core.inference.prediction import PredictionOptions, predict
 from e2miseg_core.inference.project import predict_case_job, volume_edges_job
@@ -151,6 +152,11 @@ def test_corrections_leave_the_doubt_and_the_list(
     assert nothing.total_expected == 0
 
 
+def undo(case: Case, box: Box) -> None:
+    """Take back whatever a human said about a box."""
+    level(case.authority_path, "r+")[tuple(slice(*bounds) for bounds in box)] = 0
+
+
 def review(case: Case, model: Model, boxes: int, wrong_class: int) -> None:
     """Set the truth of the first boxes to one class, as a human who says so."""
     prediction = case.prediction or predicted(case, model)
@@ -193,6 +199,8 @@ def test_three_corrected_cases_refit_the_calibration(
     assert (listed.bias, listed.note) == (fitted.bias, note)
     mean = level(again.error_map)[:].mean()
     assert mean != level(prediction.error_map)[:].mean()
+    undo(last, fourth.box)
+    assert calibration_in_force(project, project.version) == model_own
 
 
 def test_a_version_is_not_calibrated_on_boxes_reviewed_for_another(
