@@ -53,6 +53,8 @@ class OpenCase:
     Attributes
     ----------
     case : Case
+    uri : str
+        Where its image is, or was.
     problem : E2MISegError or None
         Why its image cannot be shown; then there is nothing else.
     images : list of LayerData
@@ -70,6 +72,7 @@ class OpenCase:
     """
 
     case: Case
+    uri: str
     problem: E2MISegError | None = None
     images: list[LayerData] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -136,15 +139,17 @@ def open_case(case: Case) -> OpenCase:
     E2MISegError
         If the labels cannot be edited; a missing image is told in the result.
     """
+    uri = case.image_uri
     try:
         images = image_layers(case.open_image())
     except E2MISegError as error:
-        return OpenCase(case=case, problem=error)
+        return OpenCase(case=case, uri=uri, problem=error)
     merged = case.merged
     return OpenCase(
         case=case,
+        uri=uri,
         images=images,
-        metadata=_metadata(case),
+        metadata=_metadata(case, uri),
         merged=merged,
         newest=case.prediction,
         error_map=None if merged is None else open_error_map(merged),
@@ -195,7 +200,7 @@ def add_case(
     return run(job, on_progress, cancelled=cancelled)
 
 
-def _metadata(case: Case) -> dict[str, Any]:
+def _metadata(case: Case, uri: str) -> dict[str, Any]:
     """What the layers of a case are to know."""
     geometry: Geometry = case.geometry
     version = case.project.version
@@ -206,7 +211,7 @@ def _metadata(case: Case) -> dict[str, Any]:
     }
     title = f"{case.project.name} – {case.name}"
     metadata = result_metadata(
-        f"{case.project.path}/{case.name}", title, case.image_uri, geometry, model
+        f"{case.project.path}/{case.name}", title, uri, geometry, model
     )
     # Nothing to save: every stroke is on disk.
     return metadata | {"finished": True, "saved": str(case.labels_path)}

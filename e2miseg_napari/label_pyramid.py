@@ -29,6 +29,12 @@ class EditablePyramid(MultiScaleData):
         super().__init__(store.levels)
         self._store = store
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Of the finest level, for programs that read it piece by piece."""
+        sizes: tuple[int, ...] = self._data[0].chunks
+        return sizes
+
     def __getitem__(self, key: Any) -> Any:
         """Level, or voxels of the finest level."""
         if isinstance(key, int | np.integer):

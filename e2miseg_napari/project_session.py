@@ -114,7 +114,7 @@ class ProjectSession(QObject):
     def missing_image(self) -> str:
         """Where the case's image was looked for in vain; see `relocate`."""
         shown = self._shown
-        return shown.case.image_uri if shown and shown.problem else ""
+        return shown.uri if shown and shown.problem else ""
 
     @property
     def image_layer(self) -> Image | None:
@@ -305,7 +305,8 @@ class ProjectSession(QObject):
 
     def _on_merged(self, merging: Merging, error_map: Any) -> None:
         self._merging = None
-        if error_map is not None:
+        if error_map is not None and self._shown is not None:
+            self._shown.merged = merging.prediction
             path = str(merging.prediction.error_map)
             self._layers.swap_error_map(error_map, path)
             self._on_tick()

@@ -1,6 +1,7 @@
 """The session: a project in a viewer, opened, painted on, merged into and closed."""
 
 import gc
+import json
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from e2miseg_napari.convert import image_layers
 from e2miseg_napari.images import ImageChoice, iter_images
 from e2miseg_napari.predictions import find_predictions
 from e2miseg_napari.project_session import ProjectSession
+from e2miseg_napari.saving import LABELS, Saver
 
 SHAPE = (70, 80, 90)  # more than one chunk along each axis
 
@@ -269,6 +271,9 @@ def test_a_prediction_made_while_the_case_was_closed_is_merged_on_opening(
     with qtbot.waitSignal(session.predicted, timeout=20000):
         session.open(project)
     assert (np.asarray(session.labels_layer.data) == 2).all()
+    session.open(project)  # again: it is merged by now
+    wait(qtbot, session)
+    assert session.told.predicted == 1
 
 
 def test_a_prediction_of_another_case_is_left_alone(qtbot, session, project, tmp_path):
@@ -512,6 +517,20 @@ def test_the_gui_thread_opens_and_merges_nothing(
     assert threading.main_thread() not in threads
 
 
+def test_the_labels_can_be_saved_as_a_file(qtbot, session, viewer, project, tmp_path):
+    session.open(project)
+    wait(qtbot, session)
+    session.labels_layer.paint((5, 6, 7), 2)
+    (shown,) = find_predictions(viewer.layers)
+    saver = Saver()
+    with qtbot.waitSignal(saver.saved):
+        saver.save(shown, LABELS, tmp_path / "out.nii", overwrite=False)
+    saved = open_volume(tmp_path / "out.nii")
+    np.testing.assert_array_equal(
+        np.asarray(saved.data[0]), np.asarray(session.labels_layer.data)
+    )
+
+
 def test_a_disk_that_refuses_is_told(qtbot, session, project):
     session.open(project)
     wait(qtbot, session)
@@ -533,6 +552,21 @@ def test_tasks_without_a_project_are_refused_in_a_line(qtbot, session, viewer):
         first == second == "no project is open; needed: an open project; open one first"
     )
     assert all("no case is open" in line for line in rest)
+
+
+@pytest.mark.slow
+def test_of_a_killed_viewer_no_finished_stroke_is_lost():
+    """Painting with the mouse, then SIGKILL at a random moment; in processes."""
+    command = [sys.executable, "-m", "benchmarks.kill_viewer", "--kills", "1", "--json"]
+    root = Path(__file__).parents[2]
+    told = subprocess.run(
+        command, check=True, timeout=240, cwd=root, stdout=subprocess.PIPE
+    )
+    killed = json.loads(told.stdout)
+    assert killed["finished"] > 0
+    assert killed["found"] >= killed["saved"] > 0
+    # The bar: the stroke in progress; one just ended counts as that.
+    assert killed["finished"] - killed["found"] <= (0 if killed["begun"] else 1)
 
 
 def test_nothing_of_a_closed_session_stays_alive(
