@@ -175,6 +175,20 @@ class EngineClient(QObject):
         """Ask the worker to train no more, and to test what was learned."""
         self._tell("finish", name)
 
+    def abandon(self, name: str) -> None:
+        """Stop a job without having it cleaned up: what is on disk can be resumed.
+
+        That takes the worker's end; other open jobs are told that they are cancelled.
+        """
+        if name not in self._open:
+            return
+        self._close(name)
+        worker, ended = self._let_go()
+        if worker is not None:
+            worker.kill()
+        for one in ended:
+            self.cancelled.emit(JobCancelled(id=one.job.id))
+
     def shutdown(self) -> None:
         """End the worker politely; the next job would start another."""
         worker, _ = self._let_go()

@@ -57,10 +57,13 @@ class UnfinishedJob:
 
     @property
     def title(self) -> str:
-        """Which one, such as "fine-tuning of 11:20, step 40 of 150"."""
+        """Which one, such as "fine-tuning of 11:20, step 40 of 150".
+
+        One of another day is told by its day: a narrow button has to hold it.
+        """
         today = datetime.now(self.started.tzinfo).date()
         same_day = self.started.date() == today
-        when = self.started.strftime("%H:%M" if same_day else "%d %b, %H:%M")
+        when = self.started.strftime("%H:%M" if same_day else "%d %b")
         of = f" of {self.steps}" if self.steps else ""
         return f"fine-tuning of {when}, step {self.step}{of}"
 

@@ -173,10 +173,14 @@ class FinetuneRun(QObject):
             if before == FinetunePhase.PAUSED:
                 self._client.resume(self._id)
 
-    def cancel(self) -> None:
-        """Stop; what is on disk stays."""
-        self._show(FinetunePhase.DISCARDING, "stopping…")
+    def discard(self) -> None:
+        """Stop, and have the worker remove what is on disk of it."""
+        self._show(FinetunePhase.DISCARDING, "discarding…")
         self._client.cancel(self._id)
+
+    def leave(self) -> None:
+        """Stop; what is on disk stays. Nothing is told of this run any more."""
+        self._client.abandon(self._id)
 
     def _own(self, event: Any) -> bool:
         return bool(event.id == self._id)

@@ -123,7 +123,7 @@ class Finetuning(QObject):
         """Throw away the fine-tuning in hand, or the one that could be resumed."""
         run, unfinished = self._run, self._unfinished
         if run is not None and run.submitted:
-            run.cancel()  # the folder follows when nobody writes to it any more
+            run.discard()
         elif run is not None:
             self._end()
             self._remove(run.folder)
@@ -135,7 +135,7 @@ class Finetuning(QObject):
         run = self._run
         if run is not None:
             self._end()
-            run.cancel()
+            run.leave()
 
     def use_version(self, number: int) -> bool:
         """Make another version of the model the one in use; False if that failed."""
@@ -236,7 +236,7 @@ class Finetuning(QObject):
         self._offer(None)
         self.notice.emit("Discarded. The model is as it was.")
         self._background.run(
-            lambda: shutil.rmtree(folder), lambda _: None, self._on_thread_error
+            lambda: _remove_tree(folder), lambda _: None, self._on_thread_error
         )
 
     def _on_thread_error(self, error: Exception) -> None:
@@ -267,3 +267,8 @@ class Finetuning(QObject):
             yield
         except Exception as error:  # noqa: BLE001
             self._fail(problem_of(error))
+
+
+def _remove_tree(folder: Path) -> None:
+    if folder.exists():  # else the worker has done it
+        shutil.rmtree(folder)

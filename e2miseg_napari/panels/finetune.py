@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -97,6 +98,8 @@ class FinetuneTab(QWidget):
         self.versions = VersionsSection()
         for button in (self.start, self.resume_old):
             button.setMinimumHeight(32)
+            # A long text must not widen the dock.
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def _lay_out(self) -> None:
         row = QHBoxLayout()
@@ -256,7 +259,7 @@ class FinetuneTab(QWidget):
         )
         self.resume_old.setVisible(idle and unfinished is not None)
         if unfinished is not None:
-            self.resume_old.setText(f"Resume the {unfinished.title}")
+            self.resume_old.setText(f"Resume {unfinished.title}")
         self.progress.setVisible(not idle)
         self.line.setVisible(not idle)
         self.progress.setRange(0, state.total)  # 0, 0: busy

@@ -27,7 +27,7 @@ __all__ = ["CorrectionsSection", "OutcomeCard", "VersionsSection"]
 
 _GOOD, _BAD = "#3fae6a", "#d9902f"  # told apart on dark and on light ground
 _BAR = 4  # pixels
-_COLUMNS = ("corrected", "fine as is", "voxels drawn")
+_COLUMNS = ("corrected", "fine", "voxels")
 _TIPS = (
     "Edges that you have corrected",
     "Edges that you have found right as they are",

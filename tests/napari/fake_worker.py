@@ -7,6 +7,7 @@ but for keeping a model version in a project that exists.
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,8 @@ class Job:
         try:
             result = work[self.command["command"]]()
         except CancelledError:
+            if self.command.get("job"):
+                shutil.rmtree(self.command["job"])
             say("cancelled", id=self.name)
             return
         if self.mode == "confused":

@@ -153,6 +153,24 @@ def test_a_paused_job_can_be_cancelled(qtbot, fake_client):
         client.cancel(name)
 
 
+def test_abandoning_a_job_ends_the_engine_and_tells_the_others(
+    qtbot, fake_client, children
+):
+    client = fake_client("good")
+    cancelled, errors = record(client.cancelled), record(client.error)
+    left, other = submit(client, "finetune"), submit(client)
+    with qtbot.waitSignal(client.progress):
+        pass
+    client.abandon(left)
+    client.abandon(left)  # it is no job any more
+    assert [event.id for event in cancelled] == [other]
+    assert not client.jobs
+    qtbot.waitUntil(lambda: not children(), timeout=3000)
+    with qtbot.waitSignal(client.result):
+        submit(client)
+    assert errors == []
+
+
 def test_a_result_of_another_kind_is_the_engines_bug(qtbot, fake_client):
     client = fake_client("confused")
     results = record(client.result)

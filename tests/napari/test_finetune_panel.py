@@ -351,7 +351,7 @@ def test_closing_in_the_middle_leaves_a_job_to_resume(qtbot, open_desk, project)
     again = open_desk("good", project)
     button = again.tab.resume_old
     began = again.finetuning.unfinished.started
-    assert button.text() == f"Resume the fine-tuning of {began:%H:%M}, step 5 of 20"
+    assert button.text() == f"Resume fine-tuning of {began:%H:%M}, step 5 of 20"
     assert not again.tab.start.isVisible()
     with qtbot.waitSignal(again.finetuning.ended, timeout=WAIT) as seen:
         click(qtbot, button)
