@@ -58,23 +58,25 @@ class Worker:
     ----------
     out : TextIO
         Where events go.
+    jobs : Jobs, optional
+        What does them.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, jobs: Jobs | None = None) -> None:
         self._out = out
         self._writing = threading.Lock()
         self._commands: queue.Queue[Command] = queue.Queue()
         self._open: dict[str, OpenJob] = {}
         self._trainings: deque[OpenJob] = deque()  # the first one is under way
         self._ended = threading.Event()
-        self._jobs = Jobs()
+        self._jobs = jobs or Jobs()
 
     def listen(self, lines: BinaryIO) -> None:
         """Read commands until the input ends; runs beside `work`, in a thread."""
         try:
             for line in lines:
                 if line.strip():
-                    self._take(line.decode("utf-8", errors="replace"))
+                    self.take(line.decode("utf-8", errors="replace"))
                 if self._ended.is_set():
                     break
         finally:  # whatever happens, the worker must not outlive its input
@@ -86,6 +88,7 @@ class Worker:
         self.emit("ready", version=__version__, protocol=PROTOCOL, pid=os.getpid())
         while not self._ended.is_set():
             command = self._next()
+            self._tell_pause()
             if command:
                 job = self._open[str(command["id"])]
                 if command["command"] in INTERACTIVE:
@@ -108,8 +111,8 @@ class Worker:
         except (BrokenPipeError, ValueError):
             self._ended.set()
 
-    def _take(self, line: str) -> None:
-        """What cannot wait is done at once; the rest is queued."""
+    def take(self, line: str) -> None:
+        """Take a command: what cannot wait is done at once, the rest is queued."""
         try:
             command = json.loads(line)
             name, job = str(command["command"]), str(command.get("id", ""))
@@ -150,9 +153,8 @@ class Worker:
 
     def _do(self, job: OpenJob) -> None:
         """Do an interactive job to its end."""
-        with contextlib.suppress(StopIteration):
-            while self._step(job):
-                pass
+        while self._step(job):
+            self._tell_pause()
 
     def _train_a_step(self) -> None:
         for job in [job for job in self._trainings if job.cancelled]:
@@ -161,14 +163,18 @@ class Worker:
             return
         job = self._trainings[0]
         if job.paused:
-            if not job.told_paused:
-                job.told_paused = True
-                self.emit("paused", id=job.id)
             return
         if job.told_paused:
             job.told_paused = False
             self.emit("resumed", id=job.id)
         self._step(job)
+
+    def _tell_pause(self) -> None:
+        """Between two steps, the training rests as soon as it is asked to."""
+        job = self._trainings[0] if self._trainings else None
+        if job is not None and job.paused and not job.told_paused:
+            job.told_paused = True
+            self.emit("paused", id=job.id)
 
     def _step(self, job: OpenJob) -> bool:
         """One step of a job; False when it has ended, however it did."""

@@ -1,5 +1,6 @@
 """The worker process, spoken to as the plugin does."""
 
+import io
 import json
 import subprocess
 import sys
@@ -15,7 +16,11 @@ import zarr
 from e2miseg_core.inference.prediction import predict
 from e2miseg_core.io import open_volume, write_image
 from e2miseg_core.model import load_model
+from e2miseg_core.project import Project
+from e2miseg_core.training.finetune import FinetuneControl
 from e2miseg_core.volume import Volume
+from e2miseg_core.worker.jobs import Command, Event, Jobs
+from e2miseg_core.worker.server import Worker, compute_threads
 
 
 class Client:
@@ -211,3 +216,171 @@ def test_the_end_of_input_ends_a_busy_worker(
     client.process.stdin.close()
     assert client.process.wait(timeout=240) == 0
     assert not process.is_running()
+
+
+def test_one_core_is_left_to_the_viewer_where_there_are_three() -> None:
+    assert [compute_threads(n) for n in (1, 2, 3, 4, 16)] == [1, 2, 2, 3, 15]
+
+
+class Scripted(Jobs):
+    """Jobs without any computation: each step says what is being done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.after: dict[tuple[str, int], Callable[[], None]] = {}
+
+    def predict(self, command: Command) -> Iterator[Event]:
+        yield from self._count(command["id"], 2)
+
+    edges = predict
+
+    def finetune(self, command: Command, control: FinetuneControl) -> Iterator[Event]:
+        yield from self._count(command["id"], 6, control)
+
+    def _count(
+        self, job: str, steps: int, control: FinetuneControl | None = None
+    ) -> Iterator[Event]:
+        for done in range(1, steps + 1):
+            if control is not None and control.finish:
+                break
+            self.after.get((job, done), lambda: None)()
+            yield "progress", {"done": done}
+        yield "result", {"done": True}
+
+
+class Stage:
+    """A worker in this process, whose commands come at chosen steps of its jobs."""
+
+    def __init__(self) -> None:
+        self.out = io.StringIO()
+        self.jobs = Scripted()
+        self.worker = Worker(self.out, self.jobs)
+
+    def say(self, *commands: str) -> None:
+        for text in commands:
+            command, _, job = text.partition(" ")
+            self.worker.take(json.dumps({"command": command, "id": job, "job": None}))
+
+    def at(self, job: str, done: int, *commands: str) -> None:
+        self.jobs.after[job, done] = lambda: self.say(*commands)
+
+    def play(self) -> list[str]:
+        """What was said, until a shutdown was asked for."""
+        self.worker.work()
+        events = [json.loads(line) for line in self.out.getvalue().splitlines()]
+        return [
+            f"{e['id']} {e.get('done') if e['event'] == 'progress' else e['event']}"
+            for e in events
+            if e["event"] != "ready"
+        ]
+
+
+def test_interactive_jobs_go_before_a_training_step() -> None:
+    stage = Stage()
+    stage.say("finetune f")
+    stage.at("f", 2, "predict p", "edges e")
+    stage.at("f", 5, "shutdown")
+    assert stage.play() == [
+        *("f started", "f 1", "f 2"),
+        *("p started", "p 1", "p 2", "p result"),
+        *("e started", "e 1", "e 2", "e result"),
+        *("f 3", "f 4", "f 5"),
+    ]
+
+
+def test_a_paused_training_rests_and_lets_others_work() -> None:
+    stage = Stage()
+    stage.say("finetune f")
+    stage.at("f", 2, "pause f", "predict p", "predict q")
+    stage.at("q", 2, "resume f")
+    stage.at("f", 5, "shutdown")
+    said = stage.play()
+    paused, resumed = said.index("f paused"), said.index("f resumed")
+    assert said.index("p result") < said.index("q result") < resumed
+    assert not {"f 4", "f 5"} & set(said[:resumed])
+    assert paused < resumed
+    assert said[-1] in ("f 5", "f 6")
+
+
+def test_pausing_and_resuming_before_anyone_looked_changes_nothing() -> None:
+    stage = Stage()
+    stage.say("finetune f")
+    stage.at("f", 2, "pause f", "resume f")
+    stage.at("f", 6, "shutdown")
+    assert "f paused" not in stage.play()
+
+
+def test_finishing_ends_the_training_also_from_a_pause() -> None:
+    stage = Stage()
+    stage.say("finetune f")
+    stage.at("f", 2, "pause f", "predict p")
+    stage.at("p", 2, "finish f", "predict last")
+    stage.at("last", 2, "finetune g")
+    stage.at("g", 6, "shutdown")
+    said = stage.play()
+    assert "f result" in said
+    assert "f 4" not in said
+
+
+def test_waiting_and_resting_jobs_can_be_cancelled() -> None:
+    stage = Stage()
+    stage.say("finetune f", "finetune g", "predict p", "cancel p", "cancel g")
+    stage.at("f", 1, "pause f", "cancel f", "finetune h")
+    stage.at("h", 6, "shutdown")
+    said = stage.play()
+    for job in "fgp":
+        assert f"{job} cancelled" in said
+    assert "g started" not in said
+    assert "p started" not in said
+    assert said.index("f cancelled") < said.index("h started")
+
+
+def test_a_second_training_waits_for_the_first() -> None:
+    stage = Stage()
+    stage.say("finetune f", "finetune g", "finetune f")
+    stage.at("g", 6, "shutdown")
+    said = stage.play()
+    assert said.index("f result") < said.index("g started")
+    assert said.count("f warning") == 1  # its id is in use
+
+
+@pytest.fixture
+def project_file(image_file: Path, tiny_model_path: Path, tmp_path: Path) -> Path:
+    project = Project.create(tmp_path / "study.e2m", model=tiny_model_path)
+    project.add_case(open_volume(image_file))
+    return project.path
+
+
+def test_a_case_is_predicted_ranked_and_fine_tuned_on(
+    client: Client, project_file: Path
+) -> None:
+    project = {"project": str(project_file)}
+    client.send(command="predict", id="p", case="scan", **project)
+    events = client.until("result", "error")
+    result = events[-1]
+    assert result["event"] == "result", result
+    assert {"started", "stores", "block"} <= {event["event"] for event in events}
+    case = Project.open(project_file).case("scan")
+    assert case.prediction is not None
+    assert result["prediction"] == case.prediction.number == 1
+    assert result["labels"] == str(case.prediction.labels)
+    edges = case.prediction.edges()
+    assert edges is not None
+    assert result["edges"] == len(edges)
+    client.send(command="edges", id="e", case="scan", **project)
+    assert client.until("result", "error")[-1] == {
+        "event": "result",
+        "id": "e",
+        "edges": len(edges),
+    }
+    for settings, said in (
+        ({}, "0 corrected or accepted places"),
+        ({"steps": "many"}, "wrong settings"),
+        ([1], "no object"),
+    ):
+        client.send(command="finetune", id="f", settings=settings, **project)
+        event = client.until("result", "error")[-1]
+        assert (event["id"], event["kind"]) == ("f", "user")
+        assert said in event["message"]
+    client.send(command="predict", id="q", case="nobody", **project)
+    assert "no case 'nobody'" in client.until("result", "error")[-1]["message"]
