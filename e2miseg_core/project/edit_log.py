@@ -1,18 +1,23 @@
 """Edits made, logged and taken back: voxels, journal and prediction held together."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from e2miseg_core.boxes import Box
+from e2miseg_core.errors import ReadError
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.changes import Change, bounding_box, combine
-from e2miseg_core.project.chunk_cache import CachedVolume
 from e2miseg_core.project.journal import Journal
 from e2miseg_core.project.journal_entries import Entry, Kind
 from e2miseg_core.project.label_arrays import LabelArrays
+from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.strokes import Stroke
 from e2miseg_core.project.versions import now
+
+if TYPE_CHECKING:
+    from e2miseg_core.project.chunk_cache import CachedVolume
 
 __all__ = ["EditLog"]
 
@@ -26,29 +31,37 @@ class EditLog:
         The voxels.
     journal : Journal
         Of the same case.
-    machine : CachedVolume or None
-        Labels of the current prediction.
 
     Attributes
     ----------
     arrays : LabelArrays
         As given.
     machine : CachedVolume or None
-        May be exchanged at any time.
+        Labels of the current prediction; may be exchanged at any time.
     """
 
-    def __init__(
-        self, arrays: LabelArrays, journal: Journal, machine: CachedVolume | None
-    ) -> None:
-        self.arrays, self._journal, self.machine = arrays, journal, machine
+    def __init__(self, arrays: LabelArrays, journal: Journal) -> None:
+        self.arrays, self._journal = arrays, journal
+        self.machine: CachedVolume | None = None
 
-    def replay(self) -> int:
+    def follow(self, prediction: CasePrediction | None) -> tuple[str, ...]:
+        """Take the prediction that machine's voxels have; returns what is amiss."""
+        if prediction is None:
+            return ()
+        try:
+            self.machine = self.arrays.open_beside(prediction.labels)
+        except ReadError as error:
+            # Labels can be edited without: undo then gives what was there before.
+            return (f"{error.found}: predict again before undoing",)
+        return ()
+
+    def replay(self) -> tuple[str, ...]:
         """Make the edits again whose chunks may not be on disk.
 
         Returns
         -------
-        int
-            Edits that could not be read.
+        tuple of str
+            What was amiss, for the user.
         """
         lost = 0
         for seq in range(self._journal.flushed + 1, self._journal.seq + 1):
@@ -57,7 +70,12 @@ class EditLog:
                 lost += 1
             else:
                 self.arrays.apply(self._by_machine(entry.after))
-        return lost
+        if not self._journal.damaged:
+            return ()
+        return (
+            f"{self._journal.damaged} damaged lines in {self._journal.path}: "
+            f"{lost} edits were lost; all others are there",
+        )
 
     def make(
         self, changes: Sequence[Change], kind: Kind, number: int | None, name: str

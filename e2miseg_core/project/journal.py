@@ -88,6 +88,9 @@ class Journal:
     def append(self, entries: Sequence[Entry]) -> None:
         """Queue the entries of one step, numbered on from `seq`."""
         with self._wake:
+            if self._closing:
+                msg = "labels that are closed cannot be edited"
+                raise ValueError(msg)
             self.seq = entries[-1].seq
             self._queue.extend(entries)
             self._waiting.update((entry.seq, entry) for entry in entries)

@@ -3,7 +3,7 @@
 import atexit
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +20,8 @@ from e2miseg_core.project.journal import Journal
 from e2miseg_core.project.journal_entries import Kind
 from e2miseg_core.project.keys import basic_box
 from e2miseg_core.project.label_arrays import LabelArrays
-from e2miseg_core.project.lock import ProjectInUse, is_held_here
+from e2miseg_core.project.listeners import Listeners
+from e2miseg_core.project.lock import ProjectInUse, ProjectLock, is_held_here
 from e2miseg_core.project.merge import merge_prediction
 from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.saver import ChunkSaver
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from e2miseg_core.project.cases import Case
 
 __all__ = ["LabelStore"]
+
+_PATIENCE = 5.0  # seconds that a merge may take to stop
 
 
 class LabelStore:
@@ -61,7 +64,7 @@ class LabelStore:
     Raises
     ------
     ProjectInUse
-        If this process does not hold the lock.
+        If this process does not hold the lock, or has opened these labels already.
     ReadError
         If a store is damaged.
     """
@@ -74,26 +77,31 @@ class LabelStore:
                 do="call Project.lock() first",
             )
         self.case = case
-        self.changed: list[Callable[[Box], None]] = []
-        self.failed: list[Callable[[Exception], None]] = []
-        self._told_failure = False
+        self._listeners = Listeners()
+        self.changed, self.failed = self._listeners.changed, self._listeners.failed
         self._stroke: str | None = None  # name of the one under way
         self._number: int | None = None  # its first entry, once there is one
-        self._merging = threading.Lock()
+        self._merging, self._closing = threading.Lock(), False
         self._arrays = LabelArrays(
             case.labels_path, case.authority_path, on_write=self.write
         )
         self.levels, self.authority = self._arrays.levels, self._arrays.authority
-        current = case.merging or case.merged
-        machine = None if current is None else self._arrays.open_beside(current.labels)
-        self._journal = Journal(
-            case.journal_path, on_saved=self._works_again, on_failed=self._tell_failure
-        )
-        self._log = EditLog(self._arrays, self._journal, machine)
-        self.notes = self._replay()
+        with ExitStack() as opened:
+            self._lock = ProjectLock(case.folder)  # not even we open it twice
+            opened.callback(self._lock.close)
+            self._journal = Journal(
+                case.journal_path,
+                on_saved=self._listeners.works_again,
+                on_failed=self._listeners.tell_failure,
+            )
+            opened.callback(self._journal.close)
+            self._log = EditLog(self._arrays, self._journal)
+            notes = self._log.follow(case.merging or case.merged)
+            self.notes = (*notes, *self._log.replay())
+            opened.pop_all()
         atexit.register(self._save_at_exit)
         self._saver = ChunkSaver(
-            self._arrays, self._journal, on_failed=self._tell_failure
+            self._arrays, self._journal, on_failed=self._listeners.tell_failure
         )
 
     def __enter__(self) -> Self:
@@ -191,7 +199,7 @@ class LabelStore:
         done = self._journal.strokes.done
         if number is not None and done and done[-1].number == number:
             box = self._log.take_back(done[-1], "abort")
-            self._tell_change(box)
+            self._listeners.tell_change(box)
 
     @contextmanager
     def stroke(self, name: str) -> Iterator[None]:
@@ -276,6 +284,8 @@ class LabelStore:
             If the prediction is damaged.
         WriteError
             If the disk refuses.
+        Cancelled
+            If the store is being closed.
         """
         if not self._merging.acquire(blocking=False):
             raise ConfigError(
@@ -286,7 +296,12 @@ class LabelStore:
         try:
             return (
                 yield from merge_prediction(
-                    self.case, self._log, self._saver, prediction, self._tell_change
+                    self.case,
+                    self._log,
+                    self._saver,
+                    prediction,
+                    changed=self._listeners.tell_change,
+                    stopped=lambda: self._closing,
                 )
             )
         finally:
@@ -314,10 +329,20 @@ class LabelStore:
         if self._journal.closed:
             return
         self.end_stroke()
-        self.flush()
+        self._closing = True  # a merge in another thread ends after its row of chunks
+        merge_ended = self._merging.acquire(timeout=_PATIENCE)
+        try:
+            self.flush()
+        except E2MISegError:
+            self._closing = False
+            raise
+        finally:
+            if merge_ended:
+                self._merging.release()
         self._saver.close()
         self._journal.close()
         atexit.unregister(self._save_at_exit)
+        self._lock.close()
 
     @contextmanager
     def _alone(self, name: str, box: Box) -> Iterator[None]:
@@ -327,7 +352,7 @@ class LabelStore:
         with self._arrays.lock:
             yield
         self.end_stroke()
-        self._tell_change(box)
+        self._listeners.tell_change(box)
 
     def _checked(self, values: Any) -> NDArray[Any]:
         labels, dtype = np.asarray(values), self.levels[0].dtype
@@ -364,41 +389,12 @@ class LabelStore:
         while strokes:
             box = move(strokes[-1])
             if box is not None:
-                self._tell_change(box)
+                self._listeners.tell_change(box)
                 return box
             strokes.pop()  # its lines are damaged: nothing is known of it
         return None
-
-    def _replay(self) -> tuple[str, ...]:
-        """Bring the chunks up to the journal; returns what was amiss."""
-        try:
-            lost = self._log.replay()
-        except E2MISegError:
-            self._journal.close()
-            raise
-        if not self._journal.damaged:
-            return ()
-        return (
-            f"{self._journal.damaged} damaged lines in {self._journal.path}: "
-            f"{lost} edits were lost; all others are there",
-        )
 
     def _save_at_exit(self) -> None:
         """A program that forgets to close the store loses no edit."""
         with suppress(E2MISegError):
             self._journal.wait(self._journal.seq)
-
-    def _tell_change(self, box: Box | None) -> None:
-        if box is None:
-            return
-        for listener in tuple(self.changed):
-            listener(box)
-
-    def _tell_failure(self, error: Exception) -> None:
-        if not self._told_failure:
-            self._told_failure = True
-            for listener in tuple(self.failed):
-                listener(error)
-
-    def _works_again(self) -> None:
-        self._told_failure = False

@@ -1,4 +1,4 @@
-"""The lock of the one program that may edit a project's labels and journals."""
+"""The locks of the one program that may edit labels and journals."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class ProjectLock:
     Parameters
     ----------
     folder : Path
-        The project.
+        The project, or a case of it.
 
     Raises
     ------

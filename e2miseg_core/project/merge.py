@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from e2miseg_core.boxes import Box
+from e2miseg_core.errors import Cancelled
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.cases import Case
@@ -24,7 +25,9 @@ def merge_prediction(
     log: EditLog,
     saver: ChunkSaver,
     prediction: CasePrediction,
+    *,
     changed: Callable[[Box], None],
+    stopped: Callable[[], bool],
 ) -> Generator[Progress, None, int]:
     """Merge a prediction chunk by chunk; each is on disk before the next.
 
@@ -43,6 +46,8 @@ def merge_prediction(
         Of the case.
     changed : callable
         Called with a box around the changed voxels of each row of chunks.
+    stopped : callable
+        Asked before each row of chunks.
 
     Yields
     ------
@@ -53,6 +58,11 @@ def merge_prediction(
     -------
     int
         Voxels whose label changed.
+
+    Raises
+    ------
+    Cancelled
+        If `stopped()`.
     """
     arrays, labels = log.arrays, log.arrays.levels[0]
     machine = arrays.open_beside(prediction.labels)
@@ -65,6 +75,9 @@ def merge_prediction(
     total = 0
     for done, (z, y) in enumerate(rows, start=1):
         boxes = []
+        if stopped():
+            what = "the merge"
+            raise Cancelled(what)
         for x in range(counts[2]):
             index = (z, y, x)
             count = _merge_chunk(arrays, saver, machine, index, again=again)

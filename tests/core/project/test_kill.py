@@ -1,6 +1,7 @@
 """A program that edits is killed at any moment: what was told to be on disk is."""
 
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,7 @@ def test_a_merge_that_was_cut_short_is_made_again(
             for _ in range(3):
                 next(job)
             assert store.unfinished_merge is None  # it is under way
+            check_copy_made_now(project, store, labels, drawn, tmp_path / "copy.e2m")
             job.close()
             assert store.unfinished_merge is not None
             store.undo()  # of voxels in both parts
@@ -104,6 +106,25 @@ def test_a_merge_that_was_cut_short_is_made_again(
             assert run(store.merge(second)) == 0  # as often as one likes
             check_merged(store, labels, drawn)
             assert (case.merged.number, store.unfinished_merge) == (2, None)
+
+
+def check_copy_made_now(
+    project: Project, store: LabelStore, labels: Any, drawn: Any, path: Path
+) -> None:
+    """What a loss of the program in the middle of a merge leaves."""
+    store.levels[0][10:20, 50:60, 5:200] = 9
+    while store.saved_seq < store.seq:
+        pass
+    drawn = drawn.copy()
+    drawn[10:20, 50:60, 5:200] |= np.asarray(store.authority[10:20, 50:60, 5:200]) > 0
+    shutil.copytree(project.path, path, ignore=shutil.ignore_patterns("lock"))
+    store.undo()
+    copy = Project.open(path)
+    with copy.lock(), copy.case("case").open_labels() as again:
+        assert again.unfinished_merge is not None
+        assert again.unfinished_merge.number == 2
+        run(again.merge(again.unfinished_merge))
+        check_merged(again, labels, drawn)
 
 
 def check_merged(store: LabelStore, labels: Any, drawn: Any) -> None:

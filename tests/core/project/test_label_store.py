@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box, box_slices, make_box
-from e2miseg_core.errors import ConfigError
+from e2miseg_core.errors import Cancelled, ConfigError
 from e2miseg_core.progress import run
 from e2miseg_core.project import (
     ACCEPTED,
@@ -363,3 +363,52 @@ def test_one_can_paint_while_a_prediction_is_merged(
             np.testing.assert_array_equal(np.asarray(store.levels[0]), model.labels)
     with case.open_labels() as store:
         check(store, model)
+
+
+def test_labels_are_open_once(make_case: Callable[..., Case], locked: None) -> None:
+    case = make_case((6, 8, 10))
+    with case.open_labels() as store:
+        with pytest.raises(ProjectInUse, match="case is open in this program"):
+            case.open_labels()
+        store.levels[0][1] = 2
+    with pytest.raises(ValueError, match="closed"):
+        store.levels[0][1] = 7
+    with case.open_labels() as store:
+        assert (np.asarray(store.levels[0][1]) == 2).all()
+
+
+def test_closing_ends_a_merge_in_another_thread(
+    make_case: Callable[..., Case], predict: Any, locked: None
+) -> None:
+    case = make_case((130, 130, 70))
+    prediction, labels = predict(case, 1)
+    store = case.open_labels()
+    job = store.merge(prediction)
+    next(job)
+    thread = threading.Thread(target=store.close)
+    thread.start()
+    while not store._closing:
+        pass
+    with pytest.raises(Cancelled):
+        run(job)
+    thread.join()
+    assert case.merging is not None
+    with case.open_labels() as store:
+        run(store.merge(prediction))
+        np.testing.assert_array_equal(np.asarray(store.levels[0]), labels)
+
+
+def test_labels_open_without_their_prediction(
+    make_case: Callable[..., Case], predict: Any, locked: None
+) -> None:
+    case = make_case((6, 8, 10))
+    prediction, labels = predict(case, 4)
+    with case.open_labels() as store:
+        run(store.merge(prediction))
+        store.levels[0][3] = 7
+    shutil.rmtree(prediction.labels / "0")
+    with case.open_labels() as store:
+        (note,) = store.notes
+        assert "predict again before undoing" in note
+        store.undo()  # by what the journal knows
+        np.testing.assert_array_equal(np.asarray(store.levels[0]), labels)
