@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import zarr
 
@@ -19,10 +19,6 @@ from e2miseg_core.project import (
 from e2miseg_napari.convert import LayerData, image_layers, own_metadata, reopen
 from e2miseg_napari.exporting import export_array
 from e2miseg_napari.images import ImageChoice
-from e2miseg_napari.predictions import result_metadata
-
-if TYPE_CHECKING:
-    from e2miseg_core.geometry import Geometry
 
 __all__ = ["Merging", "OpenCase", "OpenProject", "add_case", "open_case"]
 
@@ -201,17 +197,10 @@ def add_case(
 
 
 def _metadata(case: Case, uri: str) -> dict[str, Any]:
-    """What the layers of a case are to know."""
-    geometry: Geometry = case.geometry
-    version = case.project.version
-    model = {
-        "model": str(version.path),
-        "options": {},
-        "classes": [asdict(label) for label in case.project.classes],
+    """What the layers of a case are to know: enough to write a file of them."""
+    return {
+        "title": f"{case.project.name} – {case.name}",
+        "image": uri,
+        "geometry": case.geometry.to_json(),
+        "names": {label.value: label.name for label in case.project.classes},
     }
-    title = f"{case.project.name} – {case.name}"
-    metadata = result_metadata(
-        f"{case.project.path}/{case.name}", title, uri, geometry, model
-    )
-    # Nothing to save: every stroke is on disk.
-    return metadata | {"finished": True, "saved": str(case.labels_path)}

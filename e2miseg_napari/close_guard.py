@@ -1,13 +1,14 @@
-"""Asks before a window with unsaved predictions closes; then ends what runs."""
+"""Sees the window close: what is being written is finished, then all that runs ends."""
 
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 
-from e2miseg_napari.dialogs import ask_and_save
-from e2miseg_napari.predictions import Prediction
-from e2miseg_napari.saving import LABELS, Saver
+from e2miseg_napari.saving import Saver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["CloseGuard"]
 
@@ -15,31 +16,27 @@ __all__ = ["CloseGuard"]
 class CloseGuard(QObject):
     """Watches the main window as long as it lives, whether the panel is open or not.
 
+    Labels need no question: every stroke is in the project already. Only where the
+    disk has refused them the user is asked.
+
     Parameters
     ----------
     window : QMainWindow
         The viewer's; becomes the owner.
-    unsaved : callable
-        Returns the predictions that closing would lose; it must not keep the viewer
-        alive.
     saver : Saver
-        Writes them.
+        Writes files.
     """
 
     closed = Signal()  # the window has been closed: end what runs
 
-    def __init__(
-        self,
-        window: QMainWindow,
-        unsaved: Callable[[], Sequence[Prediction]],
-        saver: Saver,
-    ) -> None:
+    def __init__(self, window: QMainWindow, saver: Saver) -> None:
         super().__init__(window)
-        self._unsaved = unsaved
         self.saver = saver
         saver.setParent(self)
+        # What cannot be saved, in words; empty as long as all is well.
+        self.trouble: Callable[[], str] = str
         # Replaceable: a test, or a script without a user, answers by itself.
-        self.ask: Callable[[Sequence[Prediction]], str] = self._ask
+        self.ask: Callable[[str], bool] = self._ask
         self._closing_when_idle = False
         saver.background.idle.connect(self._on_idle)
         window.installEventFilter(self)
@@ -79,16 +76,8 @@ class CloseGuard(QObject):
             self._closing_when_idle = True
             self.saver.started.emit("The window closes as soon as the file is written…")
             return False
-        unsaved = self._unsaved()
-        if not unsaved:
-            return True
-        answer = self.ask(unsaved)
-        if answer == "save":
-            self._closing_when_idle = all(
-                ask_and_save(self.window, self.saver, prediction, LABELS)
-                for prediction in unsaved
-            )
-        return answer == "discard"
+        trouble = self.trouble()
+        return not trouble or self.ask(trouble)
 
     def _closed_by_user(self) -> bool:
         """Tell a click from `viewer.close()`, which takes the canvas away first."""
@@ -106,17 +95,14 @@ class CloseGuard(QObject):
             self._closing_when_idle = False
             self.window.close()
 
-    def _ask(self, unsaved: Sequence[Prediction]) -> str:
-        titles = "\n".join(f"•  {prediction.title}" for prediction in unsaved)
+    def _ask(self, trouble: str) -> bool:
+        """Whether to close although work is lost."""
         box = QMessageBox(self.window)
         box.setIcon(QMessageBox.Icon.Warning)
-        box.setWindowTitle("Unsaved labels")
-        box.setText("Labels that are not saved are lost when the window closes:")
-        box.setInformativeText(titles)
+        box.setWindowTitle("Edits that cannot be saved")
+        box.setText(trouble)
+        box.setInformativeText("Close and lose them?")
         button = QMessageBox.StandardButton
-        box.setStandardButtons(button.Save | button.Discard | button.Cancel)
-        box.setDefaultButton(button.Save)
-        answer = box.exec()
-        return {button.Save: "save", button.Discard: "discard"}.get(
-            button(answer), "cancel"
-        )
+        box.setStandardButtons(button.Close | button.Cancel)
+        box.setDefaultButton(button.Cancel)
+        return button(box.exec()) == button.Close

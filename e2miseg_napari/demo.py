@@ -2,7 +2,7 @@
 
 import napari
 
-from e2miseg_napari.panels.predict import PredictPanel
+from e2miseg_napari.panels.main import MainPanel
 
 __all__ = ["main", "open_demo"]
 
@@ -10,17 +10,17 @@ _PLUGIN = "e2miseg-napari"
 _STARTER = "phantom-lesions"
 
 
-def open_demo() -> tuple[napari.Viewer, PredictPanel]:
+def open_demo() -> tuple[napari.Viewer, MainPanel]:
     """Open a viewer as the demo shows it."""
     viewer = napari.Viewer(title="E2MISeg")
     viewer.open_sample(_PLUGIN, "phantom")
     viewer.canvas.overlays.scale_bar.visible = True
     _, panel = viewer.window.add_plugin_dock_widget(_PLUGIN, "E2MISeg")
-    if not isinstance(panel, PredictPanel):
+    if not isinstance(panel, MainPanel):
         msg = f"napari made {type(panel)} of the plugin's panel"
         raise TypeError(msg)
-    if not panel.model.choose(_STARTER):
-        entry = panel.model.entry
+    if not panel.predict.model.choose(_STARTER):
+        entry = panel.predict.model.entry
         instead = "add one" if entry is None else f"{entry.name} is chosen instead"
         panel.message.show_notice(f"The model {_STARTER} is not here: {instead}.")
     return viewer, panel

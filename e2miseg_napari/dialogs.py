@@ -5,12 +5,13 @@ from pathlib import Path
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from e2miseg_core.io import is_writable_suffix, known_suffixes
-from e2miseg_napari.predictions import Prediction
+from e2miseg_core.project import Case, LabelStore
 from e2miseg_napari.saving import Saver
 
 __all__ = [
     "ask_and_save",
     "ask_model_file",
+    "ask_project",
     "ask_replace_model",
     "ask_volume_file",
     "ask_volume_folder",
@@ -51,20 +52,24 @@ def ask_replace_model(parent: QWidget, name: str) -> bool:
     return answer == QMessageBox.StandardButton.Yes
 
 
+def ask_project(parent: QWidget) -> str:
+    """Path of a project folder, empty if the user thinks better of it."""
+    return QFileDialog.getExistingDirectory(parent, "Open project (a folder .e2m)")
+
+
 def ask_and_save(
-    parent: QWidget, saver: Saver, prediction: Prediction, what: str
-) -> bool:
-    """Ask for a path and begin to save there; False if the user thinks better of it."""
-    suggested = str(saver.suggest(prediction, what))
+    parent: QWidget, saver: Saver, case: Case, store: LabelStore, what: str
+) -> None:
+    """Ask for a path and begin to save there."""
+    suggested = str(saver.suggest(case, what))
     chosen, _ = QFileDialog.getSaveFileName(
         parent, f"Save {what}", suggested, _SAVE_FILTER
     )
     if not chosen:
-        return False
+        return
     path = Path(chosen)
     known = is_writable_suffix(path)
     if not known:
         path = path.with_name(f"{path.name}.nii.gz")
     # The dialog has asked about the name that it saw, not about a completed one.
-    saver.save(prediction, what, path, overwrite=known)
-    return True
+    saver.save(case, store, what, path, overwrite=known)

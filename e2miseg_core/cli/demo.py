@@ -36,7 +36,7 @@ def demo(
             if not headless:
                 out.warning("no display here: writing pictures instead of a window")
             # Only here: it loads torch, which the window's process does without.
-            from e2miseg_core.demo import run_headless
+            from e2miseg_core.demo.loop import run_headless
 
             out.result({}, run_headless(output, out.progress))
             return

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.model_card import ModelCard, read_card
 from e2miseg_core.models import ModelEntry, add_model, list_models, models_folder
+from e2miseg_core.project import Project
 from e2miseg_napari.dialogs import ask_model_file, ask_replace_model
 from e2miseg_napari.fit import Fit
 from e2miseg_napari.panels.parts import TextLine, classes_as_html, heading
@@ -41,6 +42,8 @@ class ModelSection(QWidget):
         self.button = QPushButton("Add…")
         self.button.setToolTip("Add a model file (.safetensors) to the list")
         self.button.clicked.connect(self._ask_file)
+        self._version: ModelCard | None = None  # of the open project
+        self.version = TextLine()
         self.classes = TextLine()
         self.about = TextLine()
         self.doubt = TextLine()
@@ -51,7 +54,7 @@ class ModelSection(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(heading("Model"))
         column.addLayout(row)
-        for line in (self.classes, self.about, self.doubt):
+        for line in (self.version, self.classes, self.about, self.doubt):
             column.addWidget(line)
         self.reload()
 
@@ -60,6 +63,28 @@ class ModelSection(QWidget):
         """The model chosen."""
         index = self.box.currentIndex()
         return self._entries[index] if 0 <= index < len(self._entries) else None
+
+    @property
+    def card(self) -> ModelCard | None:
+        """Card of the model that predicts: the open project's, else the chosen one."""
+        entry = self.entry
+        return self._version or (None if entry is None else entry.card)
+
+    def show_project(self, project: Project | None) -> None:
+        """Show the model of an open project, which cannot be chosen here."""
+        self._version = None if project is None else project.version.card
+        for part in (self.box, self.button):
+            part.setVisible(project is None)
+        self.version.setVisible(project is not None)
+        if project is not None:
+            number, name = project.version.number, project.version.card.name
+            what = "as it came" if number == 0 else f"fine-tuned version {number}"
+            self.version.setText(f"{name}, {what}, of {project.path.name}")
+            self.version.setToolTip(
+                "Versions are changed on the tab Fine-tune; another model needs a "
+                "project of its own"
+            )
+        self._on_chosen()
 
     def reload(self, name: str = "") -> None:
         """Look for models again, and choose one by name."""
@@ -102,13 +127,13 @@ class ModelSection(QWidget):
         self.doubt.setVisible(bool(line))
 
     def _on_chosen(self, _index: int = 0) -> None:
-        entry = self.entry
-        self.classes.setVisible(entry is not None)
-        self.about.setVisible(entry is not None)
-        if entry is not None:
-            self.classes.setText(classes_as_html(entry.card.labels))
-            self.about.setText(_about(entry.card))
-            self.about.setToolTip(_more_about(entry.card))
+        card = self.card
+        self.classes.setVisible(card is not None)
+        self.about.setVisible(card is not None)
+        if card is not None:
+            self.classes.setText(classes_as_html(card.labels))
+            self.about.setText(_about(card))
+            self.about.setToolTip(_more_about(card))
         self.chosen.emit()
 
     def _ask_file(self) -> None:

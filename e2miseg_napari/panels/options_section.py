@@ -9,8 +9,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from e2miseg_napari.controller import Options
 from e2miseg_napari.panels.parts import collapsible
+from e2miseg_napari.predicting import Options
 
 __all__ = ["OptionsSection"]
 

@@ -1,17 +1,18 @@
-"""Section "Result": what the colours mean, how large the classes are, saving."""
+"""Section "Result": what the colours mean, how large the classes are, saving files."""
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from e2miseg_core.project import Case
 from e2miseg_napari.panels.parts import ClassLegend, ErrorLegend, TextLine, heading
-from e2miseg_napari.predictions import Prediction
 from e2miseg_napari.saving import ERROR_MAP, LABELS
+from e2miseg_napari.wording import volume_in_words
 
 __all__ = ["ResultSection"]
 
 
 class ResultSection(QWidget):
-    """Legend of one prediction, and the buttons that save it."""
+    """Legend of the case on show, and the buttons that write files."""
 
     save_asked = Signal(str)  # LABELS or ERROR_MAP
 
@@ -20,9 +21,10 @@ class ResultSection(QWidget):
         self.title = TextLine()
         self.legend = ClassLegend()
         self.error_legend = ErrorLegend()
-        self.state = TextLine()
         self.save_labels = QPushButton("Save labels…")
-        self.save_labels.setToolTip("Write the labels on the exact grid of their image")
+        self.save_labels.setToolTip(
+            "Write the corrected labels to a file, on the exact grid of their image"
+        )
         self.save_labels.clicked.connect(self._ask_labels)
         self.save_error_map = QPushButton("Save error map…")
         self.save_error_map.setToolTip(
@@ -35,39 +37,39 @@ class ResultSection(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(heading("Result"))
-        for part in (self.title, self.legend, self.error_legend, self.state):
+        for part in (self.title, self.legend, self.error_legend):
             column.addWidget(part)
         column.addLayout(buttons)
-        self.show_prediction(None)
+        self.show_case(None)
 
-    def show_prediction(self, prediction: Prediction | None) -> None:
-        """Show a prediction; None hides the section."""
+    def show_case(self, case: Case | None) -> None:
+        """Show a case's newest prediction; None, or none yet, hides the section."""
+        prediction = None if case is None else case.prediction
         self.setVisible(prediction is not None)
-        if prediction is None:
+        if case is None or prediction is None:
             return
-        self.title.setText(prediction.title)
-        rows = [(item, prediction.volume_of(item.value)) for item in prediction.classes]
-        self.legend.show_classes(rows)
-        has_labels = prediction.labels is not None
-        has_error_map = prediction.error_map is not None
-        self.error_legend.setVisible(has_error_map)
-        self.save_labels.setEnabled(has_labels and prediction.finished)
-        self.save_error_map.setEnabled(has_error_map and prediction.finished)
-        self.state.setText(_state_of(prediction))
+        self.title.setText(
+            f"{case.name}, prediction {prediction.number} by version "
+            f"{prediction.version}; volumes as predicted"
+        )
+        voxels = prediction.figures.get("voxels", {})
+        geometry = case.geometry
+        self.legend.show_classes(
+            [
+                (
+                    item,
+                    volume_in_words(
+                        int(voxels.get(str(item.value), 0)),
+                        geometry.spacing,
+                        geometry.unit,
+                    ),
+                )
+                for item in case.project.classes
+            ]
+        )
 
     def _ask_labels(self) -> None:
         self.save_asked.emit(LABELS)
 
     def _ask_error_map(self) -> None:
         self.save_asked.emit(ERROR_MAP)
-
-
-def _state_of(prediction: Prediction) -> str:
-    if not prediction.finished:
-        return "Still being predicted."
-    saved = str(prediction.own.get("saved") or "")
-    if saved:
-        return f"Labels saved: {saved}"
-    if prediction.edited:
-        return "Edited and not saved; volumes are those of the prediction."
-    return "Not saved yet; closing the window asks first."

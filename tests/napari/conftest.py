@@ -18,12 +18,13 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True, scope="session")
 def folders_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Settings, installed models and sessions of the user stay out of it."""
+    """Settings, installed models and projects of the user stay out of it."""
     folder = tmp_path_factory.mktemp("home")
     places = {
         "NAPARI_CONFIG": str(folder / "settings.yaml"),
         "XDG_DATA_HOME": str(folder / "data"),
         "XDG_CACHE_HOME": str(folder / "cache"),
+        "HOME": str(folder),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, place in places.items():

@@ -1,30 +1,59 @@
 """A worker without a network: its labels are thresholds of the image, block by block.
 
-It speaks the whole protocol and fills real stores, so that a test of the window knows
+It speaks the protocol and fills a project's stores, so that a test of the window knows
 each voxel that has to be shown. `python phantom_worker.py SECONDS_PER_BLOCK`.
 """
 
 import itertools
 import json
+import shutil
 import sys
 import threading
-import time
-from pathlib import Path
 
 import numpy as np
 
+from e2miseg_core.boxes import clip_box, make_box
 from e2miseg_core.errors import E2MISegError
-from e2miseg_core.io import create_store, open_volume
+from e2miseg_core.io import create_store
+from e2miseg_core.project import (
+    Edge,
+    EdgeList,
+    Project,
+    complete_prediction,
+    write_edges,
+)
 
 STEP = 32
 THRESHOLDS = (60.0, 90.0)  # per cent
 ERROR = 128
+EDGES = 8
 
 
 def predicted(image: np.ndarray) -> np.ndarray:
     """Labels 0, 1, 2 of a whole image (Z, Y, X)."""
     edges = np.percentile(image, THRESHOLDS)
     return np.digitize(image, edges).astype(np.uint8)
+
+
+def find_edges(labels: np.ndarray) -> EdgeList:
+    """Boxes round voxels of class 1, evenly over the volume, with made-up numbers."""
+    places = np.argwhere(labels == 1)
+    places = places[:: max(1, len(places) // EDGES)][:EDGES].tolist()
+    edges = tuple(
+        Edge(
+            number=number,
+            box=clip_box(make_box([c - 4 for c in place], (9, 9, 9)), labels.shape),
+            centre=tuple(place),
+            expected_wrong=40.0 - 3 * number,
+            gain=0.02 / number,
+            classes=(1, 2),
+        )
+        for number, place in enumerate(places, start=1)
+    )
+    total = 2 * sum(edge.expected_wrong for edge in edges)
+    return EdgeList(
+        edges=edges, total_expected=total, temperature=1.0, bias=(), note="made up"
+    )
 
 
 def say(event: str, **fields: object) -> None:
@@ -42,13 +71,15 @@ class Worker:
         say("started", id=name)
         try:
             self.fill(name, job)
-        except E2MISegError as error:
+        except (E2MISegError, OSError) as error:
             say("error", id=name, kind="user", message=str(error))
 
     def fill(self, name: str, job: dict) -> None:
-        volume = open_volume(job["image"])
+        project = Project.open(job["project"])
+        case = project.case(job["case"])
+        volume = case.open_image()
         labels = predicted(volume.data[0].compute())
-        folder = Path(job["output"])
+        folder = case.new_prediction_folder()
         paths = {part: folder / f"{part}.ome.zarr" for part in ("labels", "error_map")}
         stores = {
             part: create_store(path, volume.geometry, np.uint8)
@@ -61,28 +92,47 @@ class Worker:
         corners = list(itertools.product(*starts))
         for done, corner in enumerate(corners, start=1):
             if self.cancelled.wait(self.pause):
+                shutil.rmtree(folder)
                 say("cancelled", id=name)
                 return
-            ends = [
-                min(c + STEP, size)
-                for c, size in zip(corner, labels.shape, strict=True)
-            ]
-            box = tuple(slice(*pair) for pair in zip(corner, ends, strict=True))
-            stores["labels"][box] = labels[box]
-            stores["error_map"][box] = np.where(labels[box] == 1, ERROR, 0)
-            say("block", id=name, box=[[part.start, part.stop] for part in box])
-            left = (len(corners) - done) * self.pause
+            self.block(name, labels, stores, corner)
             say(
                 "progress",
                 id=name,
                 done=done,
                 total=len(corners),
                 stage="predicting",
-                seconds_left=left,
+                seconds_left=(len(corners) - done) * self.pause,
             )
         values, counts = np.unique(labels[labels > 0], return_counts=True)
-        voxels = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        say("result", id=name, seconds=1.0, voxels=voxels, **places)
+        voxels = {
+            str(v): n for v, n in zip(values.tolist(), counts.tolist(), strict=True)
+        }
+        edges = find_edges(labels)
+        write_edges(folder / "edges.json", edges)
+        complete_prediction(
+            folder,
+            version=project.version.number,
+            figures={"voxels": voxels, "seconds": 1.0},
+        )
+        say(
+            "result",
+            id=name,
+            seconds=1.0,
+            voxels=voxels,
+            prediction=int(folder.name),
+            edges=len(edges.edges),
+            **places,
+        )
+
+    def block(self, name: str, labels: np.ndarray, stores: dict, corner: tuple) -> None:
+        box = tuple(
+            slice(start, min(start + STEP, size))
+            for start, size in zip(corner, labels.shape, strict=True)
+        )
+        stores["labels"][box] = labels[box]
+        stores["error_map"][box] = np.where(labels[box] == 1, ERROR, 0)
+        say("block", id=name, box=[[part.start, part.stop] for part in box])
 
     def run(self) -> None:
         say("ready", version="0", device="cpu", protocol=2)
@@ -97,7 +147,6 @@ class Worker:
                 self.cancelled.set()
             elif message["command"] == "shutdown":
                 break
-        time.sleep(0.01)
 
 
 if __name__ == "__main__":

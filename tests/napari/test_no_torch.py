@@ -12,15 +12,15 @@ SCRIPT = """
         importlib.import_module(module.name)
 
     import napari
-    from e2miseg_napari.panels.predict import PredictPanel
+    from e2miseg_napari.panels.main import MainPanel
     from e2miseg_napari.samples import open_phantom
 
     viewer = napari.Viewer(show=False)
-    panel = PredictPanel(viewer)
+    panel = MainPanel(viewer)
     viewer.window.add_dock_widget(panel)
     for layer in open_phantom():
         viewer.add_layer(napari.layers.Layer.create(*layer))
-    assert panel.volume.choice is not None
+    assert panel.predict.volume.choice is not None
     heavy = {"torch", "monai", "timm", "triton", "torchvision"} & set(sys.modules)
     assert not heavy, heavy
     viewer.close()

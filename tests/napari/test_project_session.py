@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from e2miseg_napari.predictions import find_predictions
 from napari.components import ViewerModel
 from napari.layers import Image
 
@@ -19,7 +20,6 @@ from e2miseg_core.project import Case, LabelStore, Project, complete_prediction
 from e2miseg_napari import project_session
 from e2miseg_napari.convert import image_layers
 from e2miseg_napari.images import ImageChoice, iter_images
-from e2miseg_napari.predictions import find_predictions
 from e2miseg_napari.project_session import ProjectSession
 from e2miseg_napari.saving import LABELS, Saver
 

@@ -7,10 +7,9 @@ from napari.layers import Image
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store
 from e2miseg_core.model_card import LabelInfo
-from e2miseg_napari.convert import KEY, check_grid, geometry_of
+from e2miseg_napari.convert import check_grid, geometry_of
 from e2miseg_napari.images import ImageChoice, describe_image, iter_images
 from e2miseg_napari.live_view import meets_view
-from e2miseg_napari.predictions import find_predictions, result_metadata
 from e2miseg_napari.result_layers import error_colormap, make_result_layers
 
 SHAPE = (12, 14, 16)
@@ -39,10 +38,7 @@ def result(image, tmp_path):
     }
     for path in stores.values():
         create_store(path, geometry, np.uint8)
-    classes = [{"value": c.value, "name": c.name, "color": c.color} for c in CLASSES]
-    model = {"model": "m", "options": {}, "classes": classes}
-    metadata = result_metadata("j1", "m – ct", "ct.nii", geometry, model)
-    return make_result_layers(image, stores, CLASSES, metadata)
+    return make_result_layers(image, stores, CLASSES, {"title": "ct"})
 
 
 def test_results_lie_exactly_over_their_image(image, result):
@@ -79,18 +75,6 @@ def test_the_error_maps_top_colour_is_at_sixty_per_cent(result):
     assert tuple(result.error_map.contrast_limits_range) == (0, 255)
 
 
-def test_painting_goes_into_the_store(result, tmp_path):
-    result.labels.paint((5, 6, 7), 3)
-    stored = np.asarray(result.labels.data[5, 6, 7])
-    assert stored == 3
-    reopened = make_again(tmp_path)
-    assert reopened[5, 6, 7] == 3
-
-
-def make_again(folder):
-    return zarr.open_array(str(folder / "labels.ome.zarr"), path="0", mode="r")
-
-
 def test_another_writers_voxels_are_seen_after_a_refresh(result, tmp_path):
     """What the worker writes must not hide behind a cache."""
     viewer = ViewerModel()
@@ -102,25 +86,6 @@ def test_another_writers_voxels_are_seen_after_a_refresh(result, tmp_path):
     other[4:7] = 77
     result.error_map.refresh()
     assert (np.asarray(result.error_map._slice.image.raw) == 77).all()
-
-
-def test_predictions_are_found_in_the_layer_list(result):
-    viewer = ViewerModel()
-    for layer in result:
-        viewer.add_layer(layer)
-    (prediction,) = find_predictions(viewer.layers)
-    assert (prediction.labels, prediction.error_map) == tuple(result)
-    assert prediction.classes == CLASSES
-    assert not prediction.unsaved  # not finished: nothing to lose
-    for layer in result:
-        layer.metadata[KEY].update(finished=True, voxels={1: 500})
-    assert prediction.unsaved
-    assert prediction.volume_of(1) == "3 ml"  # 500 voxels of 6 mm³
-    assert prediction.volume_of(3) == "0 ml"
-    viewer.layers.remove(result.labels)
-    (rest,) = find_predictions(viewer.layers)
-    assert rest.labels is None
-    assert not rest.unsaved
 
 
 def test_results_are_no_images_to_predict(image, result):

@@ -11,8 +11,8 @@ import pytest
 from qtpy.QtCore import Qt
 
 from e2miseg_core.models import add_model
-from e2miseg_napari.controller import Phase
-from e2miseg_napari.panels.predict import PredictPanel
+from e2miseg_napari.panels.main import MainPanel
+from e2miseg_napari.predicting import Phase
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +22,7 @@ WAIT = 240_000  # the worker imports torch, on a machine that may be busy
 @pytest.fixture(autouse=True)
 def model(tiny_model, monkeypatch, tmp_path_factory):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     add_model(tiny_model)
 
 
@@ -31,17 +32,19 @@ def viewer(make_napari_viewer) -> napari.Viewer:
 
 
 @pytest.fixture
-def panel(viewer) -> PredictPanel:
+def panel(viewer) -> MainPanel:
     viewer.open_sample("e2miseg-napari", "phantom")
     _, panel = viewer.window.add_plugin_dock_widget("e2miseg-napari", "E2MISeg")
-    panel._attach()
-    assert panel.model.choose("tiny")
+    panel.attach()
+    assert panel.predict.model.choose("tiny")
     return panel
 
 
 def press(qtbot, panel) -> None:
-    assert panel.button.isEnabled(), panel.button.toolTip()
-    qtbot.mouseClick(panel.button, Qt.MouseButton.LeftButton)
+    button = panel.predict.button
+    panel.show_tab(panel.predict)
+    assert button.isEnabled(), button.toolTip()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def wait_until(qtbot, condition) -> None:
@@ -50,42 +53,41 @@ def wait_until(qtbot, condition) -> None:
 
 def test_predict_cancel_in_the_middle_predict_to_the_end(qtbot, viewer, panel):
     image = viewer.layers[0]
-    controller = panel.controller
+    predicting = panel.predicting
     press(qtbot, panel)
-    wait_until(qtbot, lambda: controller.state.done >= 2 and len(viewer.layers) == 3)
-    assert controller.state.done < controller.state.total
-    worker = controller.client.pid
+    wait_until(qtbot, lambda: predicting.state.done >= 2)
+    assert predicting.state.done < predicting.state.total
+    worker = panel.client.pid
     press(qtbot, panel)
-    wait_until(qtbot, lambda: controller.state.phase == Phase.IDLE)
-    assert list(viewer.layers) == [image]
+    wait_until(qtbot, lambda: predicting.state.phase == Phase.IDLE)
+    assert panel.session.case.predictions() == []
     press(qtbot, panel)
-    wait_until(qtbot, lambda: controller.state.phase == Phase.IDLE)
-    assert controller.client.pid == worker  # it has stayed, with its model
-    labels, error_map = viewer.layers[1:]
-    values = np.asarray(labels.data)
+    wait_until(qtbot, lambda: predicting.state.phase == Phase.IDLE)
+    assert panel.client.pid == worker  # it has stayed, with its model
+    values = np.asarray(panel.session.store.levels[0][:, :, :])
     assert values.shape == image.data.shape
     assert set(np.unique(values)) <= {0, 1, 2}
-    counted = {value: int((values == value).sum()) for value in (1, 2)}
-    told = panel.shown.own["voxels"]
-    assert {value: told.get(value, 0) for value in (1, 2)} == counted
-    chances = np.asarray(error_map.data)
+    prediction = panel.session.case.prediction
+    told = prediction.figures["voxels"]
+    for value in (1, 2):
+        assert told.get(str(value), 0) == (values == value).sum()
+    chances = np.asarray(panel.session.error_layer.data)
     assert chances.any()
     assert chances.max() <= 170  # of three classes the likeliest has 1/3 at least
-    for layer in (labels, error_map):
+    for layer in (panel.session.labels_layer, panel.session.error_layer):
         np.testing.assert_array_equal(layer.scale, image.scale)
         np.testing.assert_array_equal(layer.translate, image.translate)
         assert layer.units == image.units
-    assert labels.editable
     assert panel.message.text.text().startswith("Done in")
+    assert len(panel.reviewing.entries) == len(prediction.edges()) > 0
 
 
 def test_closing_the_window_in_the_middle_leaves_nothing(
     qtbot, viewer, panel, wait_for
 ):
-    controller = panel.controller
     press(qtbot, panel)
-    wait_until(qtbot, lambda: controller.state.done >= 1 and len(viewer.layers) == 3)
-    worker = psutil.Process(controller.client.pid)
+    wait_until(qtbot, lambda: panel.predicting.state.done >= 1)
+    worker = psutil.Process(panel.client.pid)
     family = [worker, *worker.children(recursive=True)]
     viewer.close()
     assert wait_for(lambda: not any(map(_runs, family)), 5)
@@ -104,8 +106,8 @@ DEMO = """
     from e2miseg_napari import demo
 
     viewer, panel = demo.open_demo()
-    print([layer.name for layer in viewer.layers], panel.model.entry.name)
-    client = panel.controller.client
+    print([layer.name for layer in viewer.layers], panel.predict.model.entry.name)
+    client = panel.client
 
     def leave(_ready):
         print("worker", client.pid)

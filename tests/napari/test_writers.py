@@ -8,23 +8,25 @@ from e2miseg_core.errors import GeometryError, ReadError
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.samples import sample_path
 from e2miseg_napari.convert import KEY, grid_of
-from e2miseg_napari.predictions import result_metadata
 from e2miseg_napari.readers import read_layers
 from e2miseg_napari.writers import write_labels_layer
 
 
 def labels_over(path) -> Labels:
-    """A labels layer as a prediction of this volume would have it."""
+    """A labels layer as a project of this volume would have it."""
     viewer = ViewerModel()
     data, options, _ = read_layers(path)[0]
     image = viewer.add_image(data, **options)
     values = np.zeros(data.shape, np.uint8)
     values[2:9, 3:6, 4:20] = 1
     values[-1, -1, -1] = 2
-    model = {"model": "m", "options": {}, "classes": [{"value": 1, "name": "a"}]}
-    geometry = open_volume(path).geometry
-    own = result_metadata("j", "m - image", str(path), geometry, model)
-    return Labels(values, metadata={KEY: own | {"role": "labels"}}, **grid_of(image))
+    own = {
+        "role": "labels",
+        "image": str(path),
+        "geometry": open_volume(path).geometry.to_json(),
+        "names": {1: "a"},
+    }
+    return Labels(values, metadata={KEY: own}, **grid_of(image))
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".ome.zarr"])

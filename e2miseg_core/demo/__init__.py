@@ -1,0 +1,1 @@
+"""The demonstration without a window: the whole loop, with a robot as annotator."""

@@ -1,0 +1,286 @@
+"""The dock widget "E2MISeg": predict, review the uncertain edges, fine-tune."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.layers import Layer
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QFrame,
+    QMainWindow,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from e2miseg_core import __version__
+from e2miseg_core.errors import E2MISegError
+from e2miseg_napari.background import Background
+from e2miseg_napari.close_guard import CloseGuard
+from e2miseg_napari.convert import LayerData
+from e2miseg_napari.corrections import NEEDED
+from e2miseg_napari.dialogs import ask_and_save
+from e2miseg_napari.edge_search import EdgeSearch
+from e2miseg_napari.engine_client import EngineClient
+from e2miseg_napari.finetuning import Finetuning
+from e2miseg_napari.panels.finetune import FinetuneTab
+from e2miseg_napari.panels.guide import Guide, next_step
+from e2miseg_napari.panels.parts import MessageLine, TextLine
+from e2miseg_napari.panels.predict import PredictTab
+from e2miseg_napari.panels.project_section import ProjectSection
+from e2miseg_napari.panels.review import ReviewTab
+from e2miseg_napari.predicting import JobState, Phase, Predicting
+from e2miseg_napari.problems import Problem, problem_of
+from e2miseg_napari.project_places import find_project
+from e2miseg_napari.project_session import ProjectSession
+from e2miseg_napari.protocol import Ready
+from e2miseg_napari.readers import read_layers
+from e2miseg_napari.review import Review
+from e2miseg_napari.saving import Saver
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["MainPanel"]
+
+
+class MainPanel(QWidget):
+    """The whole loop in one dock widget.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Given by napari.
+    client : EngineClient, optional
+        To another engine than this installation's.
+    """
+
+    def __init__(
+        self, napari_viewer: "napari.viewer.Viewer", client: EngineClient | None = None
+    ) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self.client = client or EngineClient(parent=self)
+        self.session = ProjectSession(napari_viewer, parent=self)
+        self.predicting = Predicting(napari_viewer, self.session, self.client, self)
+        self.reviewing = Review(napari_viewer, self.session, self)
+        self.finetuning = Finetuning(self.session, self.client, self)
+        self.search = EdgeSearch(self.session, self.client, self.reviewing, self)
+        self._background = Background(self)
+        self._saver = Saver(self)
+        self._guard: CloseGuard | None = None
+        self._build()
+        self._connect()
+        self._on_opened()
+
+    def _build(self) -> None:
+        self.guide = Guide()
+        self.project = ProjectSection()
+        self.predict = PredictTab(self._viewer, self.session, self.predicting)
+        self.review = ReviewTab(self.session, self.reviewing)
+        self.finetune = FinetuneTab(self.session, self.finetuning)
+        self.message = MessageLine()
+        self.tabs = QTabWidget()
+        for tab, title in (
+            (self.predict, "1 Predict"),
+            (self.review, "2 Review"),
+            (self.finetune, "3 Fine-tune"),
+        ):
+            self.tabs.addTab(_scrolled(tab), title)
+        about = TextLine("Research use only. Not a medical device.")
+        about.setToolTip(f"E2MISeg {__version__}, BSD-3-Clause")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 4, 8, 4)
+        column.addWidget(self.guide)
+        column.addWidget(self.project)
+        column.addWidget(self.tabs, 1)
+        column.addWidget(self.message)
+        column.addWidget(about)
+        self.setMinimumWidth(340)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def _connect(self) -> None:
+        self.session.opened.connect(self._on_opened)
+        self.session.predicted.connect(self._on_opened)
+        self.session.saved.connect(self.project.show_saved)
+        self.project.open_asked.connect(self._on_open_project)
+        self.project.close_asked.connect(self.session.close)
+        self.project.case_asked.connect(self.session.show_case)
+        self.predict.volume.open_asked.connect(self._on_open_volume)
+        self.predict.model.problem.connect(self._on_problem)
+        self.predict.began.connect(self.message.clear)
+        self.predict.chosen.connect(self._on_chosen)
+        self.predict.result.save_asked.connect(self._on_save)
+        self.predicting.changed.connect(self._on_predicting)
+        self.predicting.done.connect(self._on_predicted)
+        self.reviewing.changed.connect(self._update_guide)
+        self.finetuning.predict_again_asked.connect(self._on_predict_again)
+        self.client.ready.connect(self._on_ready)
+        for notice in (
+            self.predicting.notice,
+            self.finetuning.notice,
+            self.session.notice,
+        ):
+            notice.connect(self.message.show_notice)
+        for problem in (
+            self.predicting.problem,
+            self.finetuning.problem,
+            self.search.problem,
+        ):
+            problem.connect(self._on_problem)
+        self._listen_to_saver()
+
+    def _listen_to_saver(self) -> None:
+        self._saver.started.connect(self.message.show_notice)
+        self._saver.saved.connect(self.message.show_notice)
+        self._saver.failed.connect(self._on_problem)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Start the engine while the user is still choosing (Qt's name)."""
+        super().showEvent(event)
+        self.attach()
+        self.client.warm_up()
+
+    def event(self, event: QEvent) -> bool:
+        """End what runs when napari takes the panel out of its window."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.shutdown()
+        return super().event(event)
+
+    def attach(self) -> None:
+        """Guard the window that the panel is in, with the guard it may have already."""
+        window = _main_window(self)
+        if window is None or self._guard is not None:
+            return
+        guard = CloseGuard.of(window)
+        if guard is None:
+            guard = CloseGuard(window, self._saver)
+        else:
+            self._saver = guard.saver
+            self._listen_to_saver()
+        guard.trouble = self._trouble
+        guard.closed.connect(self._on_window_closed)
+        self._guard = guard
+
+    def shutdown(self, *, at_once: bool = False) -> None:
+        """Save what is left, release the project, end the engine."""
+        self.predicting.shutdown()
+        if at_once:
+            self.client.kill()
+        else:
+            self.client.shutdown()
+        self.reviewing.close()
+        self.session.close()
+        if self._guard is not None:
+            self._guard.trouble = str  # it outlives the panel
+
+    def show_tab(self, tab: QWidget) -> None:
+        """Bring a tab to the front."""
+        areas = self.tabs.findChildren(QScrollArea)
+        for area in areas:
+            if area.widget() is tab:
+                self.tabs.setCurrentWidget(area)
+
+    def _on_window_closed(self) -> None:
+        self.shutdown(at_once=True)
+
+    def _trouble(self) -> str:
+        """Why the last edits cannot be saved; empty when they are."""
+        store = self.session.store
+        try:
+            if store is not None:
+                store.flush()
+        except (E2MISegError, OSError) as error:
+            return str(error)
+        return ""
+
+    def _on_opened(self) -> None:
+        case = self.session.case
+        name = "" if case is None else case.name
+        self.project.show_project(self.session.project, name)
+        self._on_chosen()
+
+    def _on_chosen(self) -> None:
+        choice = self.predict.volume.choice
+        if choice is not None and self.session.project is None:
+            known = find_project(choice)
+            self.project.suggest(None if known is None else known[0])
+        self._update_guide()
+
+    def _on_predicting(self, state: JobState) -> None:
+        self.project.setEnabled(state.phase == Phase.IDLE)
+        self._update_guide()
+
+    def _update_guide(self) -> None:
+        if self.predicting.state.phase != Phase.IDLE:
+            self.guide.tell("working")
+            return
+        choice = self.predict.volume.choice
+        step = next_step(
+            self.session.case,
+            volume=choice is not None,
+            reviewed=self.reviewing.tally.done,
+            needed=NEEDED,
+        )
+        self.guide.tell(step)
+
+    def _on_predicted(self) -> None:
+        self.show_tab(self.review)
+
+    def _on_predict_again(self) -> None:
+        self.message.clear()
+        self.show_tab(self.predict)
+        self.predicting.predict_again(self.predict.options.options)
+
+    def _on_ready(self, ready: Ready) -> None:
+        self.predict.options.show_device(ready.device)
+
+    def _on_open_project(self, path: Path) -> None:
+        self.message.clear()
+        self.session.open(path)
+
+    def _on_open_volume(self, path: str) -> None:
+        self.message.show_notice(f"Opening {path}…")
+        self._background.run(
+            lambda: read_layers(path), self._add_layers, self._on_thread_error
+        )
+
+    def _add_layers(self, layers: list[LayerData]) -> None:
+        added = [Layer.create(*layer) for layer in layers]
+        for layer in added:
+            self._viewer.add_layer(layer)
+        if len(self._viewer.layers) == len(added):
+            self._viewer.reset_view()
+        self.message.clear()
+
+    def _on_thread_error(self, error: Exception) -> None:
+        self._on_problem(problem_of(error))
+
+    def _on_save(self, what: str) -> None:
+        case, store = self.session.case, self.session.store
+        if case is not None and store is not None:
+            ask_and_save(self, self._saver, case, store, what)
+
+    def _on_problem(self, problem: Problem) -> None:
+        self.message.show_problem(problem)
+        show_error(problem.line)
+
+
+def _scrolled(content: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(content)
+    return area
+
+
+def _main_window(widget: QWidget) -> QMainWindow | None:
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QMainWindow):
+        parent = parent.parentWidget()
+    return parent
