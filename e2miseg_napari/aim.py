@@ -7,7 +7,7 @@ from napari.layers import Layer
 from e2miseg_core.boxes import Box
 from e2miseg_napari.edge_outline import world_bounds
 
-__all__ = ["aim_at", "is_on_show"]
+__all__ = ["aim_at", "is_at"]
 
 _PART_OF_VIEW = 1 / 3  # that the box fills, along the axis where it is tightest
 
@@ -40,11 +40,8 @@ def aim_at(
     camera.zoom = float(_PART_OF_VIEW * tightest)
 
 
-def is_on_show(viewer: ViewerModel, layer: Layer, box: Box) -> bool:
-    """Tell whether the slice on show meets the box; in three dimensions it does."""
-    dims = viewer.dims
-    first = dims.ndim - 3
-    start, stop = world_bounds(layer, box)
-    at = dims.point[first:]
-    hidden = [axis - first for axis in dims.not_displayed if axis >= first]
-    return all(start[axis] <= at[axis] < stop[axis] for axis in hidden)
+def is_at(viewer: ViewerModel, layer: Layer, box: Box) -> bool:
+    """Tell whether the viewer's point lies in a box, along all three axes."""
+    start, stop = np.array(world_bounds(layer, box))
+    point = np.array(viewer.dims.point)[-3:]
+    return bool(((start <= point) & (point < stop)).all())

@@ -5,12 +5,10 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.components import ViewerModel
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from e2miseg_core.boxes import Box, box_slices
+from e2miseg_core.boxes import Box
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.project import (
     HUMAN,
@@ -20,7 +18,8 @@ from e2miseg_core.project import (
     Verdict,
     read_edges,
 )
-from e2miseg_napari.aim import aim_at, is_on_show
+from e2miseg_napari.aim import aim_at, is_at
+from e2miseg_napari.box_watch import BoxWatch, is_vouched_for
 from e2miseg_napari.edge_outline import attach_outline, detach_outline, world_bounds
 from e2miseg_napari.problems import problem_of
 from e2miseg_napari.review_keys import ReviewKeys
@@ -73,7 +72,7 @@ class Review(QObject):
         self._stage = Stage.NO_CASE
         self._of: tuple[Any, int] | None = None  # (case, prediction) of the queue
         self._searching = ""
-        self._before: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self._watched: BoxWatch | None = None
         self._painted = False
         self._outline = attach_outline(viewer)
         self._keys = ReviewKeys(
@@ -84,6 +83,7 @@ class Review(QObject):
                 "c": self._decide_corrected,
                 "a": self._decide_fine,
                 "s": self._decide_skipped,
+                "h": self.toggle_error_map,
             },
         )
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
@@ -165,6 +165,12 @@ class Review(QObject):
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.selection.active = layer
 
+    def toggle_error_map(self) -> None:
+        """Hide the error map, which lies over what is painted, or show it again."""
+        layer = self.session.error_layer
+        if layer is not None:
+            layer.visible = not layer.visible
+
     def ask_for_edges(self) -> None:
         """Have the edges of the prediction looked for."""
         self.edges_asked.emit()
@@ -176,15 +182,16 @@ class Review(QObject):
 
     def reload(self) -> None:
         """Read the edges again: of another case, prediction or ranking."""
-        current = self.current
+        current, of = self.current, self._of
         self._searching = ""
         with self._reported():
             self._load()
+            current = current if self._of == of else None
             if current is not None:
                 current = self._queue.choose_box(current.edge.box)
         self._outline.visible = False
         if current is None:
-            self._before = None
+            self._watched = None
             self._suggest(False)
         else:
             self._enclose(current.edge.box)
@@ -252,7 +259,8 @@ class Review(QObject):
 
     def _watch(self, box: Box) -> None:
         """Notice from now on when somebody paints in a box."""
-        self._before = self._voxels(box)
+        store = self.session.store
+        self._watched = None if store is None else BoxWatch(store, box)
         self._suggest(False)
         self.changed.emit()
 
@@ -266,34 +274,18 @@ class Review(QObject):
         one, layer = self.current, self.session.labels_layer
         if one is None or layer is None:
             return
-        if is_on_show(self._viewer, layer, one.edge.box):
+        if is_at(self._viewer, layer, one.edge.box):
             aim_at(self._viewer, layer, one.edge.box, one.edge.centre)
 
     def _on_edited(self) -> None:
         if self._queue.check(self._is_vouched_for):
             self.changed.emit()
-        if self.current is not None and self._before is not None:
-            self._suggest(self._is_painted(self.current.edge.box))
-
-    def _is_painted(self, box: Box) -> bool:
-        before, now = self._before, self._voxels(box)
-        if before is None or now is None:
-            return False
-        human = now[1] == HUMAN
-        new = (before[1] != HUMAN) | (before[0] != now[0])
-        return bool((human & new).any())
+        if self._watched is not None:
+            self._suggest(self._watched.is_painted())
 
     def _is_vouched_for(self, box: Box) -> bool:
-        voxels = self._voxels(box)
-        return voxels is None or bool((voxels[1] != MACHINE).all())
-
-    def _voxels(self, box: Box) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """Labels and authority in a box."""
         store = self.session.store
-        if store is None:
-            return None
-        where = box_slices(box)
-        return np.array(store.levels[0][where]), np.array(store.authority[where])
+        return store is None or is_vouched_for(store, box)
 
     def _suggest(self, painted: bool) -> None:
         if painted != self._painted:

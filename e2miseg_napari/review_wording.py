@@ -11,11 +11,12 @@ __all__ = [
     "VERDICT_NAMES",
     "classes_in_words",
     "count_in_words",
-    "edge_in_words",
+    "figures_in_words",
     "foreground_in_words",
     "gain_in_words",
     "hit_rate_in_words",
     "next_step_in_words",
+    "place_in_words",
     "tally_in_words",
 ]
 
@@ -39,16 +40,21 @@ def foreground_in_words(edge: Edge, names: Mapping[int, str]) -> str:
     return classes_in_words(replace(edge, classes=objects or edge.classes), names)
 
 
-def edge_in_words(edge: Edge, names: Mapping[int, str]) -> str:
-    """Return "Edge 3: lesion meets background. About 37 wrong voxels, +0.012 Dice."."""
+def place_in_words(edge: Edge, names: Mapping[int, str]) -> str:
+    """Return "Edge 3: lesion meets background."."""
     if isnan(edge.expected_wrong):
         return f"Edge {edge.number}, from an earlier ranking."
+    return f"Edge {edge.number}: {_where(edge, names)}."
+
+
+def figures_in_words(edge: Edge) -> str:
+    """Return "About 37 wrong voxels, +0.012 Dice.", empty where nobody knows."""
+    if isnan(edge.expected_wrong):
+        return ""
     wrong = count_in_words(edge.expected_wrong)
     noun = "voxel" if wrong in {"1", "< 1"} else "voxels"
     size = f"About {wrong}".replace("About <", "Less than")
-    where = _where(edge, names)
-    figures = f"{size} wrong {noun}, {gain_in_words(edge.gain)} Dice."
-    return f"Edge {edge.number}: {where}. {figures}"
+    return f"{size} wrong {noun}, {gain_in_words(edge.gain)} Dice."
 
 
 def count_in_words(voxels: float) -> str:

@@ -95,5 +95,6 @@ def _keys_in_words() -> str:
     plane = QKeySequence("Ctrl+E").toString(native)
     return (
         "Keys: 2 paint, 1 erase, 3 polygon, 4 fill, 5 pick a class, 6 move. "
-        f"- = other class, [ ] brush size, {undo} undo, {plane} other plane."
+        f"- = other class, [ ] brush size, {undo} undo, {plane} other plane, "
+        "H hide the error map."
     )

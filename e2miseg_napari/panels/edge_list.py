@@ -13,9 +13,10 @@ from e2miseg_napari.review_queue import Entry
 from e2miseg_napari.review_wording import (
     VERDICT_NAMES,
     count_in_words,
-    edge_in_words,
+    figures_in_words,
     foreground_in_words,
     gain_in_words,
+    place_in_words,
 )
 
 __all__ = ["EdgeTable"]
@@ -99,9 +100,10 @@ class EdgeTable(QWidget):
                 count_in_words(edge.expected_wrong),
                 gain_in_words(edge.gain),
             )
+            tip = f"{place_in_words(edge, names)} {figures_in_words(edge)}".strip()
             for column, text in enumerate(texts, start=_RANK):
                 item = QTableWidgetItem(text)
-                item.setToolTip(edge_in_words(edge, names))
+                item.setToolTip(tip)
                 if column == _CLASSES:
                     item.setIcon(self._swatches(one))
                 else:

@@ -22,14 +22,16 @@ from e2miseg_napari.panels.review_icons import verdict_icon
 from e2miseg_napari.review import Review, Stage
 from e2miseg_napari.review_wording import (
     VERDICT_NAMES,
-    edge_in_words,
+    figures_in_words,
     hit_rate_in_words,
     next_step_in_words,
+    place_in_words,
     tally_in_words,
 )
 
 if TYPE_CHECKING:
     from e2miseg_napari.project_session import ProjectSession
+    from e2miseg_napari.review_queue import Entry
 
 __all__ = ["ReviewTab"]
 
@@ -74,6 +76,7 @@ class ReviewTab(QWidget):
         self._session = session
         self.review = review
         self._build()
+        self._shown: Entry | None = None
         self._connect()
         self._on_changed()
 
@@ -101,6 +104,7 @@ class ReviewTab(QWidget):
         self.classes = ClassTable(self._session)
         self.message = MessageLine()
         column = QVBoxLayout(self)
+        column.setContentsMargins(6, 8, 6, 8)
         column.setSpacing(6)
         column.addWidget(heading("Uncertain edges"))
         column.addWidget(self.state)
@@ -116,6 +120,7 @@ class ReviewTab(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         moves, decisions = QHBoxLayout(), QHBoxLayout()
+        decisions.setSpacing(4)
         for button in (self.previous, self.next):
             moves.addWidget(button)
         for button in self.verdicts.values():
@@ -123,7 +128,7 @@ class ReviewTab(QWidget):
         column.addWidget(self.progress)
         column.addWidget(self.tally)
         column.addWidget(self.edges, 1)
-        column.addWidget(self.detail)
+        column.addWidget(_lines(self.detail, 2))
         column.addLayout(moves)
         column.addLayout(decisions)
         column.addWidget(self.hit_rate)
@@ -179,6 +184,9 @@ class ReviewTab(QWidget):
         review, project = self.review, self._session.project
         classes = () if project is None else project.classes
         current = review.current
+        if current not in {None, self._shown}:
+            self.message.clear()  # something went well since
+        self._shown = current
         self.edges.show_edges(review.entries, current, classes)
         for button in self.verdicts.values():
             button.setEnabled(current is not None)
@@ -191,12 +199,13 @@ class ReviewTab(QWidget):
             self.detail.setText("Press . for the worst edge, or click one.")
             return
         names = {0: "background"} | {item.value: item.name for item in project.classes}
-        line = edge_in_words(current.edge, names)
         if painted:
-            line += " You painted here: press C when it is right."
-        elif current.verdict is not None:
-            line += f" {VERDICT_NAMES[current.verdict]}; another verdict replaces that."
-        self.detail.setText(line)
+            more = "You painted here: press C when it is right."
+        elif current.verdict is None:
+            more = figures_in_words(current.edge)
+        else:
+            more = f"{VERDICT_NAMES[current.verdict]}; another verdict replaces that."
+        self.detail.setText(f"{place_in_words(current.edge, names)} {more}")
 
     def _on_chosen(self, number: int) -> None:
         self.review.go_to(number)
@@ -227,6 +236,17 @@ def _button(text: str, tip: str) -> QPushButton:
     button.setToolTip(tip)
     button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return button
+
+
+def _lines(label: TextLine, count: int) -> QWidget:
+    """Room for so many lines, so that what is below keeps its place."""
+    room = QWidget()
+    room.setMinimumHeight(count * label.fontMetrics().lineSpacing() + 4)
+    column = QVBoxLayout(room)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.addWidget(label)
+    column.addStretch(1)
+    return room
 
 
 def _show_line(label: TextLine, line: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from e2miseg_napari.aim import aim_at, is_on_show
+from e2miseg_napari.aim import aim_at, is_at
 from e2miseg_napari.edge_outline import attach_outline, detach_outline, world_bounds
 
 SHAPE = (12, 40, 50)
@@ -106,7 +106,7 @@ def test_it_is_drawn_on_the_slices_of_the_box_only(viewer, qtbot, order):
         viewer.dims.set_current_step(axis, index)
         drawn = bool((picture(viewer, qtbot) == WHITE).any())
         assert drawn is (first <= index < stop)
-        assert is_on_show(viewer, layer, BOX) is drawn
+        assert is_at(viewer, layer, BOX) is drawn
 
 
 def test_in_three_dimensions_its_twelve_edges_are_drawn(viewer, qtbot):
@@ -115,7 +115,7 @@ def test_in_three_dimensions_its_twelve_edges_are_drawn(viewer, qtbot):
     viewer.dims.ndisplay = 3
     viewer.scene.camera.angles = (10, 20, 30)
     assert (picture(viewer, qtbot) > 200).any()
-    assert is_on_show(viewer, layer, BOX)
+    assert is_at(viewer, layer, BOX)
     viewer.dims.set_current_step(0, 11)
     viewer.dims.ndisplay = 2
     viewer.dims.set_current_step(0, 11)

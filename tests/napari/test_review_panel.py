@@ -354,6 +354,45 @@ def test_napari_keeps_its_own_keys(reviewing, qtbot):
     assert reviewing.labels.selected_label == 2
 
 
+def test_a_key_hides_the_error_map_and_shows_it_again(reviewing, qtbot):
+    shown = []
+    for _ in range(2):
+        press(qtbot, reviewing, "h")
+        shown.append(reviewing.session.error_layer.visible)
+    assert shown == [False, True]
+
+
+def test_a_failure_is_told_until_something_goes_well(reviewing, qtbot, case):
+    press(qtbot, reviewing, ".")
+    blocked = case.folder / "review.jsonl"
+    blocked.mkdir()
+    press(qtbot, reviewing, "c")
+    message = reviewing.tab.message
+    assert message.isVisibleTo(reviewing.tab)
+    assert verdicts(reviewing)[0] is None
+    assert number(reviewing) == 1
+    blocked.rmdir()
+    press(qtbot, reviewing, "c")
+    assert not message.isVisibleTo(reviewing.tab)
+    assert verdicts(reviewing)[0] == "corrected"
+
+
+def test_another_case_has_edges_of_its_own(reviewing, qtbot, case, tmp_path):
+    volume = tmp_path / "other.nii.gz"
+    volume.write_bytes((tmp_path / "scan.nii.gz").read_bytes())
+    other = case.project.add_case(open_volume(volume))
+    predict(other, edges=made_up_edges(other.geometry.shape))
+    press(qtbot, reviewing, ".c")
+    reviewing.session.show_case(other.name)
+    qtbot.waitUntil(lambda: reviewing.session.case.name == other.name, timeout=WAIT)
+    qtbot.waitUntil(lambda: not reviewing.session.busy, timeout=WAIT)
+    assert verdicts(reviewing) == [None] * 6
+    assert reviewing.review.current is None
+    assert not reviewing.viewer.scene.overlays["e2miseg_edge"].visible
+    press(qtbot, reviewing, ".")
+    assert number(reviewing) == 1
+
+
 def test_verdict_keys_do_nothing_before_an_edge_is_on_show(reviewing, qtbot):
     press(qtbot, reviewing, "cas")
     assert verdicts(reviewing) == [None] * 6

@@ -9,11 +9,12 @@ from e2miseg_core.project import Edge, EdgeList
 from e2miseg_napari.review_queue import Entry, ReviewQueue, Tally, boxes_as_edges
 from e2miseg_napari.review_wording import (
     count_in_words,
-    edge_in_words,
+    figures_in_words,
     foreground_in_words,
     gain_in_words,
     hit_rate_in_words,
     next_step_in_words,
+    place_in_words,
     tally_in_words,
 )
 
@@ -122,7 +123,9 @@ def test_boxes_known_from_the_log_only_are_counted_without_a_share():
     assert queue.entries[1].edge.centre == (5, 4, 4)
     assert queue.tally() == Tally(edges=2, corrected=1, share=None)
     assert tally_in_words(queue.tally()) == "1 of 2 edges done"
-    assert "earlier ranking" in edge_in_words(queue.entries[1].edge, NAMES)
+    line = "Edge 2, from an earlier ranking."
+    assert place_in_words(queue.entries[1].edge, NAMES) == line
+    assert figures_in_words(queue.entries[1].edge) == ""
     assert count_in_words(math.nan) == gain_in_words(math.nan) == "–"
 
 
@@ -182,7 +185,8 @@ def test_what_next_once_all_is_done():
     ],
 )
 def test_an_edge_in_words(classes, wrong, words):
-    line = edge_in_words(edge(3, wrong, classes=classes), NAMES)
+    one = edge(3, wrong, classes=classes)
+    line = f"{place_in_words(one, NAMES)} {figures_in_words(one)}"
     assert line.startswith(f"Edge 3: {words}")
 
 
