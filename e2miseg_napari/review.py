@@ -11,8 +11,6 @@ from qtpy.QtCore import QObject, Signal
 from e2miseg_core.boxes import Box
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.project import (
-    HUMAN,
-    MACHINE,
     Case,
     CasePrediction,
     Verdict,
