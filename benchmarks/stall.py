@@ -191,8 +191,10 @@ def ours(scenario: str) -> dict[str, list[float]]:
         panel.predicting.predict_again(options)
     else:
         _correct(panel)
-        panel.finetune.start_button.click()
-        pump(900, lambda: panel.finetuning.state.stage == "training")
+        panel.show_tab(panel.finetune)
+        pump(30, panel.finetune.start.isEnabled)
+        panel.finetune.start.click()
+        pump(900, lambda: bool(panel.finetuning.points))
     found = drive(viewer, panel.session.labels_layer)
     panel.shutdown(at_once=True)
     viewer.close()
@@ -206,7 +208,8 @@ def _correct(panel) -> None:
     from e2miseg_core.samples import sample_labels_path
 
     truth = np.asarray(open_labels(sample_labels_path()).data[0])
-    for edge in panel.reviewing.edges[:10]:
+    for entry in panel.reviewing.entries[:10]:
+        edge = entry.edge
         panel.session.store.set_truth(edge.box, truth[box_slices(edge.box)])
         panel.reviewing.go_to(edge.number)
         panel.reviewing.decide("corrected")

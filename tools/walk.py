@@ -33,6 +33,7 @@ from e2miseg_core.io import open_labels  # noqa: E402
 from e2miseg_core.project import Edge  # noqa: E402
 from e2miseg_core.samples import sample_labels_path  # noqa: E402
 from e2miseg_napari.demo import open_demo  # noqa: E402
+from e2miseg_napari.finetune_run import FinetunePhase  # noqa: E402
 from e2miseg_napari.predicting import Phase  # noqa: E402
 
 if TYPE_CHECKING:
@@ -118,10 +119,11 @@ class Walk:
         corrected = 0
         for number in range(1, _REVIEWED + 1):
             self.key(Qt.Key.Key_Period)
-            edge = self.panel.reviewing.current
-            if edge is None:
+            entry = self.panel.reviewing.current
+            if entry is None:
                 print(f"no more edges after {number - 1}", flush=True)
                 return
+            edge = entry.edge
             if number <= 2:
                 self.shoot(f"edge-{number}")
             wrong = self._wrong_in(edge)
@@ -158,16 +160,22 @@ class Walk:
         """Fine-tune to the end; returns the verdict."""
         panel = self.panel
         panel.show_tab(panel.finetune)
+        sentences: list[str] = []
+        panel.finetuning.ended.connect(lambda end: sentences.append(end.sentence))
+        until(panel.finetune.start.isEnabled, 30)
         self.shoot("fine-tune-before")
-        self.click(panel.finetune.start_button)
+        self.click(panel.finetune.start)
+        state = lambda: panel.finetuning.state  # noqa: E731
         until(
-            lambda: panel.finetuning.state.done > panel.finetuning.state.total / 2 > 0
+            lambda: (
+                2 * state().done > state().total > 0 and bool(panel.finetuning.points)
+            )
         )
         self.shoot("fine-tune-during")
-        if not until(lambda: not panel.finetuning.running):
+        if not until(lambda: state().phase == FinetunePhase.IDLE):
             sys.exit("error: the fine-tuning takes too long")
         self.shoot("fine-tune-after")
-        return panel.finetuning.sentence
+        return sentences[-1] if sentences else "no verdict"
 
     def _labels(self) -> np.ndarray:
         return np.asarray(self.panel.session.store.levels[0][:, :, :])
@@ -263,8 +271,9 @@ def take(folder: Path) -> None:
     same = np.array_equal(before, walk._labels())
     print(f"labels after closing and reopening: {'equal' if same else 'NOT EQUAL'}")
     print(walk.finetune(), flush=True)
-    if walk.panel.finetune.predict_again_button.isVisible():
-        walk.click(walk.panel.finetune.predict_again_button)
+    again = walk.panel.finetune.outcome.button
+    if again.isVisible():
+        walk.click(again)
         walk._follow("predicting-again", "predicted-again")
         print(f"Dice after predicting again {walk.dice():.3f}", flush=True)
     walk.close()

@@ -37,7 +37,7 @@ from e2miseg_napari.predicting import JobState, Phase, Predicting
 from e2miseg_napari.problems import Problem, problem_of
 from e2miseg_napari.project_places import find_project
 from e2miseg_napari.project_session import ProjectSession
-from e2miseg_napari.protocol import Ready
+from e2miseg_napari.protocol import FinetuneResult, Ready
 from e2miseg_napari.readers import read_layers
 from e2miseg_napari.review import Review
 from e2miseg_napari.saving import Saver
@@ -80,17 +80,16 @@ class MainPanel(QWidget):
     def _build(self) -> None:
         self.guide = Guide()
         self.project = ProjectSection()
-        self.predict = PredictTab(self._viewer, self.session, self.predicting)
+        self.predict = PredictTab(
+            self._viewer, self.session, self.predicting, self.finetuning
+        )
         self.review = ReviewTab(self.session, self.reviewing)
         self.finetune = FinetuneTab(self.session, self.finetuning)
         self.message = MessageLine()
         self.tabs = QTabWidget()
-        for tab, title in (
-            (self.predict, "1 Predict"),
-            (self.review, "2 Review"),
-            (self.finetune, "3 Fine-tune"),
-        ):
-            self.tabs.addTab(_scrolled(tab), title)
+        self.tabs.addTab(_scrolled(self.predict), "1 Predict")
+        self.tabs.addTab(_scrolled(self.review), "2 Review")
+        self.tabs.addTab(self.finetune, "3 Fine-tune")  # scrolls by itself
         about = TextLine("Research use only. Not a medical device.")
         about.setToolTip(f"E2MISeg {__version__}, BSD-3-Clause")
         column = QVBoxLayout(self)
@@ -119,16 +118,16 @@ class MainPanel(QWidget):
         self.predicting.done.connect(self._on_predicted)
         self.reviewing.changed.connect(self._update_guide)
         self.finetuning.predict_again_asked.connect(self._on_predict_again)
+        self.finetuning.ended.connect(self._on_finetuned)
+        self.finetuning.problem.connect(_pop_up)
         self.client.ready.connect(self._on_ready)
         for notice in (
             self.predicting.notice,
-            self.finetuning.notice,
             self.session.notice,
         ):
             notice.connect(self.message.show_notice)
         for problem in (
             self.predicting.problem,
-            self.finetuning.problem,
             self.search.problem,
         ):
             problem.connect(self._on_problem)
@@ -180,10 +179,11 @@ class MainPanel(QWidget):
 
     def show_tab(self, tab: QWidget) -> None:
         """Bring a tab to the front."""
-        areas = self.tabs.findChildren(QScrollArea)
-        for area in areas:
-            if area.widget() is tab:
-                self.tabs.setCurrentWidget(area)
+        for index in range(self.tabs.count()):
+            page = self.tabs.widget(index)
+            inside = page.widget() if isinstance(page, QScrollArea) else page
+            if inside is tab:
+                self.tabs.setCurrentIndex(index)
 
     def _on_window_closed(self) -> None:
         self.shutdown(at_once=True)
@@ -236,6 +236,10 @@ class MainPanel(QWidget):
         self.show_tab(self.predict)
         self.predicting.predict_again(self.predict.options.options)
 
+    def _on_finetuned(self, result: FinetuneResult) -> None:
+        """Whoever is looking at another tab is told, too."""
+        self.message.show_notice(result.sentence)
+
     def _on_ready(self, ready: Ready) -> None:
         self.predict.options.show_device(ready.device)
 
@@ -267,7 +271,11 @@ class MainPanel(QWidget):
 
     def _on_problem(self, problem: Problem) -> None:
         self.message.show_problem(problem)
-        show_error(problem.line)
+        _pop_up(problem)
+
+
+def _pop_up(problem: Problem) -> None:
+    show_error(problem.line)
 
 
 def _scrolled(content: QWidget) -> QScrollArea:

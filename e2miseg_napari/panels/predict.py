@@ -8,6 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from e2miseg_core.errors import E2MISegError
+from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.fit import Fit, judge_fit
 from e2miseg_napari.images import iter_images
 from e2miseg_napari.panels.model_section import ModelSection
@@ -32,19 +33,25 @@ class PredictTab(QWidget):
         The open project.
     predicting : Predicting
         Does it.
+    finetuning : Finetuning
+        Changes the project's model.
     """
 
     began = Signal()  # the user has asked for a prediction
     chosen = Signal()  # another volume
 
     def __init__(
-        self, viewer: ViewerModel, session: ProjectSession, predicting: Predicting
+        self,
+        viewer: ViewerModel,
+        session: ProjectSession,
+        predicting: Predicting,
+        finetuning: Finetuning,
     ) -> None:
         super().__init__()
         self._viewer, self._session, self._predicting = viewer, session, predicting
         self._fit = Fit()
         self._build()
-        self._connect()
+        self._connect(finetuning)
         self._on_layers()
         self._on_opened()
 
@@ -85,13 +92,14 @@ class PredictTab(QWidget):
         for first, second in itertools.pairwise(stops):
             self.setTabOrder(first, second)
 
-    def _connect(self) -> None:
+    def _connect(self, finetuning: Finetuning) -> None:
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self._on_layers)
         self._viewer.layers.selection.events.active.connect(self._on_selected)
         self._session.opened.connect(self._on_opened)
         self._session.predicted.connect(self._on_opened)
+        finetuning.versions_changed.connect(self._on_opened)
         self._predicting.changed.connect(self._on_job)
         self.volume.chosen.connect(self._judge)
         self.model.chosen.connect(self._judge)
