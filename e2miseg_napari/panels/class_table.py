@@ -94,7 +94,6 @@ def _keys_in_words() -> str:
     undo = QKeySequence("Ctrl+Z").toString(native)
     plane = QKeySequence("Ctrl+E").toString(native)
     return (
-        "Keys: 2 paint, 1 erase, 3 polygon, 4 fill, 5 pick a class, 6 move. "
-        f"- = other class, [ ] brush size, {undo} undo, {plane} other plane, "
-        "H hide the error map."
+        "Keys: 2 paint, 1 erase, 3 polygon, 4 fill, 5 pick, 6 move, - = class, "
+        f"[ ] brush size, {undo} undo, {plane} other plane, H error map."
     )

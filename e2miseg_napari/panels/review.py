@@ -104,7 +104,7 @@ class ReviewTab(QWidget):
         self.classes = ClassTable(self._session)
         self.message = MessageLine()
         column = QVBoxLayout(self)
-        column.setContentsMargins(6, 8, 6, 8)
+        column.setContentsMargins(4, 8, 4, 8)
         column.setSpacing(6)
         column.addWidget(heading("Uncertain edges"))
         column.addWidget(self.state)
