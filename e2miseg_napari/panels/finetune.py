@@ -127,6 +127,7 @@ class FinetuneTab(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
+        self.setMinimumWidth(320)
 
     def _connect(self) -> None:
         finetuning = self._finetuning

@@ -17,7 +17,7 @@ _LOSS, _WRONG = "#6ea8dc", "#e59a3c"  # told apart also by the colour-blind
 _HEIGHT = 150  # pixels
 _AXIS = 36  # pixels, wide enough for four digits
 _SMOOTHING = 0.85  # of the drawn loss: single batches differ a lot
-_ROOM = 1.2  # above the highest point, so that its mark is whole
+_ROOM = 0.15  # of the span, so that no mark is cut
 
 
 class CurveWidget(QWidget):
@@ -108,13 +108,20 @@ class CurveWidget(QWidget):
         self.wrong.setData(*_columns(wrong))
         last = max([total, *(point.step for point in points)], default=1)
         self._item.setXRange(0, max(1, last), padding=0.03)
-        for view, curve in ((self._item, smooth), (self._second, wrong)):
-            top = max((value for _, value in curve), default=0.0)
-            view.setYRange(0, _ROOM * top if top > 0 else 1.0, padding=0)
+        low, high = _span([value for _, value in smooth])
+        self._item.setYRange(low, high, padding=_ROOM)
+        _, high = _span([0.0, *(value for _, value in wrong)])
+        self._second.setYRange(0, (1 + _ROOM) * high, padding=0)
 
     def _on_resized(self) -> None:
         self._second.setGeometry(self._item.vb.sceneBoundingRect())
         self._second.linkedViewChanged(self._item.vb, self._second.XAxis)
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Lowest and highest value, a little apart; the loss may be below 0."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    return low, max(high, low + 0.01)
 
 
 def _columns(rows: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -155,7 +155,7 @@ class OutcomeCard(QWidget):
             self._say(_BAD, "✕", "Not kept: the model stays as it was")
         # The sentence begins with what the title has said already.
         _, colon, why = result.sentence.partition(": ")
-        why = why if colon else result.sentence
+        why = (why if colon else result.sentence).replace("->", "→")
         self.sentence.setText(why[:1].upper() + why[1:])
         clear(self._grid)
         rows = _figure_rows(result.figures)
@@ -260,7 +260,7 @@ class VersionsSection(QWidget):
         origin = f"Trained on {version.origin}" if version.number is not None else ""
         for text in (origin if version.origin else "", version.sentence):
             if text:
-                column.addWidget(TextLine(text))
+                column.addWidget(TextLine(text.replace("->", "→")))
         return row
 
     def _button(self, number: int) -> QPushButton:

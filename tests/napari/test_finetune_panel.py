@@ -16,6 +16,7 @@ from e2miseg_core.io import open_volume
 from e2miseg_core.project import Case, Edge, Project
 from e2miseg_napari import corrections_watch
 from e2miseg_napari.engine_client import EngineClient
+from e2miseg_napari.finetune_jobs import CurvePoint
 from e2miseg_napari.finetune_run import FinetunePhase
 from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.jobs import EdgesJob
@@ -224,6 +225,27 @@ def test_the_curve_shows_loss_and_held_out_errors(qtbot, open_desk, project):
     losses = tab.curve.loss.getData()[1]
     # The running mean of 1 and 1/2 with weights 0.85 and 1.
     assert losses[:2].tolist() == pytest.approx([1.0, (0.85 + 0.5) / 1.85])
+
+
+def test_the_axes_reach_to_every_point_also_below_zero(qtbot, open_desk, project):
+    desk = ready(qtbot, open_desk, project, "good")
+    qtbot.waitUntil(lambda: desk.tab.curve is not None, timeout=WAIT)
+    curve = desk.tab.curve
+    points = [
+        CurvePoint(step=1, loss=-0.2),
+        CurvePoint(step=2, loss=-0.9, wrong=4000),
+        CurvePoint(step=3, loss=-0.9, wrong=0),
+    ]
+    curve.show_points(points, total=150)
+    (first, last), (low, high) = curve._item.viewRange()
+    assert first < 1
+    assert last > 150
+    _, losses = curve.loss.getData()
+    assert low < losses.min() < losses.max() < high
+    assert losses.max() < 0
+    _, (bottom, top) = curve._second.viewRange()
+    assert bottom == 0
+    assert top > 4000
 
 
 def test_a_model_that_is_no_better_is_refused_in_words(qtbot, open_desk, project):
