@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box, make_box
 
-__all__ = ["Change", "bounding_box", "combine"]
+__all__ = ["Change", "bounding_box", "combine", "inner_slices"]
 
 _LARGEST = 32 << 20  # voxels of a box in which changes are put together
 

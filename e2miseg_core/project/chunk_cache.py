@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from e2miseg_core.boxes import Box, box_slices, clip_box, make_box, whole_box
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import writing_to
+from e2miseg_core.project.changes import bounding_box, inner_slices
 from e2miseg_core.project.keys import index_volume
 
 if TYPE_CHECKING:
@@ -251,27 +252,35 @@ class CachedVolume:
 
     def _fetch(self, missing: list[Index]) -> dict[Index, NDArray[Any]]:
         chunks: dict[Index, NDArray[Any]] = {}
-        for group in _groups(missing):
-            low, high = self.chunk_box(group[0]), self.chunk_box(group[-1])
-            first = [start for start, _ in low]
-            last = [stop for _, stop in high]
-            try:
-                block = np.asarray(self._array[tuple(map(slice, first, last))])
-            except _FAULTS as error:
-                raise ReadError(
-                    found=f"{self.path} is damaged ({error})",
-                    needed="the chunks as they were written",
-                    do="copy them from a backup",
-                ) from error
-            for index in group:
-                part = tuple(
-                    slice(start - at, stop - at)
-                    for (start, stop), at in zip(
-                        self.chunk_box(index), first, strict=True
-                    )
-                )
-                chunks[index] = _compact(block[part])
+        for row in _rows(missing):
+            if self._file(row[0]).parent.is_dir():
+                chunks.update(self._fetch_row(row))
+            else:  # nothing was ever written there: zarr would look for each file
+                empty = np.asarray(self._array.fill_value, self.dtype)
+                for index in row:
+                    size = [high - low for low, high in self.chunk_box(index)]
+                    chunks[index] = np.broadcast_to(empty, size)
         return chunks
+
+    def _fetch_row(self, row: list[Index]) -> dict[Index, NDArray[Any]]:
+        """Read neighbouring chunks along X."""
+        box = bounding_box(self.chunk_box(index) for index in row)
+        try:
+            block = np.asarray(self._array[box_slices(box)])
+        except _FAULTS as error:
+            raise ReadError(
+                found=f"{self.path} is damaged ({error})",
+                needed="the chunks as they were written",
+                do="copy them from a backup",
+            ) from error
+        return {
+            index: _compact(block[inner_slices(self.chunk_box(index), box)])
+            for index in row
+        }
+
+    def _file(self, index: Index) -> Path:
+        """Where a chunk is, if it is not all zeros."""
+        return self.path / self._array.metadata.encode_chunk_key(index)
 
     def _evict(self) -> None:
         surplus = len(self._chunks) - self._max_chunks
@@ -283,7 +292,7 @@ class CachedVolume:
 
     def _sync(self, index: Index) -> None:
         """Have the file of a chunk, if there is one, survive a loss of power."""
-        file = self.path / self._array.metadata.encode_chunk_key(index)
+        file = self._file(index)
         if file.exists():  # a chunk of zeros has none
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
@@ -315,7 +324,7 @@ def _compact(chunk: NDArray[Any]) -> NDArray[Any]:
     return chunk if chunk.base is None and chunk.flags.writeable else chunk.copy()
 
 
-def _groups(indices: list[Index]) -> Iterator[list[Index]]:
+def _rows(indices: list[Index]) -> Iterator[list[Index]]:
     """Split chunks into full rows, so that none is read that is not missing."""
     row: list[Index] = []
     for index in sorted(indices):
