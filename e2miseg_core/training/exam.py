@@ -14,11 +14,11 @@ from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.crops import load_crop
 from e2miseg_core.training.gate import Evidence
 from e2miseg_core.training.prepare import PreparedCase
-from e2miseg_core.training.validation import case_probabilities, mean_dice
+from e2miseg_core.training.validation import mean_dice, retold
 from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error
 
-__all__ = ["CONFIDENT", "CaseExam", "CropExam", "HeldOut", "examine"]
+__all__ = ["CONFIDENT", "CropExam", "HeldOut", "examine"]
 
 CONFIDENT = 0.05  # expected error below which a label of the old model stands
 STAGE = "testing"
@@ -65,35 +65,6 @@ class CropExam:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseExam:
-    """Whole held-out cases."""
-
-    cases: tuple[PreparedCase, ...]
-    config: E2MISegConfig
-    places: str = "cases"
-
-    @property
-    def voxels(self) -> int:
-        """Known voxels in all of them."""
-        return sum(case.classes.size for case in self.cases)
-
-    def wrong(self, predictor: TilePredictor) -> Job[tuple[int, ...]]:
-        """Wrong voxels of a network in each of them."""
-        found = []
-        for number, case in enumerate(self.cases, start=1):
-            probabilities = case_probabilities(
-                predictor.network,
-                self.config,
-                case,
-                predictor.device,
-                predictor.precision,
-            )
-            found.append(int((probabilities.argmax(axis=0) != case.classes).sum()))
-            yield Progress(done=number, total=len(self.cases), stage=STAGE)
-        return tuple(found)
-
-
 def examine(
     old: TilePredictor,
     new: TilePredictor,
@@ -130,14 +101,15 @@ def examine(
     dice: list[float | None] = [None, None]
     if replay:
         for index, predictor in enumerate((old, new)):
-            dice[index] = yield from _renamed(
-                mean_dice(
-                    predictor.network,
-                    config,
-                    replay,
-                    predictor.device,
-                    predictor.precision,
-                )
+            job = mean_dice(
+                predictor.network,
+                config,
+                replay,
+                predictor.device,
+                predictor.precision,
+            )
+            dice[index] = yield from retold(
+                job, Progress(done=index, total=2, stage=STAGE)
             )
     return Evidence(
         before=before,
@@ -179,13 +151,3 @@ def compare_anchor(
 def _valid(path: Path) -> NDArray[np.bool_]:
     crop = load_crop(path)
     return np.ones(crop.classes.shape, np.bool_) if crop.valid is None else crop.valid
-
-
-def _renamed(job: Job[float]) -> Job[float]:
-    """Another job's steps as steps of the test."""
-    while True:
-        try:
-            step = next(job)
-        except StopIteration as end:
-            return float(end.value)
-        yield Progress(done=step.done, total=step.total, stage=STAGE)

@@ -33,6 +33,7 @@ from e2miseg_core.training.checkpoint import (
 )
 from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.patches import Sample, sample_generator
+from e2miseg_core.training.validation import retold
 
 __all__ = ["FinetuneControl", "FinetuneSettings", "Tuning", "TuningState"]
 
@@ -281,7 +282,8 @@ class Tuning:
         details: dict[str, object] = {"loss": round(loss, 4)}
         wrong: object = ""
         if state.step % settings.test_every == 0 or state.step == settings.steps:
-            counts = yield from self._look(held_out)
+            at = Progress(done=state.step, total=settings.steps, stage="training")
+            counts = yield from retold(held_out.wrong(self.predictor), at)
             details["held_out_wrong"] = wrong = sum(counts)
         self._rows.append((state.step, f"{rate:.6g}", f"{loss:.6f}", wrong))
         if state.step % settings.checkpoint_every == 0:
@@ -289,19 +291,6 @@ class Tuning:
         yield Progress(
             done=state.step, total=settings.steps, stage="training", details=details
         )
-
-    def _look(self, held_out: HeldOut) -> Job[tuple[int, ...]]:
-        """Test in between; each place is a step at which one may stop."""
-        job = held_out.wrong(self.predictor)
-        while True:
-            try:
-                next(job)
-            except StopIteration as end:
-                counts: tuple[int, ...] = end.value
-                return counts
-            yield Progress(
-                done=self.state.step, total=self.settings.steps, stage="training"
-            )
 
     def _step(self, step: int, batch: Batch) -> float:
         """One optimiser step; returns the loss, and steps only if it is a number."""

@@ -1,6 +1,7 @@
 """Whole-case predictions of prepared cases, for choosing and calibrating."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,10 +11,12 @@ from torch import nn
 from e2miseg_core.inference.engine import TilePredictor, stream_probabilities
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.networks import E2MISegConfig
-from e2miseg_core.progress import Job, Progress
+from e2miseg_core.progress import Job, Progress, run
 from e2miseg_core.training.prepare import PreparedCase
 
-__all__ = ["case_probabilities", "mean_dice"]
+__all__ = ["case_probabilities", "mean_dice", "retold", "stream_case"]
+
+T = TypeVar("T")
 
 OVERLAP = 0.5  # as in prediction, so that what is chosen is what is used
 
@@ -26,6 +29,17 @@ def case_probabilities(
     precision: str,
 ) -> NDArray[np.float32]:
     """Probabilities (n_classes, Z, Y, X) of a prepared case."""
+    return run(stream_case(network, config, case, device, precision))
+
+
+def stream_case(
+    network: nn.Module,
+    config: E2MISegConfig,
+    case: PreparedCase,
+    device: torch.device,
+    precision: str,
+) -> Job[NDArray[np.float32]]:
+    """`case_probabilities` as a job: it can be left alone after every tile."""
     network.eval()
     found = np.empty((config.n_classes, *case.shape), np.float32)
 
@@ -34,9 +48,19 @@ def case_probabilities(
 
     predictor = TilePredictor(network=network, device=device, precision=precision)
     grid = TileGrid(shape=case.shape, patch_size=config.patch_size, overlap=OVERLAP)
-    for _ in stream_probabilities(predictor, case, grid, config.n_classes, keep):
-        pass
+    yield from stream_probabilities(predictor, case, grid, config.n_classes, keep)
     return found
+
+
+def retold(job: Job[T], step: Progress) -> Job[T]:
+    """Another job as part of one step of ours."""
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        yield step
 
 
 def mean_dice(
@@ -52,7 +76,9 @@ def mean_dice(
     """
     scores: list[float] = []
     for number, case in enumerate(cases, start=1):
-        probabilities = case_probabilities(network, config, case, device, precision)
+        job = stream_case(network, config, case, device, precision)
+        done = Progress(done=number - 1, total=len(cases), stage="validating")
+        probabilities = yield from retold(job, done)
         predicted = probabilities.argmax(axis=0)
         for index in range(1, config.n_classes):
             mine, true = predicted == index, case.classes == index

@@ -23,6 +23,7 @@ from e2miseg_core.training.run import TrainingRun
 from e2miseg_core.volume import Volume
 
 SHAPE = (20, 36, 32)
+SMALL = (6, 8, 8)  # of a dark box, all of which is seen when its edges are corrected
 PLAIN = Normalization(scheme="clipped", mean=0.0, std=1.0)
 Truth = NDArray[np.uint8]
 
@@ -36,7 +37,8 @@ def draw(seed: int, *, dark: bool) -> tuple[NDArray[np.float32], Truth, list[Box
     for column, level in ((2, 2.0), (18, -2.0)):
         if level > 0 or dark:
             corner = (*rng.integers(2, 8, 2), column + int(rng.integers(0, 3)))
-            box = clip_box(make_box([int(c) for c in corner], (8, 14, 9)), SHAPE)
+            size = (8, 14, 9) if level > 0 else SMALL
+            box = clip_box(make_box([int(c) for c in corner], size), SHAPE)
             image[box_slices(box)] += level
             truth[box_slices(box)] = 1
             boxes.append(box)
