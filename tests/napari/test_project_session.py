@@ -11,7 +11,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from e2miseg_napari.predictions import find_predictions
 from napari.components import ViewerModel
 from napari.layers import Image
 
@@ -21,7 +20,7 @@ from e2miseg_napari import project_session
 from e2miseg_napari.convert import image_layers
 from e2miseg_napari.images import ImageChoice, iter_images
 from e2miseg_napari.project_session import ProjectSession
-from e2miseg_napari.saving import LABELS, Saver
+from e2miseg_napari.writers import write_labels_layer
 
 SHAPE = (70, 80, 90)  # more than one chunk along each axis
 
@@ -252,12 +251,6 @@ def test_a_prediction_is_merged_where_no_human_spoke(
     assert not session.error_layer.visible
     assert error_map not in viewer.layers
     assert session.case.merged.number == 2
-    (shown,) = find_predictions(viewer.layers)
-    assert (shown.labels, shown.error_map) == (
-        session.labels_layer,
-        session.error_layer,
-    )
-    assert not shown.unsaved
     session.close()
     again = open_again(qtbot, new_session, project)
     assert again.told.predicted == 0  # merged already
@@ -517,15 +510,13 @@ def test_the_gui_thread_opens_and_merges_nothing(
     assert threading.main_thread() not in threads
 
 
-def test_the_labels_can_be_saved_as_a_file(qtbot, session, viewer, project, tmp_path):
+def test_the_labels_can_be_saved_as_a_file(qtbot, session, project, tmp_path):
     session.open(project)
     wait(qtbot, session)
     session.labels_layer.paint((5, 6, 7), 2)
-    (shown,) = find_predictions(viewer.layers)
-    saver = Saver()
-    with qtbot.waitSignal(saver.saved):
-        saver.save(shown, LABELS, tmp_path / "out.nii", overwrite=False)
-    saved = open_volume(tmp_path / "out.nii")
+    data, options, _kind = session.labels_layer.as_layer_data_tuple()
+    (written,) = write_labels_layer(str(tmp_path / "out.nii"), data, options)
+    saved = open_volume(written)
     np.testing.assert_array_equal(
         np.asarray(saved.data[0]), np.asarray(session.labels_layer.data)
     )
