@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +17,17 @@ from e2miseg_core.training.validation import mean_dice, retold
 from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error
 
-__all__ = ["CONFIDENT", "CropExam", "HeldOut", "examine"]
+__all__ = ["CONFIDENT", "HeldOut", "examine"]
 
 CONFIDENT = 0.05  # expected error below which a label of the old model stands
 STAGE = "testing"
 
 
-class HeldOut(Protocol):
-    """Places that were not trained on, and in which truth is known."""
-
-    @property
-    def places(self) -> str:
-        """What they are called, in the plural."""
-        ...
-
-    @property
-    def voxels(self) -> int:
-        """Known voxels in all of them."""
-        ...
-
-    def wrong(self, predictor: TilePredictor) -> Job[tuple[int, ...]]:
-        """Wrong voxels of a network in each of them."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CropExam:
-    """Held-out crops, each of one patch."""
+class HeldOut:
+    """Held-out corrections, each a crop of one patch; they are never trained on."""
 
     paths: tuple[Path, ...]
-    places: str = "corrections"
 
     @property
     def voxels(self) -> int:
@@ -115,7 +95,6 @@ def examine(
         before=before,
         after=after,
         voxels=held_out.voxels,
-        places=held_out.places,
         confident=confident,
         changed=changed,
         expected=expected,

@@ -29,8 +29,6 @@ class Evidence:
         Wrong voxels of the old and the new model in each held-out place.
     voxels : int
         Known voxels in all held-out places.
-    places : str
-        What they are called, in the plural: "corrections" or "cases".
     confident, changed : int
         Voxels away from corrections of whose label the old model is confident, and
         those of them that the new model labels otherwise.
@@ -45,7 +43,6 @@ class Evidence:
     before: tuple[int, ...]
     after: tuple[int, ...]
     voxels: int
-    places: str = "corrections"
     confident: int = 0
     changed: int = 0
     expected: float = 0.0
@@ -80,7 +77,7 @@ def judge(evidence: Evidence) -> Verdict:
     sure = better_share(evidence.before, evidence.after)
     figures = _figures(evidence, sure)
     reasons = [*_not_better(evidence, sure), *_worse(evidence)]
-    count = f"{len(evidence.before)} held-out {evidence.places}"
+    count = f"{len(evidence.before)} held-out corrections"
     old, new = sum(evidence.before), sum(evidence.after)
     if reasons:
         sentence = f"Not kept: {'; '.join(reasons)} ({count}, {old} -> {new} wrong)."
@@ -118,7 +115,7 @@ def better_share(before: Sequence[int], after: Sequence[int]) -> float:
 def _not_better(evidence: Evidence, sure: float) -> list[str]:
     old, new = sum(evidence.before), sum(evidence.after)
     if not old:
-        return [f"the old model makes no mistake on the held-out {evidence.places}"]
+        return ["the old model makes no mistake on the held-out corrections"]
     if new > old:
         return [f"{_percent(new / old - 1)} more wrong voxels"]
     if old - new < LEAST_GAIN * old:
@@ -171,7 +168,6 @@ def _elsewhere(evidence: Evidence) -> str:
 
 def _figures(evidence: Evidence, sure: float) -> dict[str, Any]:
     return {
-        "places": evidence.places,
         "held_out": len(evidence.before),
         "voxels": evidence.voxels,
         "wrong_before": sum(evidence.before),

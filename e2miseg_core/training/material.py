@@ -29,7 +29,7 @@ from e2miseg_core.training.crops import (
     cut_crop,
     save_crop,
 )
-from e2miseg_core.training.exam import CropExam
+from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.replay import CaseSampler, prepare_replay
 from e2miseg_core.training.sites import (
     FEWEST_HELD_OUT,
@@ -173,7 +173,7 @@ def load_material(folder: Path, model: Model, replay: Path | None) -> Job[Materi
     return Material(
         corrections=CropSampler(crops[SITE], patch),
         memory=memory,
-        held_out=CropExam(paths=crops[TEST]),
+        held_out=HeldOut(paths=crops[TEST]),
         anchors=crops[TEST_ANCHOR],
         replay=old_cases.tested,
         facts={

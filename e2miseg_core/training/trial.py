@@ -155,8 +155,7 @@ def _card(
             },
         },
         metrics={
-            "data": f"{verdict.figures['held_out']} held-out "
-            f"{verdict.figures['places']}",
+            "data": f"{verdict.figures['held_out']} held-out corrections",
             **{k: v for k, v in figures.items() if v is not None},
         },
     )
