@@ -232,7 +232,7 @@ class Walk:
 
     def _on_canvas(self, y: int, x: int) -> QPointF:
         """Where a voxel of the slice on show lies on the canvas, in its pixels."""
-        layer, camera = self.panel.session.labels_layer, self.viewer.camera
+        layer, camera = self.panel.session.labels_layer, self.viewer.scene.camera
         z = int(self.viewer.dims.current_step[0])
         world = layer.data_to_world((z, y, x))[1:]
         size = self._canvas.height(), self._canvas.width()
