@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MainPanel"]
 
+_WIDTH = 372  # pixels: the three verdicts stand side by side
+
 
 class MainPanel(QWidget):
     """The whole loop in one dock widget.
@@ -87,19 +89,20 @@ class MainPanel(QWidget):
         self.finetune = FinetuneTab(self.session, self.finetuning)
         self.message = MessageLine()
         self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)  # no frame: the dock is narrow
         self.tabs.addTab(_scrolled(self.predict), "1 Predict")
-        self.tabs.addTab(_scrolled(self.review), "2 Review")
-        self.tabs.addTab(self.finetune, "3 Fine-tune")  # scrolls by itself
+        self.tabs.addTab(self.review, "2 Review")  # these two scroll by themselves
+        self.tabs.addTab(self.finetune, "3 Fine-tune")
         about = TextLine("Research use only. Not a medical device.")
         about.setToolTip(f"E2MISeg {__version__}, BSD-3-Clause")
         column = QVBoxLayout(self)
-        column.setContentsMargins(8, 4, 8, 4)
+        column.setContentsMargins(4, 4, 4, 4)
         column.addWidget(self.guide)
         column.addWidget(self.project)
         column.addWidget(self.tabs, 1)
         column.addWidget(self.message)
         column.addWidget(about)
-        self.setMinimumWidth(340)
+        self.setMinimumWidth(_WIDTH)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _connect(self) -> None:

@@ -67,6 +67,7 @@ class TextLine(QLabel):
         self._fit()
 
     def _fit(self) -> None:
+        self.setMinimumHeight(0)  # else the height asked for is at least the last one
         height = self.heightForWidth(self.width())
         if height > 0 and height != self.minimumHeight():
             self.setFixedHeight(height)
