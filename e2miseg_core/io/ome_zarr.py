@@ -307,26 +307,11 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
         names=names,
         n_levels=n_levels,
     )
-    shapes = [geometry.shape]
-    for _ in range(n_levels - 1):
-        z, y, x = ((size + 1) // 2 for size in shapes[-1])
-        shapes.append((z, y, x))
-    lead = (len(channels),) if channels else ()
     try:
         group = zarr.create_group(str(folder), attributes=attributes, zarr_format=3)
-        levels = [
-            group.create_array(
-                str(level),
-                shape=(*lead, *shape),
-                dtype=np.dtype(dtype),
-                chunks=(*(1 for _ in lead), *map(min, chunks, shape)),
-                fill_value=0,
-                compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=3),
-                dimension_names=("c", "z", "y", "x")[1 - len(lead) :],
-            )
-            for level, shape in enumerate(shapes)
-        ]
-        return levels[0]
+        return _create_levels(
+            group, geometry.shape, np.dtype(dtype), chunks, len(channels), n_levels
+        )
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise WriteError(
@@ -334,6 +319,34 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
             needed="an existing folder with room and the right to write",
             do="check the folder and the disk",
         ) from error
+
+
+def _create_levels(
+    group: "zarr.Group",
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, int, int],
+    n_channels: int,
+    n_levels: int,
+) -> "zarr.Array[Any]":
+    """Make the arrays "0", "1", ..., each half of the one before; returns the first."""
+    lead = (n_channels,) if n_channels else ()
+    levels: list[zarr.Array[Any]] = []
+    for level in range(n_levels):
+        levels.append(
+            group.create_array(
+                str(level),
+                shape=(*lead, *shape),
+                dtype=dtype,
+                chunks=(*(1 for _ in lead), *map(min, chunks, shape)),
+                fill_value=0,
+                compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=3),
+                dimension_names=("c", "z", "y", "x")[1 - len(lead) :],
+            )
+        )
+        z, y, x = ((size + 1) // 2 for size in shape)
+        shape = (z, y, x)
+    return levels[0]
 
 
 def write_ome_zarr(plan: WritePlan, path: Path) -> int:
