@@ -56,16 +56,13 @@ class UnfinishedJob:
     started: datetime
 
     @property
-    def title(self) -> str:
-        """Which one, such as "fine-tuning of 11:20, step 40 of 150".
-
-        One of another day is told by its day: a narrow button has to hold it.
-        """
+    def sentence(self) -> str:
+        """Which one, such as "The fine-tuning of 11:20 stopped at step 40 of 150."."""
         today = datetime.now(self.started.tzinfo).date()
         same_day = self.started.date() == today
-        when = self.started.strftime("%H:%M" if same_day else "%d %b")
+        when = self.started.strftime("%H:%M" if same_day else "%d %b, %H:%M")
         of = f" of {self.steps}" if self.steps else ""
-        return f"fine-tuning of {when}, step {self.step}{of}"
+        return f"The fine-tuning of {when} stopped at step {self.step}{of}."
 
     @property
     def seconds(self) -> float:

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -84,7 +83,7 @@ class FinetuneTab(QWidget):
     def _build(self) -> None:
         self.corrections = CorrectionsSection()
         self.start = _button("Start fine-tuning", "")
-        self.resume_old = _button("", "Go on where it stopped; nothing was lost")
+        self.resume_old = _button("Resume", "Go on where it stopped")
         self.pause = _button("Pause", "")
         self.finish = _button(
             "Finish now", "Stop training here and test what was learned"
@@ -96,21 +95,18 @@ class FinetuneTab(QWidget):
         self.outcome = OutcomeCard()
         self.message = MessageLine()
         self.versions = VersionsSection()
-        for button in (self.start, self.resume_old):
-            button.setMinimumHeight(32)
-            # A long text must not widen the dock.
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.start.setMinimumHeight(32)
 
     def _lay_out(self) -> None:
         row = QHBoxLayout()
-        for button in (self.pause, self.finish, self.discard):
+        for button in (self.resume_old, self.pause, self.finish, self.discard):
             row.addWidget(button)
         self._curve_place = QVBoxLayout()
         content = QWidget()
         column = QVBoxLayout(content)
         column.setSpacing(8)
         column.addWidget(self.corrections)
-        for work in (self.start, self.resume_old, self.progress, self.line):
+        for work in (self.start, self.progress, self.line):
             column.addWidget(work)
         column.addLayout(row)
         column.addLayout(self._curve_place)
@@ -258,19 +254,19 @@ class FinetuneTab(QWidget):
             if ready
             else "There is too little to learn from"
         )
-        self.resume_old.setVisible(idle and unfinished is not None)
-        if unfinished is not None:
-            self.resume_old.setText(f"Resume {unfinished.title}")
         self.progress.setVisible(not idle)
-        self.line.setVisible(not idle)
         self.progress.setRange(0, state.total)  # 0, 0: busy
         self.progress.setValue(state.done)
-        self.line.setText(state.line)
-        self._update_row(state, offered=idle and unfinished is not None)
+        offered = idle and unfinished is not None
+        self.line.setVisible(not idle or offered)
+        told = unfinished.sentence if idle and unfinished is not None else state.line
+        self.line.setText(told)
+        self._update_row(state, offered=offered)
 
     def _update_row(self, state: FinetuneState, *, offered: bool) -> None:
         phase = state.phase
         running = phase != FinetunePhase.IDLE
+        self.resume_old.setVisible(offered)
         paused = phase == FinetunePhase.PAUSED
         at_work = phase == FinetunePhase.RUNNING
         self.pause.setVisible(running)

@@ -65,6 +65,8 @@ class CurveWidget(QWidget):
         for side in ("left", "right"):
             self._item.getAxis(side).setWidth(_AXIS)
             self._item.getAxis(side).enableAutoSIPrefix(False)
+            # A number that would be cut at an end is left out.
+            self._item.getAxis(side).setStyle(hideOverlappingLabels=True)
 
     def _lay_out(self) -> None:
         legend = QHBoxLayout()

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor, QPainter, QPaintEvent
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QElidingLabel
 
 from e2miseg_napari.corrections import NEEDED, Corrections
 from e2miseg_napari.panels.parts import TextLine, heading
@@ -27,6 +26,7 @@ __all__ = ["CorrectionsSection", "OutcomeCard", "VersionsSection"]
 
 _GOOD, _BAD = "#3fae6a", "#d9902f"  # told apart on dark and on light ground
 _BAR = 4  # pixels
+_PADDING = 4  # pixels, of napari's labels
 _COLUMNS = ("corrected", "fine", "voxels")
 _TIPS = (
     "Edges that you have corrected",
@@ -41,6 +41,22 @@ def clear(layout: QGridLayout | QVBoxLayout) -> None:
         if (old := item.widget()) is not None:
             old.hide()
             old.deleteLater()
+
+
+class _Name(QLabel):
+    """A name that gives way in its middle where there is too little room."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._whole = text
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Shorten (Qt's name)."""
+        super().resizeEvent(event)
+        room = self.contentsRect().width() - 2 * _PADDING
+        middle = Qt.TextElideMode.ElideMiddle
+        self.setText(self.fontMetrics().elidedText(self._whole, middle, room))
 
 
 class CorrectionsSection(QWidget):
@@ -71,8 +87,7 @@ class CorrectionsSection(QWidget):
             for place, (title, tip) in enumerate(zip(_COLUMNS, _TIPS, strict=True), 1):
                 self._add(QLabel(title), 0, place, tip)
         for row, case in enumerate(cases, start=1):
-            name = QElidingLabel(case.name)
-            name.setElideMode(Qt.TextElideMode.ElideMiddle)
+            name = _Name(case.name)
             name.setToolTip(case.name + _painted(case.painted))
             self._grid.addWidget(name, row, 0)
             numbers = (case.corrected, case.fine, case.drawn)

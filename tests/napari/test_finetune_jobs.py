@@ -51,12 +51,13 @@ def test_the_name_tells_when_it_was_started(make, tmp_path):
     assert (found.folder, found.step, found.steps) == (folder, 2, 150)
     assert found.started == now
     clock = now.astimezone().strftime("%H:%M")
-    assert found.title == f"fine-tuning of {clock}, step 2 of 150"
+    sentence = f"The fine-tuning of {clock} stopped at step 2 of 150."
+    assert found.sentence == sentence
 
 
 def test_one_of_another_day_is_told_by_its_day(make, tmp_path):
     make("2024-03-09T120000-12ab34cd")
-    assert find_unfinished(tmp_path).title == "fine-tuning of 09 Mar, step 2 of 150"
+    assert find_unfinished(tmp_path).sentence.startswith("The fine-tuning of 09 Mar, ")
 
 
 def test_one_that_was_stopped_while_preparing_is_at_step_0(make, tmp_path):

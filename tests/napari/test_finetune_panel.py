@@ -371,12 +371,15 @@ def test_closing_in_the_middle_leaves_a_job_to_resume(qtbot, open_desk, project)
     qtbot.waitUntil(desk.idle, timeout=WAIT)
     desk.leave()
     again = open_desk("good", project)
-    button = again.tab.resume_old
     began = again.finetuning.unfinished.started
-    assert button.text() == f"Resume fine-tuning of {began:%H:%M}, step 5 of 20"
+    assert again.tab.line.isVisible()
+    assert (
+        again.tab.line.text()
+        == f"The fine-tuning of {began:%H:%M} stopped at step 5 of 20."
+    )
     assert not again.tab.start.isVisible()
     with qtbot.waitSignal(again.finetuning.ended, timeout=WAIT) as seen:
-        click(qtbot, button)
+        click(qtbot, again.tab.resume_old)
         assert [point.step for point in again.finetuning.points] == [1, 2, 3, 4, 5]
     assert seen.args[0].figures["steps"] == 20
     assert [command["resume"] for command in commands(project)] == [False, True]
