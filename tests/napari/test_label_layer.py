@@ -1,4 +1,5 @@
 import copy
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -24,6 +25,13 @@ CLASSES = (
     LabelInfo(value=3, name="tumour", color="#0000ff"),
 )
 SCALE = (2.0, 1.0, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def collected_here() -> Iterator[None]:
+    """Qt's objects must go in this thread, not in one of a store that tidies up."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

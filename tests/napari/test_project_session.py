@@ -42,6 +42,13 @@ class Told:
         setattr(self, name, getattr(self, name) + 1)
 
 
+@pytest.fixture(autouse=True)
+def collected_here() -> Iterator[None]:
+    """Qt's objects must go in this thread, not in one of a store that tidies up."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def viewer() -> ViewerModel:
     return ViewerModel()
@@ -63,8 +70,6 @@ def new_session(qtbot) -> Iterator[Callable[[ViewerModel], ProjectSession]]:
         qtbot.waitUntil(lambda one=session: not one._background.busy)
         session.close()
         session.deleteLater()
-    made.clear()
-    gc.collect()  # here, and not in some thread: Qt's objects belong to this one
 
 
 @pytest.fixture
