@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from e2miseg_core.cli.options import AsJson
+from e2miseg_core.cli.options import AsJson, Device, Precision
 from e2miseg_core.cli.output import Output
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["project"]
 
 project = typer.Typer(
-    help="Make annotation projects, add images, export corrected labels.",
+    help="Make annotation projects, add and predict images, export corrected labels.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -74,6 +74,46 @@ def add(
             {"added": added, **_values(opened)},
             f"Added {', '.join(added)}: {opened.path} has {_cases(opened)}",
         )
+
+
+@project.command()
+def predict(
+    name: Name,
+    *,
+    cases: Annotated[
+        list[str] | None,
+        typer.Option("--case", help="Only this case; may be given several times."),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Predict cases with the project's model; what a human said stays."""
+    from e2miseg_core.project import Project
+
+    opened = Project.open(name)
+    chosen = [opened.case(case) for case in cases or opened.cases]
+    from e2miseg_core.inference.prediction import PredictionOptions
+    from e2miseg_core.inference.project import predict_into_labels_job
+    from e2miseg_core.model import load_model
+    from e2miseg_core.progress import run
+
+    options = PredictionOptions(device=device, precision=precision)
+    version = opened.version
+    with Output(as_json=as_json) as output, opened.lock():
+        model = load_model(version.path)
+        for case in chosen:
+            with case.open_labels() as store:
+                job = predict_into_labels_job(
+                    store, model, options, version=version.number
+                )
+                found = run(job, output.progress)
+            edges = len(found.edges() or [])
+            output.result(
+                {"case": case.name, "prediction": found.number, "edges": edges},
+                f"{case.name}: prediction {found.number} by version {version.number}, "
+                f"{edges} uncertain edges ({found.figures['seconds']:.1f} s)",
+            )
 
 
 @project.command()

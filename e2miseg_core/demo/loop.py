@@ -14,7 +14,7 @@ from e2miseg_core.errors import ModelError
 from e2miseg_core.evaluation import average_precision
 from e2miseg_core.fit import check_fit
 from e2miseg_core.inference.prediction import PredictionOptions
-from e2miseg_core.inference.project import predict_case_job
+from e2miseg_core.inference.project import predict_into_labels_job
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.model import load_model
 from e2miseg_core.models import list_models
@@ -134,15 +134,14 @@ def _go_round(told: "_Told", project: Project, steps: int) -> Job[None]:
 
 
 def _predict(told: "_Told") -> Job[CasePrediction]:
-    """Predict with the project's version in use, and merge."""
+    """Predict with the project's version in use."""
     version = told.case.project.version
     model = load_model(version.path)
-    options = PredictionOptions()
-    prediction = yield from predict_case_job(
-        told.case, model, options, version=version.number
+    return (
+        yield from predict_into_labels_job(
+            told.store, model, PredictionOptions(), version=version.number
+        )
     )
-    yield from told.store.merge(prediction)
-    return prediction
 
 
 @dataclass(eq=False)

@@ -17,6 +17,7 @@ from e2miseg_core.project import (
     Case,
     CasePrediction,
     EdgeList,
+    LabelStore,
     complete_prediction,
 )
 from e2miseg_core.uncertainty.edges import (
@@ -28,7 +29,7 @@ from e2miseg_core.uncertainty.edges import (
 )
 from e2miseg_core.volume import Volume
 
-__all__ = ["predict_case_job", "volume_edges_job"]
+__all__ = ["predict_case_job", "predict_into_labels_job", "volume_edges_job"]
 
 
 def predict_case_job(
@@ -86,6 +87,30 @@ def predict_case_job(
         if not complete:  # half a prediction is no prediction
             shutil.rmtree(folder, ignore_errors=True)
     return next(p for p in case.predictions() if p.number == begun.number)
+
+
+def predict_into_labels_job(
+    store: LabelStore, model: Model, options: PredictionOptions, *, version: int
+) -> Job[CasePrediction]:
+    """Predict a case, and give its labels to all voxels without a human's word.
+
+    Parameters
+    ----------
+    store : LabelStore
+        Labels of the case, open for editing.
+    model, options, version
+        As for `predict_case_job`.
+
+    Yields
+    ------
+    Progress
+        As `predict_case_job`, then of the merge.
+    """
+    prediction = yield from predict_case_job(
+        store.case, model, options, version=version
+    )
+    yield from store.merge(prediction)
+    return prediction
 
 
 def volume_edges_job(

@@ -104,3 +104,28 @@ def test_what_the_user_can_mend_is_told_in_a_line(
     assert "missing: " in capsys.readouterr().out
     assert run_command(export) == 2
     assert "is gone" in capsys.readouterr().err
+
+
+def test_cases_are_predicted_around_what_a_human_said(
+    tmp_path: Path,
+    images: list[Path],
+    tiny_model_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "study.e2m"
+    call(capsys, "create", path, *images, "--model", tiny_model_path)
+    project = Project.open(path)
+    case = project.case("scan1")
+    with project.lock(), case.open_labels() as store:
+        store.levels[0][1:3, 2:4] = 7
+    done = call(capsys, "predict", path, "--case", "scan1", "--device", "cpu")
+    assert (done["case"], done["prediction"]) == ("scan1", 1)
+    with project.lock(), case.open_labels() as store:
+        labels = np.asarray(store.levels[0][:, :, :])
+    predicted = np.asarray(open_labels(case.prediction.labels).data[0])
+    mine = np.zeros(labels.shape, bool)
+    mine[1:3, 2:4] = True
+    assert (labels[mine] == 7).all()
+    np.testing.assert_array_equal(labels[~mine], predicted[~mine])
+    assert project.case("scan0").prediction is None
+    assert call(capsys, "predict", path, "--device", "cpu")["prediction"] == 2
