@@ -11,6 +11,7 @@ from e2miseg_core.project import LabelStore
 from e2miseg_napari.case_opening import OpenCase
 from e2miseg_napari.convert import own_metadata
 from e2miseg_napari.label_layer import PyramidLabels, make_labels_layer
+from e2miseg_napari.remaining_errors import RemainingErrors
 from e2miseg_napari.result_layers import make_error_layer
 
 __all__ = ["CaseLayers"]
@@ -35,6 +36,7 @@ class CaseLayers:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._metadata: dict[str, Any] = {}
+        self._store: LabelStore | None = None
         self._added: list[Layer] = []
         self.image: Image | None = None
         self.labels: PyramidLabels | None = None
@@ -53,7 +55,7 @@ class CaseLayers:
             Layer that shows the case's image already.
         """
         alone = not self._viewer.layers
-        self._metadata = opened.metadata
+        self._metadata, self._store = opened.metadata, store
         self.image = image or self._find_image(opened) or self._add_images(opened)
         classes = opened.case.project.classes
         self.labels = make_labels_layer(store, self.image, classes, self._metadata)
@@ -77,9 +79,11 @@ class CaseLayers:
         selection.active = active
 
     def redraw(self, boxes: Collection[Box]) -> None:
-        """Draw labels again that were changed by other means than painting."""
+        """Draw again what was changed by other means than painting."""
         if self.labels is None or not boxes:
             return
+        if self.error_map is not None and self.error_map.visible:
+            self.error_map.refresh(extent=False, thumbnail=False, highlight=False)
         flat = self._viewer.dims.ndisplay == 2
         if flat and len(boxes) <= _MOST_BOXES:
             for box in boxes:
@@ -100,6 +104,7 @@ class CaseLayers:
         labels, self.labels, self.image, self.error_map = self.labels, None, None, None
         if labels is not None:
             labels.release()
+        self._store = None
         added, self._added = self._added, []
         for layer in added:
             self._remove(layer)
@@ -119,10 +124,11 @@ class CaseLayers:
         return layers[0]
 
     def _add_error_map(self, array: Any, path: str) -> None:
-        if self.image is None:
+        if self.image is None or self._store is None:
             return
         metadata = {**self._metadata, "store": path}
-        self.error_map = make_error_layer(self.image, array, metadata)
+        remaining = RemainingErrors(array, self._store)
+        self.error_map = make_error_layer(self.image, remaining, metadata)
         self._add(self.error_map)
 
     def _add(self, layer: Layer) -> None:

@@ -199,7 +199,7 @@ def add_case(
 def _metadata(case: Case, uri: str) -> dict[str, Any]:
     """What the layers of a case are to know: enough to write a file of them."""
     return {
-        "title": f"{case.project.name} – {case.name}",
+        "title": case.name,
         "image": uri,
         "geometry": case.geometry.to_json(),
         "names": {label.value: label.name for label in case.project.classes},

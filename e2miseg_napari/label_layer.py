@@ -53,6 +53,7 @@ _HOOKS = (
     (LevelSlicing, "loaded_data"),
     (PlaneRequest.__base__, "_thick_slice_at_level"),
 )
+_BRUSH = 3  # voxels: less than an uncertain edge
 _LARGEST_FILL = 1 << 27  # voxels that a fill may read at once
 
 
@@ -368,7 +369,7 @@ def make_labels_layer(
     metadata : mapping
         Kept with the layer under this plugin's key; its name ends with its "title".
     """
-    return PyramidLabels(
+    layer = PyramidLabels(
         store,
         classes=classes,
         name=f"labels: {metadata['title']}",
@@ -378,6 +379,8 @@ def make_labels_layer(
         metadata={KEY: {**metadata, "role": "labels"}},
         **grid_of(image),
     )
+    layer.brush_size = _BRUSH
+    return layer
 
 
 def _check_napari() -> None:

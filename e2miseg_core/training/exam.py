@@ -17,7 +17,7 @@ from e2miseg_core.training.validation import mean_dice, retold
 from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error
 
-__all__ = ["CONFIDENT", "HeldOut", "examine"]
+__all__ = ["CONFIDENT", "Anchor", "Baseline", "HeldOut", "examine", "measure_old"]
 
 CONFIDENT = 0.05  # expected error below which a label of the old model stands
 STAGE = "testing"
@@ -45,21 +45,78 @@ class HeldOut:
         return tuple(found)
 
 
-def examine(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Baseline:
+    """What the old model does on everything that the gate looks at.
+
+    Attributes
+    ----------
+    held_out : HeldOut
+    wrong : tuple of int
+        Wrong voxels in each held-out place.
+    anchors : tuple of Anchor
+    replay : tuple of PreparedCase
+        Of the first training, not learnt from again.
+    dice : float or None
+        Mean Dice on them, None without any.
+    config : E2MISegConfig
+    """
+
+    held_out: HeldOut
+    wrong: tuple[int, ...]
+    anchors: tuple["Anchor", ...]
+    replay: tuple[PreparedCase, ...]
+    dice: float | None
+    config: E2MISegConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Anchor:
+    """A crop of one patch away from corrections, as the old model labels it.
+
+    `sure` is where it is confident, `expected` how many of these it expects wrong.
+    """
+
+    path: Path
+    labels: NDArray[np.uint8]
+    sure: NDArray[np.bool_]
+    expected: float
+
+    @classmethod
+    def of(cls, path: Path, old: TilePredictor, calibration: Calibration) -> "Anchor":
+        """Predict it with the old model."""
+        crop = load_crop(path)
+        probabilities = old(crop.image)
+        labels = probabilities.argmax(axis=0)
+        error = expected_error(probabilities, labels, calibration)
+        sure = (error < CONFIDENT) & _valid(path)
+        return cls(
+            path=path,
+            labels=labels.astype(np.uint8),
+            sure=sure,
+            expected=float(error[sure].sum(dtype=np.float64)),
+        )
+
+    def changed(self, new: TilePredictor) -> int:
+        """Confident voxels that another network labels otherwise."""
+        labels = new(load_crop(self.path).image).argmax(axis=0)
+        return int((self.sure & (labels != self.labels)).sum())
+
+
+def measure_old(
     old: TilePredictor,
-    new: TilePredictor,
     held_out: HeldOut,
     *,
     anchors: Sequence[Path],
     replay: Sequence[PreparedCase],
     config: E2MISegConfig,
     calibration: Calibration,
-) -> Job[Evidence]:
-    """Measure both networks on everything that the gate looks at.
+) -> Job[Baseline]:
+    """Measure the old model, once for all new ones.
 
     Parameters
     ----------
-    old, new : TilePredictor
+    old : TilePredictor
     held_out : HeldOut
     anchors : sequence of Path
         Crops of one patch away from corrections; what is valid in them is not known.
@@ -69,62 +126,52 @@ def examine(
     calibration : Calibration
         The old model's.
     """
-    before = yield from held_out.wrong(old)
-    after = yield from held_out.wrong(new)
-    confident = changed = 0
-    expected = 0.0
+    wrong = yield from held_out.wrong(old)
+    labelled = []
     for number, path in enumerate(anchors, start=1):
-        sure, moved, doubt = compare_anchor(old, new, path, calibration)
-        confident, changed = confident + sure, changed + moved
-        expected += doubt
+        labelled.append(Anchor.of(path, old, calibration))
         yield Progress(done=number, total=len(anchors), stage=STAGE)
-    dice: list[float | None] = [None, None]
-    if replay:
-        for index, predictor in enumerate((old, new)):
-            job = mean_dice(
-                predictor.network,
-                config,
-                replay,
-                predictor.device,
-                predictor.precision,
-            )
-            dice[index] = yield from retold(
-                job, Progress(done=index, total=2, stage=STAGE)
-            )
-    return Evidence(
-        before=before,
-        after=after,
-        voxels=held_out.voxels,
-        confident=confident,
-        changed=changed,
-        expected=expected,
-        replay_before=dice[0],
-        replay_after=dice[1],
-        n_replay=len(replay),
+    dice = yield from _dice(old, replay, config)
+    return Baseline(
+        held_out=held_out,
+        wrong=wrong,
+        anchors=tuple(labelled),
+        replay=tuple(replay),
+        dice=dice,
+        config=config,
     )
 
 
-def compare_anchor(
-    old: TilePredictor, new: TilePredictor, path: Path, calibration: Calibration
-) -> tuple[int, int, float]:
-    """Compare two networks where the old one is confident.
+def examine(baseline: Baseline, new: TilePredictor) -> Job[Evidence]:
+    """Compare a new model with the old one."""
+    after = yield from baseline.held_out.wrong(new)
+    changed = 0
+    for number, anchor in enumerate(baseline.anchors, start=1):
+        changed += anchor.changed(new)
+        yield Progress(done=number, total=len(baseline.anchors), stage=STAGE)
+    dice = yield from _dice(new, baseline.replay, baseline.config)
+    return Evidence(
+        before=baseline.wrong,
+        after=after,
+        voxels=baseline.held_out.voxels,
+        confident=sum(int(anchor.sure.sum()) for anchor in baseline.anchors),
+        changed=changed,
+        expected=sum(anchor.expected for anchor in baseline.anchors),
+        replay_before=baseline.dice,
+        replay_after=dice,
+        n_replay=len(baseline.replay),
+    )
 
-    Returns
-    -------
-    int
-        Confident voxels.
-    int
-        Those of them that change.
-    float
-        Those of them that the old model expects to be wrong.
-    """
-    crop = load_crop(path)
-    probabilities = old(crop.image)
-    labels = probabilities.argmax(axis=0)
-    error = expected_error(probabilities, labels, calibration)
-    sure = (error < CONFIDENT) & _valid(path)
-    moved = sure & (new(crop.image).argmax(axis=0) != labels)
-    return int(sure.sum()), int(moved.sum()), float(error[sure].sum(dtype=np.float64))
+
+def _dice(
+    predictor: TilePredictor, replay: Sequence[PreparedCase], config: E2MISegConfig
+) -> Job[float | None]:
+    if not replay:
+        return None
+    job = mean_dice(
+        predictor.network, config, replay, predictor.device, predictor.precision
+    )
+    return (yield from retold(job, Progress(done=0, total=0, stage=STAGE)))
 
 
 def _valid(path: Path) -> NDArray[np.bool_]:

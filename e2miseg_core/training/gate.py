@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Evidence", "Verdict", "judge", "not_trained"]
+__all__ = ["Evidence", "Verdict", "forgets", "judge", "not_trained"]
 
 SURE = 0.9  # share of resamplings in which the new model must be better
 LEAST_GAIN = 0.05  # of the wrong voxels; less may be chance and is not worth a version
@@ -38,6 +38,8 @@ class Evidence:
         Mean Dice on cases of the first training that are replayed.
     n_replay : int
         Their number.
+    share : float
+        Of the way from the old weights to those that were trained.
     """
 
     before: tuple[int, ...]
@@ -49,6 +51,7 @@ class Evidence:
     replay_before: float | None = None
     replay_after: float | None = None
     n_replay: int = 0
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +86,15 @@ def judge(evidence: Evidence) -> Verdict:
         sentence = f"Not kept: {'; '.join(reasons)} ({count}, {old} -> {new} wrong)."
     else:
         sentence = (
-            f"Kept: {_percent(1 - new / old)} fewer wrong voxels on {count} "
-            f"({old} -> {new}){_elsewhere(evidence)}."
+            f"Kept{_part(evidence)}: {_percent(1 - new / old)} fewer wrong voxels on "
+            f"{count} ({old} -> {new}){_elsewhere(evidence)}."
         )
     return Verdict(kept=not reasons, sentence=sentence, figures=figures)
+
+
+def forgets(evidence: Evidence) -> bool:
+    """Whether the new model is worse where nothing was corrected."""
+    return bool(_worse(evidence))
 
 
 def not_trained(reason: str, before: Sequence[int]) -> Verdict:
@@ -153,6 +161,12 @@ def _allowed(evidence: Evidence) -> float:
     return max(EXPECTED_TIMES * evidence.expected, CHANGED * evidence.confident)
 
 
+def _part(evidence: Evidence) -> str:
+    if evidence.share == 1:
+        return ""
+    return f", {_percent(evidence.share)} of the way from old to new weights"
+
+
 def _elsewhere(evidence: Evidence) -> str:
     told = ""
     if evidence.confident:
@@ -169,6 +183,7 @@ def _elsewhere(evidence: Evidence) -> str:
 def _figures(evidence: Evidence, sure: float) -> dict[str, Any]:
     return {
         "held_out": len(evidence.before),
+        "share": evidence.share,
         "voxels": evidence.voxels,
         "wrong_before": sum(evidence.before),
         "wrong_after": sum(evidence.after),

@@ -5,6 +5,7 @@ JOB/history.csv              its curve
 JOB/model.safetensors        the new model, if it is kept
 """
 
+import copy
 import re
 import time
 from collections.abc import Mapping
@@ -12,12 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from e2miseg_core.inference.engine import TilePredictor
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
+from e2miseg_core.networks import E2MISeg
 from e2miseg_core.progress import Job, Progress
-from e2miseg_core.training.exam import HeldOut, examine
-from e2miseg_core.training.gate import Verdict, judge, not_trained
+from e2miseg_core.training.exam import HeldOut, examine, measure_old
+from e2miseg_core.training.gate import Verdict, forgets, judge, not_trained
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.tuning import (
     FinetuneControl,
@@ -30,6 +34,7 @@ from e2miseg_core.uncertainty.calibration import Calibration
 __all__ = ["MODEL", "Material", "run_trial"]
 
 MODEL = "model.safetensors"
+SHARES = (1.0, 0.5, 0.25)  # of the way to the trained weights, until nothing is lost
 SHOWN = ("held_out", "wrong_before", "wrong_after", "replay_dice_after")
 
 
@@ -40,7 +45,7 @@ class Material:
     Attributes
     ----------
     corrections, memory : Sampler
-        The two halves of a batch: what is new, and what must not be forgotten.
+        The two parts of a batch: what is new, and what must not be forgotten.
     held_out : HeldOut
         Never trained on.
     anchors : tuple of Path
@@ -102,36 +107,66 @@ def run_trial(
         before = yield from material.held_out.wrong(old)
         step = tuning.state.step + 1
         return not_trained(f"the loss became no number at step {step}", before)
-    unfinished = folder / ".unfinished.safetensors"
-    try:
-        save_model(tuning.network, model.card, unfinished)
-        # As stored, in half precision: what is tested is what is kept.
-        stored = load_model(unfinished)
-        verdict = yield from _judge(old, stored, material, model)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    verdict, network = yield from _judge(folder, old, tuning.network, material, model)
     if verdict.kept:
         card = _card(model.card, verdict, material, tuning, number)
-        save_model(stored.network, card, folder / MODEL)
+        save_model(network, card, folder / MODEL)
     return verdict
 
 
 def _judge(
-    old: TilePredictor, new: Model, material: Material, model: Model
-) -> Job[Verdict]:
+    folder: Path, old: TilePredictor, trained: E2MISeg, material: Material, model: Model
+) -> Job[tuple[Verdict, E2MISeg]]:
+    """Judge the trained network, or one on the way to it that forgets nothing [1]_.
+
+    How far to go is decided on what must not be forgotten alone; the held-out
+    corrections are looked at for the verdict only.
+
+    References
+    ----------
+    .. [1] M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022:
+       weights between the old and the fine-tuned ones keep most of both.
+    """
     started = time.monotonic()
-    evidence = yield from examine(
+    baseline = yield from measure_old(
         old,
-        replace(old, network=new.network.to(old.device)),
         material.held_out,
         anchors=material.anchors,
         replay=material.replay,
         config=model.network.config,
         calibration=Calibration.from_card(model.card.calibration),
     )
-    verdict = judge(evidence)
+    for share in SHARES:
+        network = _as_stored(folder, blend(model.network, trained, share), model.card)
+        predictor = replace(old, network=network.to(old.device))
+        evidence = yield from examine(baseline, predictor)
+        if not forgets(evidence):
+            break
+    verdict = judge(replace(evidence, share=share))
     seconds = round(time.monotonic() - started, 1)
-    return replace(verdict, figures={**verdict.figures, "test_seconds": seconds})
+    figures = {**verdict.figures, "test_seconds": seconds}
+    return replace(verdict, figures=figures), network
+
+
+def _as_stored(folder: Path, network: E2MISeg, card: ModelCard) -> E2MISeg:
+    """In half precision: what is tested is what is kept."""
+    unfinished = folder / ".unfinished.safetensors"
+    try:
+        save_model(network, card, unfinished)
+        return load_model(unfinished).network
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def blend(old: E2MISeg, new: E2MISeg, share: float) -> E2MISeg:
+    """A network whose weights lie on the way from `old` (0) to `new` (1)."""
+    between = copy.deepcopy(new)
+    if share < 1:
+        start, end = old.state_dict(), new.state_dict()
+        between.load_state_dict(
+            {name: torch.lerp(start[name], end[name], share) for name in start}
+        )
+    return between
 
 
 def _card(

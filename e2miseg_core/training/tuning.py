@@ -53,7 +53,8 @@ class FinetuneSettings:
     steps : int
         Optimiser steps.
     batch : int
-        Patches a step; half of them, rounded up, show corrections.
+        Patches a step; a third of them show corrections, the others what the model
+        knew before.
     learning_rate, weight_decay : float
         Of AdamW. The rate rises over 10 steps and falls as (1 - step / steps)^0.9.
     gradient_clip : float
@@ -67,10 +68,10 @@ class FinetuneSettings:
         See `e2miseg_core.devices`.
     """
 
-    steps: int = 150
-    batch: int = 2
-    learning_rate: float = 5e-4
-    weight_decay: float = 1e-2
+    steps: int = 120
+    batch: int = 3
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.0
     gradient_clip: float = 12.0
     seed: int = 12345
     checkpoint_every: int = 10
@@ -173,7 +174,7 @@ class Tuning:
         To begin with; it is not changed.
     settings : FinetuneSettings
     corrections, memory : Sampler
-        Where the two halves of a batch come from.
+        Where the two parts of a batch come from.
     """
 
     def __init__(
@@ -198,7 +199,7 @@ class Tuning:
         recipe = model.card.training.get("recipe", {})
         self._ss_form = str(recipe.get("ss_form", "paper"))
         self._ss_weight = float(recipe.get("ss_weight", 1.45))
-        n_corrections = (settings.batch + 1) // 2
+        n_corrections = max(1, settings.batch // 3)
         n_memory = settings.batch - n_corrections
         self._samplers = [corrections] * n_corrections + [memory] * n_memory
         self._augment = Augmentation(

@@ -75,6 +75,7 @@ class MainPanel(QWidget):
         self._background = Background(self)
         self._saver = Saver(self)
         self._guard: CloseGuard | None = None
+        self._over = False
         self._build()
         self._connect()
         self._on_opened()
@@ -90,6 +91,9 @@ class MainPanel(QWidget):
         self.message = MessageLine()
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)  # no frame: the dock is narrow
+        bar = self.tabs.tabBar()
+        if bar is not None:
+            bar.setDrawBase(False)
         self.tabs.addTab(_scrolled(self.predict), "1 Predict")
         self.tabs.addTab(self.review, "2 Review")  # these two scroll by themselves
         self.tabs.addTab(self.finetune, "3 Fine-tune")
@@ -169,14 +173,17 @@ class MainPanel(QWidget):
         self._guard = guard
 
     def shutdown(self, *, at_once: bool = False) -> None:
-        """Save what is left, release the project, end the engine."""
+        """Save what is left, release the project, end the engine; once."""
+        if self._over:
+            return
+        self._over = True
         self.predicting.shutdown()
         if at_once:
             self.client.kill()
         else:
             self.client.shutdown()
-        self.reviewing.close()
         self.session.close()
+        self.reviewing.close()
         if self._guard is not None:
             self._guard.trouble = str  # it outlives the panel
 
