@@ -11,6 +11,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 
 from e2miseg_core.models import ModelEntry
+from e2miseg_napari.background import Background
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.images import ImageChoice
 from e2miseg_napari.jobs import PredictJob
@@ -104,6 +105,7 @@ class Predicting(QObject):
         self._session = session
         self._client = client
         self._view = ResultView(viewer, self)
+        self._background = Background(self)
         self._running: _Running | None = None
         self._state = JobState(phase=Phase.IDLE)
         session.opened.connect(self._on_opened)
@@ -169,6 +171,9 @@ class Predicting(QObject):
         if self._state.phase == Phase.PREPARING:
             self._give_up("Cancelled.")
             return
+        if running.id not in self._client.jobs:  # it has not got to the engine
+            self._give_up("Cancelled.")
+            return
         self._show(JobState(phase=Phase.CANCELLING, line="cancelling…"))
         self._client.cancel(running.id)
 
@@ -205,18 +210,29 @@ class Predicting(QObject):
         if running is None or project is None or case is None:
             return
         running.case = case.folder
+        store = self._session.store
         warm = self._client.info is not None
         line = "reading the image…" if warm else "starting the engine…"
         self._show(JobState(phase=Phase.STARTING, line=line))
-        self._client.submit(
-            PredictJob(
-                id=running.id,
-                project=str(project.path),
-                case=case.name,
-                device=running.options.device,
-                mirror=running.options.mirror,
-            )
+        job = PredictJob(
+            id=running.id,
+            project=str(project.path),
+            case=case.name,
+            device=running.options.device,
+            mirror=running.options.mirror,
         )
+
+        def done(_: None) -> None:
+            if self._running is running:
+                self._client.submit(job)
+
+        # The worker reads on disk what a human has said: that is in no doubt.
+        if store is not None:
+            self._background.run(store.flush, done, self._on_thread_error)
+
+    def _on_thread_error(self, error: Exception) -> None:
+        if self._running is not None:
+            self._fail(problem_of(error))
 
     def _mine(self, event: object) -> bool:
         running = self._running

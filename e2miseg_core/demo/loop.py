@@ -1,6 +1,5 @@
 """Predict the sample, let a robot correct its uncertain edges, fine-tune, go again."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,8 @@ def run_headless(
     Parameters
     ----------
     folder : Path
-        Made if need be; files of an earlier demonstration in it are replaced.
+        Made if need be; pictures of an earlier demonstration in it are replaced, its
+        project stays, since somebody may have worked on it.
     on_progress : callable, optional
     steps : int
         Of the fine-tuning.
@@ -84,9 +84,9 @@ def run_headless(
 
 def _loop_job(folder: Path, steps: int) -> Job[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_earlier(folder / PROJECT)
     volume = open_volume(sample_path())
-    project = Project.create(folder / PROJECT, model=choose_demo_model(volume))
+    path = _free(folder / PROJECT)
+    project = Project.create(path, model=choose_demo_model(volume))
     case = project.add_case(volume)
     with project.lock():
         store = case.open_labels()
@@ -204,8 +204,9 @@ def _errors(prediction: CasePrediction) -> NDArray[np.float32]:
     return from_uint8(stored)
 
 
-def _remove_earlier(path: Path) -> None:
-    """Remove the project of an earlier demonstration; what is no project stays."""
-    if path.exists():
-        Project.open(path).lock().close()  # refused while a window has it open
-        shutil.rmtree(path)
+def _free(path: Path) -> Path:
+    """The path itself, or the first one with a number that is free."""
+    found, number = path, 2
+    while found.exists():
+        found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return found

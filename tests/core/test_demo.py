@@ -7,7 +7,6 @@ from skimage.io import imread
 from e2miseg_core.boxes import make_box
 from e2miseg_core.demo.loop import PROJECT, run_headless
 from e2miseg_core.demo.pictures import Stage, write_picture
-from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.model_card import LabelInfo
 from e2miseg_core.project import Project
@@ -40,21 +39,17 @@ def test_a_picture_shows_image_labels_and_errors_of_one_slice(tmp_path):
 
 @pytest.mark.slow
 def test_the_loop_is_closed_without_a_window(tmp_path):
+    earlier = tmp_path / PROJECT
+    earlier.mkdir()
+    mine = earlier / "mine.txt"
+    mine.write_text("precious")
     told = run_headless(tmp_path, steps=2)
     assert "Dice" in told
     assert "Fine-tuning, 2 steps:" in told
-    project = Project.open(tmp_path / PROJECT)
+    assert mine.read_text() == "precious"
+    project = Project.open(tmp_path / "phantom-2.e2m")
     (name,) = project.cases
     assert len(project.case(name).review().sites()) == 12
     assert [line["event"] for line in project.history()] in (["kept"], ["refused"])
     assert (tmp_path / "1-predicted.png").is_file()
     assert (tmp_path / "2-corrected.png").is_file()
-
-
-def test_what_is_no_demonstration_is_not_removed(tmp_path):
-    (tmp_path / PROJECT).mkdir()
-    mine = tmp_path / PROJECT / "mine.txt"
-    mine.write_text("precious")
-    with pytest.raises(ReadError, match="no project"):
-        run_headless(tmp_path)
-    assert mine.read_text() == "precious"
