@@ -1,8 +1,8 @@
 """A worker that fine-tunes, killed at random steps: what is lost?
 
-`python -m benchmarks.kill_worker`. A project of one phantom is predicted, its worst edges
-are given their truth, and the worker fine-tunes on them. SIGKILL ends it ten times; each
-new worker resumes the job. At the end the verdict is there, and the project is whole.
+`python -m benchmarks.kill_worker`. A project of one phantom is predicted, its worst
+edges are given their truth, and the worker fine-tunes on them. SIGKILL ends it ten
+times; each new worker resumes the job. At the end the verdict is there.
 """
 
 import json
@@ -110,7 +110,7 @@ class Worker:
 
 def measure() -> tuple[list[Killed], str]:
     """Kill ten times, then let it end."""
-    rng = random.Random(0)  # noqa: S311 - when to kill
+    rng = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
         project = make_project(Path(folder))
         job = project.new_job_folder()
