@@ -4,9 +4,10 @@ Run it where there is a display, or under a virtual one::
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python tools/walk.py docs/images
 
-The bundled phantom is opened, predicted, reviewed and corrected (the brush follows the
-phantom's exact truth, as an annotator would see it), closed, opened again, the model
-fine-tuned, and the phantom predicted again. What happened is printed.
+The bundled phantom is opened, predicted and reviewed: the brush corrects the first three
+wrong edges after the phantom's exact truth, the script sets the others. The window is
+closed and opened again, the model fine-tuned, and the phantom predicted again if a new
+version was kept. What happened is printed.
 """
 
 import argparse
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 _SIZE = (1500, 950)
 _LONGEST_S = 1800.0
-_CORRECTED, _REVIEWED = 3, 8  # edges corrected with the brush, edges reviewed in all
+_CORRECTED, _REVIEWED = 3, 16  # edges corrected with the brush, edges reviewed in all
 
 
 def wait(seconds: float) -> None:
