@@ -138,16 +138,19 @@ class Finetuning(QObject):
             run.leave()
 
     def use_version(self, number: int) -> bool:
-        """Make another version of the model the one in use; False if that failed."""
+        """Make another version of the model the one in use, in a thread.
+
+        `versions_changed` tells when that is done, `problem` why it failed. False
+        where no project is open.
+        """
         project = self.session.project
         if project is None:
             return False
-        try:
-            project.use_version(number)
-        except Exception as error:  # noqa: BLE001 - told; nothing has changed
-            self.problem.emit(problem_of(error))
-            return False
-        self.versions_changed.emit()
+        self._background.run(
+            lambda: project.use_version(number),
+            lambda _: self.versions_changed.emit(),
+            self._on_thread_error,
+        )
         return True
 
     def _begin(
