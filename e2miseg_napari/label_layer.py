@@ -20,7 +20,7 @@ from napari.layers.labels._labels_utils import expand_slice
 from napari.utils.notifications import show_info, show_warning
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices
+from e2miseg_core.boxes import Box
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.model_card import LabelInfo
 from e2miseg_core.project import LabelStore
@@ -183,12 +183,11 @@ class PyramidLabels(Labels):
         with self.block_history():
             for box, members in iter_chunks(points, self.data[0].chunks):
                 inside = tuple(points[:, members] - [[low] for low, _ in box])
-                region = np.array(self.data[box_slices(box)])
-                mask = np.zeros(region.shape, bool)
+                size = [high - low for low, high in box]
+                mask, labels = np.zeros(size, bool), np.zeros(size, values.dtype)
                 mask[inside] = True
-                before = region.copy()
-                region[inside] = values[members]
-                self._write(box, region, mask & (region == before))
+                labels[inside] = values[members]
+                self._paint(box, mask, labels)
         if refresh:
             self._partial_labels_refresh()
 
@@ -263,29 +262,23 @@ class PyramidLabels(Labels):
     ) -> None:
         missing = tuple(set(range(self.ndim)) - set(dims_to_paint))
         mask = np.expand_dims(mask, missing)
-        if region_data is None:
-            region = np.array(self.data[slice_key])
-        else:
-            region = np.array(np.expand_dims(region_data, missing))
-        # A voxel painted with the label that it has: the human says that it is right.
-        same = mask & (region == new_label)
-        change = mask & ~same
         if self.preserve_labels:
-            change &= region == self._get_preserve_labels_source_label(new_label)
-        region[change] = new_label
+            seen = np.asarray(self.data[slice_key])
+            if region_data is not None:  # what a fill went by
+                seen = np.expand_dims(region_data, missing)
+            kept = self._get_preserve_labels_source_label(new_label)
+            # A voxel painted with the label that it has: the human vouches for it.
+            mask = mask & ((seen == kept) | (seen == new_label))
         z, y, x = ((part.start, part.stop) for part in slice_key)
         with self.block_history():
-            self._write((z, y, x), region, same)
+            self._paint((z, y, x), mask, new_label)
         if refresh:
             self._partial_labels_refresh()
 
-    def _write(self, box: Box, region: NDArray[Any], same: NDArray[np.bool_]) -> None:
-        if self._store is None:
-            return
-        self._store.write(box_slices(box), region)
-        if same.any():
-            self._store.touch(box, same)
-        self._painted.append(box)
+    def _paint(self, box: Box, mask: NDArray[np.bool_], labels: Any) -> None:
+        if self._store is not None:
+            self._store.paint(box, mask, labels)
+            self._painted.append(box)
 
     def _partial_labels_refresh(self) -> None:
         painted, self._painted = self._painted, []

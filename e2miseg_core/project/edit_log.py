@@ -64,8 +64,8 @@ class EditLog:
             What was amiss, for the user.
         """
         lost = 0
-        for seq in range(self._journal.flushed + 1, self._journal.seq + 1):
-            entry = self._journal.entry(seq)
+        numbers = range(self._journal.flushed + 1, self._journal.seq + 1)
+        for entry in self._journal.entries(numbers):
             if entry is None:
                 lost += 1
             else:
@@ -139,7 +139,7 @@ class EditLog:
         return self._replace([entry.after for entry in entries], "redo", stroke)
 
     def _entries(self, numbers: Sequence[int]) -> list[Entry]:
-        found = (self._journal.entry(seq) for seq in numbers)
+        found = self._journal.entries(numbers)
         return [entry for entry in found if entry is not None]
 
     def _replace(

@@ -9,14 +9,19 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from e2miseg_core.errors import WriteError, as_user_error
 from e2miseg_core.io.atomic import writing_to
 from e2miseg_core.project.journal_entries import Entry, decode_entry, encode_entry
-from e2miseg_core.project.json_lines import decode_line, encode_line, is_sound
+from e2miseg_core.project.json_lines import (
+    decode_line,
+    encode_line,
+    is_sound,
+    write_whole,
+)
 from e2miseg_core.project.strokes import Strokes
 
 __all__ = ["Journal"]
@@ -103,18 +108,11 @@ class Journal:
             self._queue.append(seq)
             self._wake.notify_all()
 
-    def entry(self, seq: int) -> Entry | None:
-        """Return an entry, from memory or from the disk; None if it is damaged."""
-        with self._wake:
-            if seq in self._waiting:
-                return self._waiting[seq]
-            offset = self._offsets[seq - 1]
-        if offset < 0:
-            return None
+    def entries(self, numbers: Iterable[int]) -> Iterator[Entry | None]:
+        """Yield entries, from memory or from the disk; None for each damaged one."""
         with self.path.open("rb") as file:
-            file.seek(offset)
-            values = decode_line(file.readline())
-        return None if values is None else decode_entry(values)
+            for seq in numbers:
+                yield self._entry(seq, file)
 
     def wait(self, seq: int) -> None:
         """Wait until all entries up to `seq` are on disk.
@@ -122,7 +120,8 @@ class Journal:
         Raises
         ------
         WriteError
-            If the disk refuses; they stay queued.
+            If the disk refuses; they stay queued. Also if a fault of the program has
+            ended the journal's thread.
         """
         with self._wake:
             failures = self._failures
@@ -132,6 +131,8 @@ class Journal:
                 self._wake.wait(1.0)
                 if self._failures > failures and self.saved < seq:
                     raise self._failure
+                if not self._thread.is_alive() and self.saved < seq:
+                    raise self._fault()
 
     @property
     def closed(self) -> bool:
@@ -152,6 +153,17 @@ class Journal:
             self._wake.notify_all()
         self._thread.join()
         self._file.close()
+
+    def _entry(self, seq: int, file: IO[bytes]) -> Entry | None:
+        with self._wake:
+            if seq in self._waiting:
+                return self._waiting[seq]
+            offset = self._offsets[seq - 1]
+        if offset < 0:
+            return None
+        file.seek(offset)
+        values = decode_line(file.readline())
+        return None if values is None else decode_entry(values)
 
     def _run(self) -> None:
         while True:
@@ -182,6 +194,13 @@ class Journal:
         self._on_failed(error)
         with self._wake:
             self._wake.wait_for(lambda: self._urgent or self._closing, _RETRY)
+
+    def _fault(self) -> WriteError:
+        return WriteError(
+            found=f"nothing is written to {self.path} any more, by a fault of e2miseg",
+            needed="a program whose journal works",
+            do=f"start it again: {self.seq - self.saved} edits are lost, no others",
+        )
 
     def _write(self, batch: list[Entry | int]) -> None:
         lines = [
@@ -258,10 +277,3 @@ def _head(line: bytes) -> dict[str, Any] | None:
         if values.get("kind") == "flushed" or values.keys() >= _HEAD:
             return values
     return None
-
-
-def write_whole(file: IO[bytes], content: bytes) -> None:
-    """Write to an unbuffered file, which may take less than it is given."""
-    view = memoryview(content)
-    while view:
-        view = view[file.write(view) :]

@@ -9,12 +9,19 @@ import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import writing_to
 
-__all__ = ["append_line", "decode_line", "encode_line", "is_sound", "read_lines"]
+__all__ = [
+    "append_line",
+    "decode_line",
+    "encode_line",
+    "is_sound",
+    "read_lines",
+    "write_whole",
+]
 
 _CRC = b',"crc":'
 
@@ -70,17 +77,23 @@ def append_line(path: Path, values: Mapping[str, Any]) -> None:
         If the system refuses; the log then reads as before.
     """
     line = encode_line(values)
-    with writing_to(path), path.open("ab") as file:
+    with writing_to(path), path.open("ab", buffering=0) as file:
         end = file.tell()
         # What a crash cut short stays apart from what comes now.
         line = line if _ends_whole(path, end) else b"\n" + line
         try:
-            file.write(line)
-            file.flush()
+            write_whole(file, line)
             os.fsync(file.fileno())
         except OSError:
             os.truncate(path, end)
             raise
+
+
+def write_whole(file: IO[bytes], content: bytes) -> None:
+    """Write to an unbuffered file, which may take less than it is given."""
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _ends_whole(path: Path, size: int) -> bool:

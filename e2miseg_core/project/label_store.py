@@ -22,17 +22,15 @@ from e2miseg_core.project.keys import basic_box
 from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.listeners import Listeners
 from e2miseg_core.project.lock import ProjectInUse, ProjectLock, is_held_here
-from e2miseg_core.project.merge import merge_prediction
+from e2miseg_core.project.merge import merge_prediction, step_by_step
 from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.saver import ChunkSaver
-from e2miseg_core.project.strokes import Stroke
+from e2miseg_core.project.strokes import OpenStroke, Stroke
 
 if TYPE_CHECKING:
     from e2miseg_core.project.cases import Case
 
 __all__ = ["LabelStore"]
-
-_PATIENCE = 5.0  # seconds that a merge may take to stop
 
 
 class LabelStore:
@@ -79,9 +77,9 @@ class LabelStore:
         self.case = case
         self._listeners = Listeners()
         self.changed, self.failed = self._listeners.changed, self._listeners.failed
-        self._stroke: str | None = None  # name of the one under way
-        self._number: int | None = None  # its first entry, once there is one
-        self._merging, self._closing = threading.Lock(), False
+        self._stroke: OpenStroke | None = None
+        self._merging, self._row = threading.Lock(), threading.Lock()
+        self._closing = False
         self._arrays = LabelArrays(
             case.labels_path, case.authority_path, on_write=self.write
         )
@@ -125,23 +123,6 @@ class LabelStore:
         """Number of the latest edit that is on disk; all are where it equals `seq`."""
         return self._journal.saved
 
-    @property
-    def undo_name(self) -> str | None:
-        """Name of the stroke that `undo` would take back."""
-        done = self._journal.strokes.done
-        return done[-1].name if done else None
-
-    @property
-    def redo_name(self) -> str | None:
-        """Name of the stroke that `redo` would bring back."""
-        undone = self._journal.strokes.undone
-        return undone[-1].name if undone else None
-
-    @property
-    def unfinished_merge(self) -> CasePrediction | None:
-        """The prediction whose merge did not come to its end: merge it again."""
-        return None if self._merging.locked() else self.case.merging
-
     def write(self, key: Any, values: Any) -> None:
         """Set labels as a human: voxels whose label changes become a human's.
 
@@ -167,8 +148,11 @@ class LabelStore:
             mask = self.levels[0].read(box) != labels
             self._edit("paint", box, mask, labels, HUMAN)
 
-    def touch(self, box: Box, mask: NDArray[np.bool_]) -> None:
-        """Make voxels a human's that were painted over with the label they had.
+    def paint(self, box: Box, mask: NDArray[np.bool_], labels: Any) -> None:
+        """Give voxels labels as a human, who vouches for those that have them too.
+
+        Nothing is done to the other voxels of the box, whatever becomes of them
+        between the moment at which the mask was made and this one.
 
         Parameters
         ----------
@@ -176,25 +160,31 @@ class LabelStore:
             Inside the volume.
         mask : ndarray of bool, shape of the box
             Which voxels of it.
+        labels : array_like
+            Their labels, which broadcast to the box.
+
+        Raises
+        ------
+        ConfigError
+            If a label does not fit the type of the labels.
         """
+        labels = np.broadcast_to(self._checked(labels), mask.shape)
         self._saver.postpone()
         self._arrays.load(box)
         with self._arrays.lock:
-            mine = mask & (self.authority.read(box) != HUMAN)
-            self._edit("paint", box, mine, self.levels[0].read(box), HUMAN)
+            self._set_as_human("paint", box, mask, labels)
 
     def begin_stroke(self, name: str) -> None:
         """Make all edits until `end_stroke` one step of undo."""
-        self.end_stroke()
-        self._stroke = name
+        self._stroke = OpenStroke(name)
 
     def end_stroke(self) -> None:
         """End the stroke under way, if there is one."""
-        self._stroke = self._number = None
+        self._stroke = None
 
     def abort_stroke(self) -> None:
         """End the stroke under way and take it back, never to be redone."""
-        number = self._number
+        number = None if self._stroke is None else self._stroke.number
         self.end_stroke()
         done = self._journal.strokes.done
         if number is not None and done and done[-1].number == number:
@@ -230,9 +220,7 @@ class LabelStore:
         """
         labels = self._checked(labels)
         with self._alone("set labels", box):
-            mask = self.levels[0].read(box) != labels
-            mask |= self.authority.read(box) != HUMAN
-            self._edit("truth", box, mask, labels, HUMAN)
+            self._set_as_human("truth", box, np.ones(labels.shape, bool), labels)
 
     def undo(self) -> Box | None:
         """Take the latest stroke back; machine's voxels get the current prediction.
@@ -293,15 +281,14 @@ class LabelStore:
                 needed="one at a time",
                 do="wait for it to end",
             )
+        changed = self._listeners.tell_change
+        job = merge_prediction(
+            self.case, self._log, self._saver, prediction, changed=changed
+        )
         try:
             return (
-                yield from merge_prediction(
-                    self.case,
-                    self._log,
-                    self._saver,
-                    prediction,
-                    changed=self._listeners.tell_change,
-                    stopped=lambda: self._closing,
+                yield from step_by_step(
+                    job, lock=self._row, stopped=lambda: self._closing
                 )
             )
         finally:
@@ -329,16 +316,13 @@ class LabelStore:
         if self._journal.closed:
             return
         self.end_stroke()
-        self._closing = True  # a merge in another thread ends after its row of chunks
-        merge_ended = self._merging.acquire(timeout=_PATIENCE)
+        self._closing = True
         try:
-            self.flush()
+            with self._row:  # a merge in another thread ends after its row of chunks
+                self.flush()
         except E2MISegError:
             self._closing = False
             raise
-        finally:
-            if merge_ended:
-                self._merging.release()
         self._saver.close()
         self._journal.close()
         atexit.unregister(self._save_at_exit)
@@ -346,13 +330,29 @@ class LabelStore:
 
     @contextmanager
     def _alone(self, name: str, box: Box) -> Iterator[None]:
-        """Make the edit of the block a stroke of its own, and tell it."""
-        self.begin_stroke(name)
+        """Make the edit of the block a stroke of its own, and tell it.
+
+        A stroke under way goes on afterwards, as another step above this one.
+        """
         self._arrays.load(box)
         with self._arrays.lock:
-            yield
-        self.end_stroke()
+            under_way, own = self._stroke, OpenStroke(name)
+            self._stroke = own
+            try:
+                yield
+            finally:
+                self._stroke = under_way
+            if under_way is not None and own.number is not None:
+                under_way.number = None
         self._listeners.tell_change(box)
+
+    def _set_as_human(
+        self, kind: Kind, box: Box, mask: NDArray[np.bool_], labels: NDArray[Any]
+    ) -> None:
+        """Make voxels a human's that are not, or not so; the lock is held."""
+        new = self.levels[0].read(box) != labels
+        new |= self.authority.read(box) != HUMAN
+        self._edit(kind, box, new & mask, labels, HUMAN)
 
     def _checked(self, values: Any) -> NDArray[Any]:
         labels, dtype = np.asarray(values), self.levels[0].dtype
@@ -377,10 +377,8 @@ class LabelStore:
         if not mask.any():
             return
         change = Change.crop(box, mask, labels, authority)
-        name = self._stroke or kind
-        number = self._log.make([change], kind, self._number, name)
-        if self._stroke is not None:
-            self._number = number
+        stroke = self._stroke or OpenStroke(kind)
+        stroke.number = self._log.make([change], kind, stroke.number, stroke.name)
 
     def _step(
         self, strokes: list[Stroke], move: Callable[[Stroke], Box | None]

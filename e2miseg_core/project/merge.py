@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +18,54 @@ from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.saver import ChunkSaver
 
-__all__ = ["merge_prediction"]
+if TYPE_CHECKING:
+    import threading
+
+__all__ = ["merge_prediction", "step_by_step"]
+
+
+def step_by_step(
+    job: Generator[Progress, None, int],
+    *,
+    lock: "threading.Lock",
+    stopped: Callable[[], bool],
+) -> Generator[Progress, None, int]:
+    """Take the steps of a job one by one, and no more of them once it is stopped.
+
+    Parameters
+    ----------
+    job : generator
+    lock : Lock
+        Held during each step, not in between: who holds it knows that none is under
+        way, even where nobody goes on with the job.
+    stopped : callable
+        Asked before each step.
+
+    Yields
+    ------
+    Progress
+        Of the job.
+
+    Returns
+    -------
+    int
+        Of the job.
+
+    Raises
+    ------
+    Cancelled
+        If `stopped()`.
+    """
+    while True:
+        with lock:
+            if stopped():
+                what = "the merge"
+                raise Cancelled(what)
+            try:
+                step = next(job)
+            except StopIteration as end:
+                return int(end.value)
+        yield step
 
 
 def merge_prediction(
@@ -27,7 +75,6 @@ def merge_prediction(
     prediction: CasePrediction,
     *,
     changed: Callable[[Box], None],
-    stopped: Callable[[], bool],
 ) -> Generator[Progress, None, int]:
     """Merge a prediction chunk by chunk; each is on disk before the next.
 
@@ -46,8 +93,6 @@ def merge_prediction(
         Of the case.
     changed : callable
         Called with a box around the changed voxels of each row of chunks.
-    stopped : callable
-        Asked before each row of chunks.
 
     Yields
     ------
@@ -58,11 +103,6 @@ def merge_prediction(
     -------
     int
         Voxels whose label changed.
-
-    Raises
-    ------
-    Cancelled
-        If `stopped()`.
     """
     arrays, labels = log.arrays, log.arrays.levels[0]
     machine = arrays.open_beside(prediction.labels)
@@ -75,9 +115,6 @@ def merge_prediction(
     total = 0
     for done, (z, y) in enumerate(rows, start=1):
         boxes = []
-        if stopped():
-            what = "the merge"
-            raise Cancelled(what)
         for x in range(counts[2]):
             index = (z, y, x)
             count = _merge_chunk(arrays, saver, machine, index, again=again)

@@ -73,10 +73,6 @@ class CasePrediction:
             return None
         return list(read_edges(self.edges_path).edges)
 
-    def state(self) -> str:
-        """Say how far it is: "predicted", or "ranked" once its edges are there."""
-        return "ranked" if self.edges_path.exists() else "predicted"
-
 
 def complete_prediction(
     folder: Path, *, version: int, figures: Mapping[str, Any]

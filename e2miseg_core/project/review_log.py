@@ -54,10 +54,6 @@ class ReviewLog:
         }
         append_line(self.path, line)
 
-    def verdict_of(self, prediction: int, edge: Edge) -> Verdict | None:
-        """Return the latest verdict on an edge, None if there is none."""
-        return self.latest().get((prediction, edge.box))
-
     def latest(self) -> dict[tuple[int, Box], Verdict]:
         """Return the latest verdict of each (prediction, box), the newest last."""
         verdicts: dict[tuple[int, Box], Verdict] = {}

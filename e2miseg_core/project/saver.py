@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from e2miseg_core.errors import E2MISegError
+from e2miseg_core.errors import E2MISegError, as_user_error
 from e2miseg_core.project.chunk_cache import CachedVolume, Index
 from e2miseg_core.project.journal import Journal
 from e2miseg_core.project.label_arrays import LabelArrays
@@ -35,7 +35,7 @@ class ChunkSaver:
         arrays: LabelArrays,
         journal: Journal,
         *,
-        on_failed: Callable[[E2MISegError], None],
+        on_failed: Callable[[Exception], None],
     ) -> None:
         self._arrays, self._journal, self._on_failed = arrays, journal, on_failed
         self._disk = threading.Lock()  # one writer: no chunk goes back in time
@@ -114,8 +114,8 @@ class ChunkSaver:
                 continue
             try:
                 self.flush(go_on)
-            except E2MISegError as error:
-                self._on_failed(error)
+            except (E2MISegError, MemoryError) as error:
+                self._on_failed(as_user_error(error) or error)
                 pause = _RETRY
             except RuntimeError:  # zarr's threads are gone: the program ends
                 if threading.main_thread().is_alive():

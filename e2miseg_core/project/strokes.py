@@ -2,7 +2,23 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Stroke", "Strokes"]
+__all__ = ["OpenStroke", "Stroke", "Strokes"]
+
+
+@dataclass(slots=True)
+class OpenStroke:
+    """A stroke under way.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    number : int or None
+        Sequence number of its first entry, once there is one.
+    """
+
+    name: str
+    number: int | None = None
 
 
 @dataclass(slots=True)

@@ -48,14 +48,20 @@ def new_store(tmp_path, tiny_model) -> Iterator[Callable[..., LabelStore]]:
             case = project.add_case(open_volume(file))
             store = opened.enter_context(case.open_labels())
             if machine:
-                folder = case.new_prediction_folder()
-                path = folder / "labels.ome.zarr"
-                create_store(path, case.geometry, np.uint8)[:] = machine
-                complete_prediction(folder, version=0, figures={})
-                run(store.merge(case.prediction))
+                merge(store, machine)
             return store
 
         yield make
+
+
+def merge(store: LabelStore, label: int) -> None:
+    """Merge a prediction of one label."""
+    case = store.case
+    folder = case.new_prediction_folder()
+    path = folder / "labels.ome.zarr"
+    create_store(path, case.geometry, np.uint8)[:] = label
+    complete_prediction(folder, version=0, figures={})
+    run(store.merge(case.prediction))
 
 
 def make_layer(store) -> Image:
@@ -442,6 +448,47 @@ def test_voxels_painted_with_the_label_they_had_count_as_seen(new_store):
     layer.paint((5, 6, 8), 3)  # kept as it was, so nobody has judged it
     assert store.authority[5, 6, 8] == 0
     assert labels_of(layer)[5, 6, 8] == 1
+
+
+@pytest.mark.parametrize("value", [0, 1, 3])
+@pytest.mark.parametrize("method", ["paint", "fill", "paint_polygon", "data_setitem"])
+def test_painting_while_a_prediction_is_merged_freezes_no_neighbour(
+    new_store, monkeypatch, method, value
+):
+    store = new_store((9, 30, 40), machine=1)
+    store.paint(((5, 6), (10, 20), (10, 11)), np.ones((1, 10, 1), bool), 0)
+    store.paint(((5, 6), (10, 11), (10, 20)), np.ones((1, 1, 10), bool), 0)
+    before = np.asarray(store.levels[0])
+    layer, authority = make_layer(store), np.asarray(store.authority)
+    layer.brush_size = 9
+    arguments = {
+        "paint": ((5, 13, 13), value),
+        "fill": ((5, 10, 10), value),
+        "paint_polygon": ([(5, 8, 8), (5, 25, 12), (5, 12, 30)], value),
+        "data_setitem": (([5, 5, 5], [8, 12, 20], [9, 30, 11]), value),
+    }[method]
+    marks = Labels(np.full_like(before, 9) if method != "fill" else before.copy())
+    marks.brush_size = 9
+    if method == "data_setitem":
+        arguments = (tuple(map(np.array, arguments[0])), value)
+    getattr(marks, method)(*arguments)
+    painted = marks.data == value if method != "fill" else marks.data != before
+    load = store._arrays.load
+
+    def merge_first(box):
+        monkeypatch.setattr(store._arrays, "load", load)
+        merge(store, 3)
+        load(box)
+
+    monkeypatch.setattr(store._arrays, "load", merge_first)
+    getattr(layer, method)(*arguments)
+    if store._arrays.load is merge_first:  # a fill with the label that is there
+        merge_first(((0, 1),) * 3)
+    human = painted | (authority > 0)
+    expected = np.where(authority > 0, before, 3)
+    expected[painted] = value
+    np.testing.assert_array_equal(labels_of(layer), expected)
+    np.testing.assert_array_equal(np.asarray(store.authority) > 0, human)
 
 
 def test_a_fill_that_no_memory_could_hold_is_refused_in_words(

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store, open_volume, write_image
-from e2miseg_core.project import Case, CasePrediction, Project, complete_prediction
+from e2miseg_core.project import (
+    Case,
+    CasePrediction,
+    LabelStore,
+    Project,
+    complete_prediction,
+)
 from e2miseg_core.volume import Volume
 
 
@@ -78,3 +84,14 @@ def predict() -> Callable[..., tuple[CasePrediction, NDArray[np.uint8]]]:
         return newest, labels
 
     return make
+
+
+@pytest.fixture
+def steps() -> Callable[[LabelStore], tuple[list[str], list[str]]]:
+    """Tell the names of the steps that can be undone and redone, the next one last."""
+
+    def names(store: LabelStore) -> tuple[list[str], list[str]]:
+        strokes = store._journal.strokes
+        return [one.name for one in strokes.done], [one.name for one in strokes.undone]
+
+    return names

@@ -1,11 +1,13 @@
 """Edges, verdicts and the logs that they stand in."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from e2miseg_core.boxes import Box, make_box
-from e2miseg_core.errors import ConfigError, ReadError
+from e2miseg_core.errors import ConfigError, ReadError, WriteError
 from e2miseg_core.project import (
     Edge,
     EdgeList,
@@ -50,15 +52,15 @@ def test_unreadable_edges_are_told(tmp_path: Path, content: str) -> None:
 
 def test_the_latest_verdict_counts(tmp_path: Path) -> None:
     log, one, two = ReviewLog(tmp_path / "review.jsonl"), make_edge(1), make_edge(2)
-    assert log.verdict_of(1, one) is None
+    assert log.latest() == {}
     assert log.sites() == []
     log.append(one, "corrected", prediction=1)
     log.append(two, "fine", prediction=1)
     log.append(make_edge(3), "skipped", prediction=1)
     assert log.sites() == [(one.box, "corrected"), (two.box, "fine")]
     log.append(one, "skipped", prediction=1)
-    assert log.verdict_of(1, one) == "skipped"
-    assert log.verdict_of(2, one) is None
+    assert log.latest()[1, one.box] == "skipped"
+    assert (2, one.box) not in log.latest()
     assert log.sites() == [(two.box, "fine")]
     log.append(one, "fine", prediction=2)
     again = ReviewLog(log.path)
@@ -86,3 +88,31 @@ def test_a_line_cut_short_spoils_no_other(tmp_path: Path) -> None:
     assert read_lines(path) == [{"b": "ü,\n"}]
     path.write_bytes(b"\n\nnot json\n" + whole)
     assert len(read_lines(path)) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit for files")
+def test_a_line_that_does_not_fit_on_the_disk_leaves_the_log_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    path = tmp_path / "log.jsonl"
+    append_line(path, {"a": 1})
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    truncate = os.truncate
+
+    def make_room(file: Path, size: int) -> None:
+        truncate(file, size)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(os, "truncate", make_room)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(WriteError, match="cannot be written"):
+            append_line(path, {"b": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    append_line(path, {"c": 3})
+    assert read_lines(path) == [{"a": 1}, {"c": 3}]

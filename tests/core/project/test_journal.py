@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from e2miseg_core.errors import WriteError
-from e2miseg_core.project import Case, LabelStore, journal
+from e2miseg_core.project import CachedVolume, Case, LabelStore, journal, saver
 from e2miseg_core.project.changes import Change
 from e2miseg_core.project.journal_entries import Entry, decode_entry, encode_entry
 from e2miseg_core.project.json_lines import decode_line
@@ -103,7 +103,7 @@ def test_a_torn_last_line_is_cut_off(
 
 
 def test_a_damaged_line_hides_no_other(
-    make_case: Callable[..., Case], locked: None
+    make_case: Callable[..., Case], steps: Any, locked: None
 ) -> None:
     case = make_case((6, 8, 10))
     with case.open_labels() as store:
@@ -119,7 +119,7 @@ def test_a_damaged_line_hides_no_other(
         assert "1 edits were lost" in note
         assert store.seq == 5
         for row in (4, 3, 2, 0):
-            assert store.undo_name == f"row {row}"
+            assert steps(store)[0][-1] == f"row {row}"
             store.undo()
         assert store.undo() is None
         assert not np.asarray(store.authority).any()
@@ -127,6 +127,7 @@ def test_a_damaged_line_hides_no_other(
 
 def test_half_an_undo_is_none(
     make_case: Callable[..., Case],
+    steps: Any,
     locked: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -145,9 +146,9 @@ def test_half_an_undo_is_none(
     with case.open_labels() as store:
         assert store.seq == 2
         assert np.asarray(store.levels[0])[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 2]
-        assert store.undo_name == "two rows"
+        assert steps(store)[0] == ["two rows"]
         store.undo()
-        assert store.redo_name == "two rows"
+        assert steps(store) == ([], ["two rows"])
         store.redo()
         assert np.asarray(store.levels[0])[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 2]
 
@@ -215,8 +216,81 @@ def test_chunks_that_cannot_be_written_stay_in_memory(
     assert stored[:, 0, 0].tolist() == [1, 2, 3, 0, 0, 0]
 
 
+def test_a_fault_of_the_journals_thread_is_told_to_who_waits(
+    make_case: Callable[..., Case], locked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_case((6, 8, 10)).open_labels()
+    paint_rows(store, range(2))
+    store.flush()
+
+    def fail(_: Entry) -> bytes:
+        msg = "a bug"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(journal, "encode_entry", fail)
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    paint_rows(store, range(2, 4))
+    for _ in range(2):
+        with pytest.raises(WriteError, match="2 edits are lost, no others"):
+            store.close()
+    assert [str(one.exc_value) for one in told] == ["a bug"]
+    store._saver.close()
+    store._journal._file.close()
+    store._lock.close()
+
+
+def test_no_memory_for_a_chunk_is_told_and_tried_again(
+    make_case: Callable[..., Case], locked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saver, "_RETRY", 0.01)
+    monkeypatch.setattr(saver, "_IDLE", 0.0)
+    case, event = make_case((6, 8, 10)), threading.Event()
+    told: list[str] = []
+    failures = iter([MemoryError(), MemoryError()])
+    write_back = CachedVolume.write_back
+
+    def fail_twice(volume: CachedVolume, *args: Any, **options: Any) -> None:
+        for error in failures:
+            raise error
+        write_back(volume, *args, **options)
+        event.set()
+
+    monkeypatch.setattr(CachedVolume, "write_back", fail_twice)
+    with case.open_labels() as store:
+        store.failed.append(lambda error: told.append(str(error)))
+        paint_rows(store, range(2))
+        assert event.wait(20)
+    assert any("not enough memory" in line for line in told)
+
+
+def test_undoing_a_long_stroke_opens_the_journal_once(
+    make_case: Callable[..., Case], locked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = make_case((6, 8, 10))
+    with case.open_labels() as store:
+        with store.stroke("brush"):
+            for x in range(10):
+                store.levels[0][1, 1:4, x] = x + 1
+        store.flush()
+        opened: list[Path] = []
+        really_open = Path.open
+
+        def count(path: Path, *args: Any, **options: Any) -> Any:
+            opened.append(path)
+            return really_open(path, *args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", count)
+            store.undo()
+        assert opened.count(case.journal_path) == 1
+        assert not np.asarray(store.levels[0]).any()
+        store.redo()
+        assert np.asarray(store.levels[0])[1, 2].tolist() == list(range(1, 11))
+
+
 def test_lines_of_another_writer_are_understood(
-    make_case: Callable[..., Case], locked: None
+    make_case: Callable[..., Case], steps: Any, locked: None
 ) -> None:
     """Keys in any order: only the checksum must come last."""
     from e2miseg_core.project.json_lines import encode_line
@@ -244,4 +318,4 @@ def test_lines_of_another_writer_are_understood(
             [3, 4, 5],
             [3, 5, 5],
         ]
-        assert store.undo_name == "by hand"
+        assert steps(store)[0] == ["by hand"]

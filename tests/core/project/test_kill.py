@@ -90,22 +90,23 @@ def test_a_merge_that_was_cut_short_is_made_again(
             job = store.merge(second)
             for _ in range(3):
                 next(job)
-            assert store.unfinished_merge is None  # it is under way
+            assert case.merging is not None  # told before the first voxel
+            assert case.merging.number == 2
             check_copy_made_now(project, store, labels, drawn, tmp_path / "copy.e2m")
             job.close()
-            assert store.unfinished_merge is not None
+            assert case.merging is not None
             store.undo()  # of voxels in both parts
             store.redo()
         assert case.merged is not None
         assert case.merged.number == 1
         with case.open_labels() as store:
-            assert store.unfinished_merge is not None
-            assert store.unfinished_merge.number == 2
-            run(store.merge(store.unfinished_merge))
+            assert case.merging is not None
+            assert case.merging.number == 2
+            run(store.merge(case.merging))
             check_merged(store, labels, drawn)
             assert run(store.merge(second)) == 0  # as often as one likes
             check_merged(store, labels, drawn)
-            assert (case.merged.number, store.unfinished_merge) == (2, None)
+            assert (case.merged.number, case.merging) == (2, None)
 
 
 def check_copy_made_now(
@@ -121,9 +122,9 @@ def check_copy_made_now(
     store.undo()
     copy = Project.open(path)
     with copy.lock(), copy.case("case").open_labels() as again:
-        assert again.unfinished_merge is not None
-        assert again.unfinished_merge.number == 2
-        run(again.merge(again.unfinished_merge))
+        assert again.case.merging is not None
+        assert again.case.merging.number == 2
+        run(again.merge(again.case.merging))
         check_merged(again, labels, drawn)
 
 

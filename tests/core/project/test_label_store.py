@@ -48,7 +48,7 @@ class Model:
         self.done.append((self.human.copy(), self.authority.copy()))
         self.undone.clear()
 
-    def paint(self, box: Box, labels: Any) -> None:
+    def write(self, box: Box, labels: Any) -> None:
         inside = box_slices(box)
         differs = self.labels[inside] != labels
         np.copyto(self.human[inside], labels, where=differs, casting="unsafe")
@@ -93,25 +93,28 @@ def check_level(finest: NDArray[Any], coarse: NDArray[Any], factor: int) -> None
 
 def edit_at_random(rng: np.random.Generator, store: LabelStore, model: Model) -> None:
     """One random step of undo, on both."""
-    kind = rng.choice(["paint", "touch", "stroke", "accept", "truth"])
+    kind = rng.choice(["write", "paint", "stroke", "accept", "truth"])
     box = random_box(rng)
     size = [high - low for low, high in box]
     label = int(rng.choice([0, 2, 7]))
     before = model.human.copy(), model.authority.copy()
-    if kind == "paint":
+    if kind == "write":
         store.levels[0][box_slices(box)] = label
-        model.paint(box, label)
-    elif kind == "touch":
+        model.write(box, label)
+    elif kind == "paint":
         mask = rng.random(size) < 0.5
-        store.touch(box, mask)
-        model.vouch(box, mask & (model.authority[box_slices(box)] != HUMAN), HUMAN)
+        values = rng.choice([0, 2, 7], size if rng.random() < 0.5 else [])
+        store.paint(box, mask, values)
+        inside = box_slices(box)
+        np.copyto(model.human[inside], values, where=mask, casting="unsafe")
+        model.authority[inside][mask] = HUMAN
     elif kind == "stroke":
         with store.stroke("brush"):
             for _ in range(4):
                 box = random_box(rng)
                 values = rng.choice([0, 2, 7], [high - low for low, high in box])
                 store.levels[0][box_slices(box)] = values
-                model.paint(box, values)
+                model.write(box, values)
     elif kind == "accept":
         store.accept(box)
         model.vouch(box, model.authority[box_slices(box)] == 0, ACCEPTED)
@@ -181,7 +184,8 @@ def check_copy_of_now(
     copy = Project.open(path)
     with copy.lock(), copy.case("case").open_labels() as again:
         check(again, model)
-        assert (again.undo_name, again.redo_name) == (store.undo_name, store.redo_name)
+        mine, its = store._journal.strokes, again._journal.strokes
+        assert (mine.done, mine.undone) == (its.done, its.undone)
 
 
 def test_an_edit_on_any_plane_shows_at_all_levels(
@@ -213,7 +217,7 @@ def test_undo_across_a_merge_gives_the_current_prediction(
         first, _ = predict(case, 1)
         run(store.merge(first))
         with store.stroke("brush"):
-            store.touch(((2, 3), (3, 6), (1, 9)), np.ones((1, 3, 8), bool))
+            store.paint(((2, 3), (3, 6), (1, 9)), np.ones((1, 3, 8), bool), 2)
             store.levels[0][2, 3:6, 1:9] = 7
         second, labels = predict(case, 2)
         run(store.merge(second))
@@ -252,7 +256,7 @@ def test_undo_has_no_limit_and_survives_reopening(
 
 
 def test_a_stroke_is_one_step_and_an_aborted_one_is_none(
-    make_case: Callable[..., Case], locked: None
+    make_case: Callable[..., Case], steps: Any, locked: None
 ) -> None:
     told: list[Box] = []
     with make_case((6, 8, 10)).open_labels() as store:
@@ -261,22 +265,21 @@ def test_a_stroke_is_one_step_and_an_aborted_one_is_none(
             store.levels[0][1, 2:4, 3] = 2
             store.levels[0][1, 3:6, 3] = 7
         assert told == []  # a viewer that paints knows
-        assert store.undo_name == "brush"
+        assert steps(store) == (["brush"], [])
         with pytest.raises(IndexError), store.stroke("polygon"):
             store.levels[0][1] = store.levels[0][99]  # not reached: outside
         store.begin_stroke("polygon")
         store.levels[0][1] = 2
         store.abort_stroke()
         assert told == [((1, 2), (0, 8), (0, 10))]
-        assert store.undo_name == "brush"
-        assert store.redo_name is None
+        assert steps(store) == (["brush"], [])
         assert np.asarray(store.levels[0]).sum() == 2 + 3 * 7
         assert store.undo() == ((1, 2), (2, 6), (3, 4))
         assert not np.asarray(store.levels[0]).any()
-        assert store.redo_name == "brush"
+        assert steps(store) == ([], ["brush"])
         store.begin_stroke("empty")
         store.end_stroke()
-        assert store.redo_name == "brush"  # nothing was done
+        assert steps(store) == ([], ["brush"])  # nothing was done
 
 
 def test_only_voxels_whose_label_changes_become_a_humans(
@@ -288,12 +291,97 @@ def test_only_voxels_whose_label_changes_become_a_humans(
         run(store.merge(prediction))
         store.levels[0][3] = 7
         np.testing.assert_array_equal(np.asarray(store.authority[3]), labels[3] != 7)
-        store.touch(((3, 4), (0, 8), (0, 10)), np.ones((1, 8, 10), bool))
+        store.paint(((3, 4), (0, 8), (0, 10)), np.ones((1, 8, 10), bool), 7)
         assert (np.asarray(store.authority[3]) == HUMAN).all()
         store.accept(((2, 99), (0, 99), (0, 99)))  # clipped
         assert (np.asarray(store.authority[3]) == HUMAN).all()
         assert (np.asarray(store.authority[4:]) == ACCEPTED).all()
         np.testing.assert_array_equal(np.asarray(store.levels[0][4:]), labels[4:])
+
+
+@pytest.mark.parametrize("label", [2, 7], ids=["another label", "the label it had"])
+def test_painting_during_a_merge_means_the_painted_voxels_only(
+    label: int,
+    make_case: Callable[..., Case],
+    predict: Any,
+    locked: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = make_case((6, 8, 10))
+    box = make_box((1, 2, 3), (3, 4, 5))
+    mask = np.zeros((3, 4, 5), bool)
+    mask[1, 1:3, 2] = True
+    with case.open_labels() as store:
+        store.set_truth(make_box((0, 0, 0), (6, 8, 10)), np.full((6, 8, 10), 7))
+        store.undo()
+        prediction, labels = predict(case, 5)
+        load = store._arrays.load
+
+        def merge_first(where: Box) -> None:
+            monkeypatch.setattr(store._arrays, "load", load)
+            run(store.merge(prediction))
+            load(where)
+
+        monkeypatch.setattr(store._arrays, "load", merge_first)
+        store.paint(box, mask, label)
+        expected = labels.copy()
+        expected[box_slices(box)][mask] = label
+        np.testing.assert_array_equal(np.asarray(store.levels[0]), expected)
+        painted = np.zeros_like(labels)
+        painted[box_slices(box)][mask] = HUMAN
+        np.testing.assert_array_equal(np.asarray(store.authority), painted)
+        store.undo()
+        np.testing.assert_array_equal(np.asarray(store.levels[0]), labels)
+        assert not np.asarray(store.authority).any()
+
+
+def test_painting_again_what_is_a_humans_is_no_edit(
+    make_case: Callable[..., Case], locked: None
+) -> None:
+    box, mask = make_box((1, 2, 3), (1, 2, 2)), np.ones((1, 2, 2), bool)
+    with make_case((6, 8, 10)).open_labels() as store:
+        store.paint(box, mask, [[[2, 2], [7, 0]]])
+        assert np.asarray(store.levels[0])[1, 2:4, 3:5].tolist() == [[2, 2], [7, 0]]
+        assert np.asarray(store.authority).sum() == 4
+        store.paint(box, mask, [[[2, 2], [7, 0]]])
+        store.paint(box, ~mask, 7)
+        assert store.seq == 1
+        store.accept(make_box((0, 0, 0), (6, 8, 10)))
+        store.paint(make_box((5, 5, 5), (1, 2, 2)), mask, 0)
+        assert (np.asarray(store.authority[5, 5:7, 5:7]) == HUMAN).all()
+
+
+def test_accepting_during_a_drag_cuts_the_stroke_in_two(
+    make_case: Callable[..., Case], steps: Any, locked: None
+) -> None:
+    dot = np.ones((1, 1, 1), bool)
+    with make_case((6, 8, 10)).open_labels() as store:
+        store.begin_stroke("brush")
+        store.paint(make_box((1, 1, 1), (1, 1, 1)), dot, 2)
+        store.accept(make_box((4, 0, 0), (1, 8, 10)))
+        for x in range(2, 6):
+            store.paint(make_box((1, 1, x), (1, 1, 1)), dot, 2)
+        store.accept(make_box((4, 0, 0), (1, 8, 10)))  # nothing is left to accept
+        store.paint(make_box((1, 1, 6), (1, 1, 1)), dot, 2)
+        store.end_stroke()
+        store.paint(make_box((1, 1, 7), (1, 1, 1)), dot, 2)
+        assert steps(store)[0] == ["brush", "accept", "brush", "paint"]
+        store.undo()
+        assert store.undo() == make_box((1, 1, 2), (1, 1, 5))
+        store.undo()
+        assert np.asarray(store.authority).sum() == 1
+
+
+def test_an_edit_that_fails_leaves_no_stroke_open(
+    make_case: Callable[..., Case], steps: Any, locked: None
+) -> None:
+    dot = np.ones((1, 1, 1), bool)
+    with make_case((6, 8, 10)).open_labels() as store:
+        with pytest.raises(ValueError, match="broadcast"):
+            store.set_truth(make_box((0, 0, 0), (2, 2, 2)), np.ones((3, 3, 3)))
+        for x in range(3):
+            store.paint(make_box((1, 1, x), (1, 1, 1)), dot, 2)
+        assert steps(store)[0] == ["paint"] * 3
 
 
 def test_labels_that_do_not_fit_are_refused(
@@ -396,6 +484,53 @@ def test_closing_ends_a_merge_in_another_thread(
     with case.open_labels() as store:
         run(store.merge(prediction))
         np.testing.assert_array_equal(np.asarray(store.levels[0]), labels)
+
+
+def test_closing_waits_for_the_row_that_is_being_merged(
+    make_case: Callable[..., Case], predict: Any, locked: None
+) -> None:
+    case = make_case((130, 130, 70))
+    prediction, _ = predict(case, 1)
+    store = case.open_labels()
+    reached, go_on = threading.Event(), threading.Event()
+    held: list[bool] = []
+
+    def hold(_: Box) -> None:
+        reached.set()
+        assert go_on.wait(60)
+        held.append((case.folder / "lock").exists())
+
+    store.changed.append(hold)
+
+    def merge() -> None:
+        with pytest.raises(Cancelled):
+            run(store.merge(prediction))
+
+    threads = [threading.Thread(target=merge), threading.Thread(target=store.close)]
+    threads[0].start()
+    assert reached.wait(60)
+    threads[1].start()
+    threads[1].join(0.5)
+    assert threads[1].is_alive()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert held == [True]
+
+
+def test_a_merge_that_nobody_goes_on_with_keeps_no_store_open(
+    make_case: Callable[..., Case], predict: Any, locked: None
+) -> None:
+    case = make_case((130, 130, 70))
+    prediction, _ = predict(case, 1)
+    store = case.open_labels()
+    job = store.merge(prediction)
+    next(job)
+    with pytest.raises(ConfigError, match="just being merged"):
+        next(store.merge(prediction))
+    store.close()
+    with pytest.raises(Cancelled):
+        next(job)
 
 
 def test_labels_open_without_their_prediction(

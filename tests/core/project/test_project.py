@@ -271,4 +271,3 @@ def test_predictions_count_once_they_are_complete(
     assert first.error_map == first.folder / "error_map.ome.zarr"
     assert first.log_probabilities.name == "log_probabilities.ome.zarr"
     assert first.edges() is None
-    assert first.state() == "predicted"
