@@ -20,6 +20,10 @@ __all__ = ["ProjectInUse", "ProjectLock", "is_held_here", "updating"]
 
 LOCK = "lock"
 _PATIENCE = 10.0  # seconds that another program may take for one small file
+_GRACE = 1.0  # seconds in which a lock gets its content on a disk without links
+_SAME = 2.0  # seconds that two answers to when a process began may differ by
+
+_held: dict[Path, str] = {}  # locks of this process, and what stands in them
 
 
 class ProjectInUse(E2MISegError):  # noqa: N818 - a state of the project, not a fault
@@ -49,6 +53,8 @@ class ProjectLock:
         with writing_to(self.path):
             while not _create(self.path, self._content):
                 _remove_stale(self.path)
+        self._key = self.path.resolve()
+        _held[self._key] = self._content
 
     def __enter__(self) -> Self:
         return self
@@ -63,16 +69,17 @@ class ProjectLock:
 
     def close(self) -> None:
         """Let others edit the project; may be called twice."""
-        with suppress(OSError):
-            if self.path.read_text(encoding="utf-8") == self._content:
-                self.path.unlink()
+        if _held.get(self._key) == self._content:
+            del _held[self._key]
+        _remove_own(self.path, self._content)
 
 
 def is_held_here(folder: Path) -> bool:
     """Whether this process holds the lock of a project."""
-    owner = _owner(_content(folder / LOCK))
-    mine = _who_am_i()
-    return all(owner.get(key) == mine[key] for key in ("pid", "started", "host"))
+    path = folder / LOCK
+    held = _held.get(path.resolve())
+    # A forked child has our memory, not our locks.
+    return held == _content(path) and _owner(held).get("pid") == os.getpid()
 
 
 @contextmanager
@@ -89,24 +96,39 @@ def updating(path: Path) -> Iterator[None]:
     """
     guard = path.with_name(f".{path.name}.updating")
     deadline = time.monotonic() + _PATIENCE
+    mine = json.dumps(_who_am_i())
     with writing_to(path):
-        while not _create(guard, json.dumps(_who_am_i())):
+        while not _create(guard, mine):
             content = _content(guard)
-            if time.monotonic() > deadline or (content and _is_stale(content)):
-                guard.unlink(missing_ok=True)
+            late = time.monotonic() > deadline
+            if content is not None and (late or _is_stale(guard, content)):
+                _take_away(guard, content)
             time.sleep(0.01)
     try:
         yield
     finally:
-        guard.unlink(missing_ok=True)
+        _remove_own(guard, mine)
 
 
 def _who_am_i() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "started": _began(os.getpid()),
         "host": platform.node(),
+        "token": secrets.token_hex(8),  # tells two locks of one process apart
     }
+
+
+def _began(pid: int) -> float:
+    """When a process began, in seconds; a step of the clock must not change it.
+
+    Linux knows it by the start of the computer, from which psutil makes a time of day
+    that moves with the clock: here it is taken apart again.
+    """
+    if not psutil.LINUX:
+        return float(psutil.Process(pid).create_time())
+    boot = psutil.boot_time()
+    return float(psutil.Process(pid).create_time() - boot)
 
 
 def _create(path: Path, content: str) -> bool:
@@ -133,17 +155,30 @@ def _remove_stale(path: Path) -> None:
     content = _content(path)
     if content is None:
         return
-    if not _is_stale(content):
-        raise _in_use(path, _owner(content))
-    # Two programs may find it stale: only one moves it away, and looks again.
+    if _is_stale(path, content):
+        _take_away(path, content)
+    elif owner := _owner(content):  # else it was just being written: look again
+        raise _in_use(path, owner)
+
+
+def _take_away(path: Path, content: str) -> None:
+    """Remove a lock that is stale, unless another program was quicker.
+
+    Two programs may find it stale: only one moves it away, and looks again.
+    """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.stale")
     with suppress(FileNotFoundError):
         path.rename(aside)
         found = aside.read_text(encoding="utf-8")
         aside.unlink()
-        if found != content:  # a living program was quicker: give it back
+        if found != content:  # that of a living program: give it back
             _create(path, found)
-            raise _in_use(path, _owner(found))
+
+
+def _remove_own(path: Path, content: str) -> None:
+    with suppress(OSError):
+        if path.read_text(encoding="utf-8") == content:
+            path.unlink()
 
 
 def _content(path: Path) -> str | None:
@@ -161,19 +196,21 @@ def _owner(content: str | None) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _is_stale(content: str | None) -> bool:
+def _is_stale(path: Path, content: str) -> bool:
+    """Whether the owner of a lock with some content is no more."""
     owner = _owner(content)
-    if not owner:
-        return True  # cut short by a crash on a disk without links
+    if not owner:  # just being written, or cut short by a crash: wait and see
+        time.sleep(_GRACE)
+        return _content(path) == content
     if owner.get("host") != platform.node():
         return False  # nobody here can tell
     try:
-        started: float = psutil.Process(int(owner["pid"])).create_time()
-        return abs(started - float(owner["started"])) > 1.0
+        apart = _began(int(owner["pid"])) - float(owner["started"])
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
         return True
     except psutil.AccessDenied:
         return False
+    return abs(apart) > _SAME
 
 
 def _in_use(path: Path, owner: dict[str, Any]) -> ProjectInUse:
