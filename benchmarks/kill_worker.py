@@ -37,16 +37,16 @@ SETTINGS = {"steps": STEPS, "checkpoint_every": 10, "test_every": STEPS}
 
 @dataclass(frozen=True, kw_only=True)
 class Killed:
-    """One kill: the last step told before it, and the first one told after it."""
+    """One kill: the last step told before it, and the one that was gone on from."""
 
     told: int
     resumed: int
-    seconds: float  # from the kill to that first step
+    seconds: float  # from the kill until then
 
     @property
     def lost(self) -> int:
         """Steps that had to be done again."""
-        return self.told - (self.resumed - 1)
+        return self.told - self.resumed
 
 
 def make_project(folder: Path) -> Project:
@@ -153,9 +153,9 @@ def table() -> Table:
         title="Worker killed while fine-tuning (a checkpoint every 10 steps)",
         caption=sentence,
     )
-    for column in ("kill", "last step told", "first step told again", "steps lost"):
+    for column in ("kill", "last step told", "gone on from", "steps lost"):
         shown.add_column(column)
-    shown.add_column("seconds until that step")
+    shown.add_column("seconds until then")
     for number, one in enumerate(found, start=1):
         shown.add_row(
             str(number),

@@ -4,10 +4,10 @@ Run it where there is a display, or under a virtual one::
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python tools/walk.py docs/images
 
-The bundled phantom is opened, predicted and reviewed: the brush corrects the first three
-wrong edges after the phantom's exact truth, the script sets the others. The window is
-closed and opened again, the model fine-tuned, and the phantom predicted again if a new
-version was kept. What happened is printed.
+The bundled phantom is opened, predicted and reviewed: the brush corrects the first
+three wrong edges after the phantom's exact truth, the script sets the others. The
+window is closed and opened again, the model fine-tuned, and the phantom predicted again
+if a new version was kept. What happened is printed.
 """
 
 import argparse
