@@ -35,8 +35,8 @@ class CaseLayers:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
-        self._metadata: dict[str, Any] = {}
-        self._store: LabelStore | None = None
+        self._opened: OpenCase | None = None
+        self._grid: Image | None = None  # says where the voxels are, shown or not
         self._added: list[Layer] = []
         self.image: Image | None = None
         self.labels: PyramidLabels | None = None
@@ -55,10 +55,11 @@ class CaseLayers:
             Layer that shows the case's image already.
         """
         alone = not self._viewer.layers
-        self._metadata, self._store = opened.metadata, store
+        self._opened = opened
         self.image = image or self._find_image(opened) or self._add_images(opened)
+        self._grid = self.image
         classes = opened.case.project.classes
-        self.labels = make_labels_layer(store, self.image, classes, self._metadata)
+        self.labels = make_labels_layer(store, self.image, classes, opened.metadata)
         self._add(self.labels)
         if opened.merged is not None:
             self._add_error_map(opened.error_map, str(opened.merged.error_map))
@@ -68,14 +69,24 @@ class CaseLayers:
 
     def swap_error_map(self, array: Any, path: str) -> None:
         """Show another prediction's error map instead."""
-        if self.image is None:
-            return
         earlier, selection = self.error_map, self._viewer.layers.selection
         active = self.labels if selection.active is earlier else selection.active
         self._add_error_map(array, path)
         if earlier is not None and self.error_map is not None:
             self.error_map.visible = earlier.visible
             self._remove(earlier)
+        selection.active = active
+
+    def bring_image_back(self) -> None:
+        """Show the image again, below the rest, where the user has removed it."""
+        opened, layers = self._opened, self._viewer.layers
+        if opened is None or opened.store is None or self.image is not None:
+            return
+        selection, before = layers.selection, len(layers)
+        active = selection.active
+        self.image = self._find_image(opened) or self._add_images(opened)
+        if len(layers) > before:
+            layers.move_multiple(range(before, len(layers)), 0)
         selection.active = active
 
     def redraw(self, boxes: Collection[Box]) -> None:
@@ -104,7 +115,7 @@ class CaseLayers:
         labels, self.labels, self.image, self.error_map = self.labels, None, None, None
         if labels is not None:
             labels.release()
-        self._store = None
+        self._opened = self._grid = None
         added, self._added = self._added, []
         for layer in added:
             self._remove(layer)
@@ -124,11 +135,12 @@ class CaseLayers:
         return layers[0]
 
     def _add_error_map(self, array: Any, path: str) -> None:
-        if self.image is None or self._store is None:
+        opened, grid = self._opened, self._grid
+        if opened is None or opened.store is None or grid is None:
             return
-        metadata = {**self._metadata, "store": path}
-        remaining = RemainingErrors(array, self._store)
-        self.error_map = make_error_layer(self.image, remaining, metadata)
+        metadata = {**opened.metadata, "store": path}
+        remaining = RemainingErrors(array, opened.store)
+        self.error_map = make_error_layer(grid, remaining, metadata)
         self._add(self.error_map)
 
     def _add(self, layer: Layer) -> None:

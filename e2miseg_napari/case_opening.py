@@ -1,13 +1,16 @@
 """Opening a case in a thread: all that its layers need, read from the disk."""
 
+import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import zarr
 
-from e2miseg_core.errors import Cancelled, E2MISegError
+from e2miseg_core.errors import E2MISegError
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.project import (
     Case,
@@ -20,7 +23,14 @@ from e2miseg_napari.convert import LayerData, image_layers, own_metadata, reopen
 from e2miseg_napari.exporting import export_array
 from e2miseg_napari.images import ImageChoice
 
-__all__ = ["Merging", "OpenCase", "OpenProject", "add_case", "open_case"]
+__all__ = [
+    "OpenCase",
+    "OpenProject",
+    "add_case",
+    "create_project",
+    "open_case",
+    "open_error_map",
+]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -32,14 +42,38 @@ class OpenProject:
     project : Project
     lock : ProjectLock
         Held until `close`.
+    new : bool
+        Whether it was made for an image that is still to be added.
+    removed : bool
+        Whether it was removed again, since its image was refused.
+    cases : set of OpenCase
+        That were opened and may not be closed yet.
     """
 
     project: Project
     lock: ProjectLock
+    new: bool = False
+    removed: bool = False
+    cases: "weakref.WeakSet[OpenCase]" = field(default_factory=weakref.WeakSet)
 
     def close(self) -> None:
-        """Let others edit it."""
+        """Let others edit it, once all of its cases are closed.
+
+        Raises
+        ------
+        WriteError
+            If the disk refuses what one of them still has to write.
+        """
+        for case in list(self.cases):
+            case.close()
         self.lock.close()
+
+    def remove_if_empty(self) -> None:
+        """Leave nothing of a project that was made for an image that is refused."""
+        if self.new and not self.project.cases:
+            self.removed = True
+            self.lock.close()
+            shutil.rmtree(self.project.path)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -76,55 +110,31 @@ class OpenCase:
     merged: CasePrediction | None = None
     newest: CasePrediction | None = None
     error_map: Any = None
+    _closing: threading.Lock = field(default_factory=threading.Lock)
 
     def close(self) -> None:
-        """Write what is not written yet."""
-        if self.store is not None:
-            self.store.close()
+        """Write what is not written yet; may be called twice, and from two threads.
+
+        Raises
+        ------
+        WriteError
+            If the disk refuses; the labels stay open.
+        """
+        with self._closing:
+            if self.store is not None:
+                self.store.close()
 
 
-class Merging:
-    """A merge in a thread, which may be stopped between two of its steps.
+def create_project(path: Path, model: str | Path) -> OpenProject:
+    """Make a project that begins with a model.
 
-    Parameters
-    ----------
-    store : LabelStore
-        Open until the merge has ended.
-    prediction : CasePrediction
-        Of the same case.
-
-    Attributes
-    ----------
-    next : CasePrediction or None
-        What is to be merged after this.
+    Raises
+    ------
+    E2MISegError
+        If the folder or the model is not as it should be.
     """
-
-    def __init__(self, store: LabelStore, prediction: CasePrediction) -> None:
-        self._store, self.prediction = store, prediction
-        self._unwanted, self._ended = threading.Event(), threading.Event()
-        self._begun, self._lock = False, threading.Lock()
-        self.next: CasePrediction | None = None
-
-    def work(self) -> Any:
-        """Merge; return the error map, None where the merge was stopped."""
-        with self._lock:
-            if self._unwanted.is_set():
-                return None
-            self._begun = True
-        try:
-            run(self._store.merge(self.prediction), cancelled=self._unwanted.is_set)
-            return open_error_map(self.prediction)
-        except Cancelled:
-            return None
-        finally:
-            self._ended.set()
-
-    def stop(self) -> None:
-        """Return when the merge has ended, which is soon, or will never begin."""
-        with self._lock:
-            self._unwanted.set()
-        if self._begun:
-            self._ended.wait()
+    project = Project.create(path, model=model)
+    return OpenProject(project=project, lock=project.lock(), new=True)
 
 
 def open_case(case: Case) -> OpenCase:

@@ -1,59 +1,41 @@
 """The project in the window and the case on show.
 
-All disk work happens in threads, one after the other; only `close` waits, since what
-is painted must be on disk when the window has gone.
+All disk work happens in threads, one after the other; only `close` and `trouble` wait,
+since what is painted must be on disk when the window has gone.
 """
 
-import collections
-import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from e2miseg_core.errors import ConfigError
+from e2miseg_core.errors import ConfigError, E2MISegError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project import Case, CasePrediction, LabelStore, Project
 from e2miseg_napari.background import Background
 from e2miseg_napari.case_layers import CaseLayers
 from e2miseg_napari.case_opening import (
-    Merging,
     OpenCase,
     OpenProject,
     add_case,
+    create_project,
     open_case,
 )
 from e2miseg_napari.images import ImageChoice
 from e2miseg_napari.label_layer import PyramidLabels
-from e2miseg_napari.problems import Problem, problem_of
+from e2miseg_napari.labels_watch import LabelsWatch
+from e2miseg_napari.merging import Merges, Opened
+from e2miseg_napari.problems import problem_of
 from e2miseg_napari.task_queue import TaskQueue, Unwanted
-
-if TYPE_CHECKING:
-    from e2miseg_core.boxes import Box
 
 __all__ = ["ProjectSession"]
 
 _INTERVAL_MS = 200
-
-
-@dataclass(eq=False, kw_only=True)
-class _Opened:
-    """What a task in a thread has opened; nothing where it is open already."""
-
-    project: OpenProject | None = None
-    case: OpenCase | None = None
-    image: Image | None = None  # shows the case's image already
-
-    def close(self) -> None:
-        with contextlib.ExitStack() as parts:  # the last one first
-            for part in (self.project, self.case):
-                if part is not None:
-                    parts.callback(part.close)
+_RETRY_MS = 5000  # until a disk that refused is asked again
 
 
 class ProjectSession(QObject):
@@ -81,18 +63,20 @@ class ProjectSession(QObject):
         super().__init__(parent)
         self._layers = CaseLayers(viewer)
         self._background = Background(self)
-        self._queue: TaskQueue[_Opened] = TaskQueue(
+        self._queue: TaskQueue[Opened] = TaskQueue(
             self._background, self._adopt, self._on_error
         )
         self._held: OpenProject | None = None
         self._shown: OpenCase | None = None
-        self._merging: Merging | None = None
-        self._changed: collections.deque[Box] = collections.deque()
-        self._failures: collections.deque[Exception] = collections.deque()
+        self._merges = Merges(self._background, self._on_merged, self._on_error)
+        self._watch = LabelsWatch(
+            self._layers.redraw, self.edited.emit, self.saved.emit
+        )
         self._progress: Progress | None = None
-        self._seen = (0, True)  # edits made, and whether they are on disk
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._on_tick)
+        self._retry = QTimer(self)
+        self._retry.timeout.connect(self._on_retry)
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -134,16 +118,16 @@ class ProjectSession(QObject):
     @property
     def busy(self) -> bool:
         """Whether something is being opened or merged."""
-        return self._queue.busy or self._merging is not None
+        return self._queue.busy or self._merges.busy
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a case that is closed has edits which are not on disk yet."""
+        return self._queue.closing
 
     def create(self, path: Path, model: str | Path) -> None:
         """Make a project that begins with a model, and open it."""
-
-        def task(_unwanted: Unwanted) -> _Opened:
-            project = Project.create(path, model=model)
-            return _Opened(project=OpenProject(project=project, lock=project.lock()))
-
-        self._do(task)
+        self._do(lambda _unwanted: Opened(project=create_project(path, model)))
 
     def open(self, path: Path, *, case: str | None = None) -> None:
         """Open a project and show a case of it, the first one if none is named."""
@@ -152,21 +136,30 @@ class ProjectSession(QObject):
     def show_case(self, name: str) -> None:
         """Show another case of the open project."""
 
-        def task(_unwanted: Unwanted) -> _Opened:
-            return self._open_case(self._project().case(name))
+        def task(_unwanted: Unwanted) -> Opened:
+            return self._open_case(self._project().project.case(name))
 
         self._do(task)
 
     def add_image(self, choice: ImageChoice) -> None:
-        """Make the case of an image in the viewer, and show it."""
+        """Make the case of an image in the viewer, and show it.
 
-        def task(unwanted: Unwanted) -> _Opened:
-            case = add_case(
-                self._project(),
-                choice,
-                on_progress=self._keep_progress,
-                cancelled=unwanted,
-            )
+        Where that fails, nothing is left of a project that was just made for it.
+        """
+
+        def task(unwanted: Unwanted) -> Opened:
+            held = self._project()
+            try:
+                case = add_case(
+                    held.project,
+                    choice,
+                    on_progress=self._keep_progress,
+                    cancelled=unwanted,
+                )
+            except Exception:
+                if not unwanted():
+                    held.remove_if_empty()
+                raise
             result = self._open_case(case)
             result.image = choice.layer
             return result
@@ -176,7 +169,7 @@ class ProjectSession(QObject):
     def relocate(self, path: Path) -> None:
         """Tell the case where its image is now, and show it."""
 
-        def task(_unwanted: Unwanted) -> _Opened:
+        def task(_unwanted: Unwanted) -> Opened:
             shown = self._shown
             if shown is None:
                 raise _nothing_open(case=True)
@@ -184,6 +177,10 @@ class ProjectSession(QObject):
             return self._open_case(shown.case)
 
         self._do(task)
+
+    def bring_image_back(self) -> None:
+        """Show the case's image again where the user has removed it."""
+        self._layers.bring_image_back()
 
     def merge(self, prediction: CasePrediction) -> None:
         """Put a prediction where no human spoke; the user may go on painting.
@@ -195,52 +192,63 @@ class ProjectSession(QObject):
             return
         if prediction.folder.parent.parent != shown.case.folder:
             return
-        if self._merging is not None:
-            self._merging.next = prediction
-            return
-        merging = Merging(store, prediction)
-        self._merging = merging
+        self._merges.merge(store, prediction)
 
-        def done(error_map: Any) -> None:
-            if self._merging is merging:
-                self._on_merged(merging, error_map)
-
-        def failed(error: Exception) -> None:
-            if self._merging is merging:
-                self._merging = None
-                self.problem.emit(problem_of(error))
-
-        self._background.run(merging.work, done, failed)
-
-    def close(self) -> None:
-        """Write what is not written yet, and let others edit the project."""
+    def leave(self) -> None:
+        """Close the project as `close` does, without waiting: errors are told later."""
         was_open = self._held is not None
         self._queue.drop()
         self._leave(project=True)
-        self._queue.wait_until_closed()
-        self._timer.stop()
         if was_open:
-            self.saved.emit(not self._tell_errors())
             self.opened.emit()
 
-    def _do(self, task: Callable[[Unwanted], _Opened]) -> None:
+    def close(self) -> None:
+        """Write what is not written yet, and let others edit the project.
+
+        What the disk refuses is kept, and tried again; see `trouble`.
+        """
+        was_open = self._held is not None
+        self._queue.close_again()
+        self.leave()
+        self._queue.wait_until_closed()
+        if not self._queue.closing:
+            self._timer.stop()
+            self._retry.stop()
+        if was_open:
+            self.saved.emit(not self._tell_errors())
+
+    def trouble(self) -> str:
+        """Why edits of any case cannot be saved, in words; empty when all are.
+
+        Waits until they are, or until the disk has refused them once more.
+        """
+        errors = self._queue.trouble()
+        try:
+            if self.store is not None:
+                self.store.flush()
+        except (E2MISegError, OSError) as error:
+            errors.append(error)
+        return "\n".join(dict.fromkeys(problem_of(error).line for error in errors))
+
+    def _do(self, task: Callable[[Unwanted], Opened]) -> None:
         self._timer.start(_INTERVAL_MS)
         self._queue.add(task)
 
-    def _project(self) -> Project:
+    def _project(self) -> OpenProject:
         if self._held is None:
             raise _nothing_open(case=False)
-        return self._held.project
+        return self._held
 
-    def _open(self, path: Path, name: str | None) -> _Opened:
+    def _open(self, path: Path, name: str | None) -> Opened:
         project, held = Project.open(path), self._held
         if held is not None and held.project.path == project.path:
             project, new = held.project, None
         else:
+            self._check_closed(project.path)
             new = OpenProject(project=project, lock=project.lock())
         try:
             name = name or next(iter(project.cases), None)
-            result = self._open_case(project.case(name)) if name else _Opened()
+            result = self._open_case(project.case(name)) if name else Opened()
         except Exception:
             if new is not None:
                 new.close()
@@ -248,13 +256,20 @@ class ProjectSession(QObject):
         result.project = new
         return result
 
-    def _open_case(self, case: Case) -> _Opened:
+    def _open_case(self, case: Case) -> Opened:
         shown = self._shown
         if shown and shown.store and shown.case.folder == case.folder:
-            return _Opened()
-        return _Opened(case=open_case(case))
+            return Opened(shown=case.name)
+        self._check_closed(case.folder)
+        return Opened(case=open_case(case))
 
-    def _adopt(self, result: _Opened) -> None:
+    def _check_closed(self, folder: Path) -> None:
+        """Raise what keeps us from closing a folder that we have had open."""
+        for opened, error in self._queue.kept:
+            if folder in opened.folders:
+                raise error
+
+    def _adopt(self, result: Opened) -> None:
         """Show what a thread has opened, instead of what was shown before."""
         self.notice.emit("")
         if result.project is not None:
@@ -262,7 +277,12 @@ class ProjectSession(QObject):
             self._held = result.project
         if result.case is not None:
             self._leave(project=False)
+            if self._held is not None:
+                self._held.cases.add(result.case)
             self._show(result.case, result.image)
+        if result.shown and self.store is None:  # taken away by the user meanwhile
+            self.show_case(result.shown)
+            return
         self.opened.emit()
         shown = self._shown
         if shown is None or shown.newest is None:
@@ -277,67 +297,58 @@ class ProjectSession(QObject):
         store = opened.store
         if store is None:
             return
-        for note in store.notes:
-            self.problem.emit(Problem(line=note))
-        self._changed.clear()
-        store.changed.append(self._changed.append)
-        store.failed.append(self._failures.append)
-        self._seen = (store.seq, store.saved_seq >= store.seq)
-        self.saved.emit(self._seen[1])
+        if store.notes:  # nothing has failed
+            self.notice.emit(" ".join(store.notes))
+        self._watch.follow(store)
         self._layers.show(opened, store, image)
 
     def _leave(self, *, project: bool) -> None:
         """Take away the case, and the project where that is closed too."""
         shown, self._shown = self._shown, None
-        merging, self._merging = self._merging, None
+        merging = self._merges.leave()
         held = None
         if project:
             held, self._held = self._held, None
         self._layers.remove()
-
-        def close() -> None:
-            if merging is not None:
-                merging.stop()
-            _Opened(case=shown, project=held).close()
-
         if shown is not None or held is not None:
-            self._queue.close_soon(close)
+            self._queue.close_soon(Opened(case=shown, project=held, merging=merging))
+            self._retry.start(_RETRY_MS)
 
-    def _on_merged(self, merging: Merging, error_map: Any) -> None:
-        self._merging = None
-        if error_map is not None and self._shown is not None:
-            self._shown.merged = merging.prediction
-            path = str(merging.prediction.error_map)
-            self._layers.swap_error_map(error_map, path)
+    def _on_merged(
+        self, prediction: CasePrediction, error_map: Any, last: bool
+    ) -> None:
+        if self._shown is not None:
+            self._shown.merged = prediction
+            self._layers.swap_error_map(error_map, str(prediction.error_map))
             self._on_tick()
-            self.predicted.emit()
-        if merging.next is not None:
-            self.merge(merging.next)
+            if last:  # else it is out of date by now
+                self.predicted.emit()
 
     def _on_removed(self, event: Any) -> None:
         if self._layers.forget(event.value):  # by the user
             self._leave(project=False)
             self.opened.emit()
 
+    def _on_retry(self) -> None:
+        """Ask a disk again that has refused; what it refuses is not told twice."""
+        if self._queue.closing:
+            self._queue.close_again()
+            return
+        self._retry.stop()
+
     def _on_tick(self) -> None:
+        over = not (self._held or self._queue.busy or self._queue.closing)
         self._tell_errors()
+        if over:
+            self._timer.stop()
         progress, self._progress = self._progress, None
         if progress is not None and self._queue.busy:
             percent = round(100 * progress.done / max(progress.total, 1))
             self.notice.emit(f"{progress.stage}: {percent} %")
-        if self.store is not None:
-            self._follow(self.store)
-
-    def _follow(self, store: LabelStore) -> None:
-        """Draw and tell what has happened to the labels since the last time."""
+        if self.store is None:
+            return
         begun = time.perf_counter()
-        boxes = {self._changed.popleft() for _ in range(len(self._changed))}
-        self._layers.redraw(boxes)
-        before, self._seen = self._seen, (store.seq, store.saved_seq >= store.seq)
-        if boxes or self._seen[0] != before[0]:
-            self.edited.emit()
-        if self._seen[1] != before[1]:
-            self.saved.emit(self._seen[1])
+        self._watch.look(self.store)
         # A large 3D view takes long to draw: it may have a tenth of the time.
         spent_ms = 1000 * (time.perf_counter() - begun)
         self._timer.setInterval(max(_INTERVAL_MS, round(10 * spent_ms)))
@@ -346,15 +357,18 @@ class ProjectSession(QObject):
         self._progress = step  # told by the timer, on the GUI thread
 
     def _tell_errors(self) -> bool:
-        errors = self._queue.errors()
-        errors += [self._failures.popleft() for _ in range(len(self._failures))]
-        for error in errors:
-            self.problem.emit(problem_of(error))
+        errors = self._queue.errors() + self._watch.failures()
+        problems = [problem_of(error) for error in errors]
+        for problem in dict.fromkeys(problems):
+            self.problem.emit(problem)
         return bool(errors)
 
     def _on_error(self, error: Exception) -> None:
         self.notice.emit("")
         self.problem.emit(problem_of(error))
+        if self._held is not None and self._held.removed:
+            self._leave(project=True)
+            self.opened.emit()
 
 
 def _nothing_open(*, case: bool) -> ConfigError:

@@ -97,7 +97,7 @@ def _labels_writer(
 
 def _error_map_writer(case: Case, path: Path, *, overwrite: bool) -> Callable[[], Path]:
     def write() -> Path:
-        prediction = case.prediction
+        prediction = case.merged  # the one on show
         if prediction is None:
             raise ReadError(
                 found=f"no prediction of {case.name}",

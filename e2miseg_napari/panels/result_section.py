@@ -3,8 +3,10 @@
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from e2miseg_core.project import Case
+from e2miseg_core.errors import E2MISegError
+from e2miseg_core.project import Case, CasePrediction
 from e2miseg_napari.panels.parts import ClassLegend, ErrorLegend, TextLine, heading
+from e2miseg_napari.problems import problem_of
 from e2miseg_napari.saving import ERROR_MAP, LABELS
 from e2miseg_napari.wording import volume_in_words
 
@@ -15,6 +17,7 @@ class ResultSection(QWidget):
     """Legend of the case on show, and the buttons that write files."""
 
     save_asked = Signal(str)  # LABELS or ERROR_MAP
+    problem = Signal(object)  # Problem
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -43,11 +46,17 @@ class ResultSection(QWidget):
         self.show_case(None)
 
     def show_case(self, case: Case | None) -> None:
-        """Show a case's newest prediction; None, or none yet, hides the section."""
-        prediction = None if case is None else case.prediction
+        """Show a case's merged prediction; None, or none yet, hides the section."""
+        prediction = None
+        try:
+            prediction = None if case is None else case.merged
+        except E2MISegError as error:
+            self.problem.emit(problem_of(error))
         self.setVisible(prediction is not None)
-        if case is None or prediction is None:
-            return
+        if case is not None and prediction is not None:
+            self._describe(case, prediction)
+
+    def _describe(self, case: Case, prediction: CasePrediction) -> None:
         self.title.setText(
             f"{case.name}, prediction {prediction.number} by version "
             f"{prediction.version}; volumes as predicted"

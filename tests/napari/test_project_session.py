@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from qtpy.QtCore import QThreadPool
 
+from e2miseg_core.errors import ConfigError, WriteError
 from e2miseg_core.io import create_store, open_volume
 from e2miseg_core.project import Case, LabelStore, Project, complete_prediction
 from e2miseg_napari import project_session
 from e2miseg_napari.convert import image_layers
 from e2miseg_napari.images import ImageChoice, iter_images
+from e2miseg_napari.panels.result_section import ResultSection
 from e2miseg_napari.project_session import ProjectSession
+from e2miseg_napari.saving import ERROR_MAP, Saver
 from e2miseg_napari.writers import write_labels_layer
 
 SHAPE = (70, 80, 90)  # more than one chunk along each axis
@@ -32,6 +36,8 @@ class Told:
         self.opened = self.edited = self.predicted = 0
         self.saved: list[bool] = []
         self.problems: list[str] = []
+        self.notices: list[str] = []
+        session.notice.connect(self.notices.append)
         session.opened.connect(lambda: self._count("opened"))
         session.edited.connect(lambda: self._count("edited"))
         session.predicted.connect(lambda: self._count("predicted"))
@@ -158,7 +164,7 @@ def test_a_project_is_made_and_gets_the_image_of_the_viewer(
     assert session.told.problems == []
     assert session.project.cases == ("scan",)
     assert session.image_layer is choice.layer
-    assert names(viewer) == ["scan", "labels: new – scan"]
+    assert names(viewer) == ["scan", "labels: scan"]
     assert viewer.layers.selection.active is session.labels_layer
     session.add_image(choice)  # its case is there already
     wait(qtbot, session)
@@ -167,7 +173,7 @@ def test_a_project_is_made_and_gets_the_image_of_the_viewer(
     assert names(viewer) == ["scan"]  # the user's own stays
     session.open(tmp_path / "new.e2m")
     wait(qtbot, session)
-    assert names(viewer) == ["scan", "labels: new – scan"]
+    assert names(viewer) == ["scan", "labels: scan"]
 
 
 def test_an_image_from_memory_is_copied_in(
@@ -197,7 +203,7 @@ def test_it_says_what_is_edited_and_when_it_is_saved(qtbot, session, project):
     with qtbot.waitSignal(session.edited):
         session.labels_layer.paint((5, 6, 7), 2)
     wait_until_saved(qtbot, session)
-    qtbot.waitUntil(lambda: session._seen[1])
+    qtbot.waitUntil(lambda: session._watch._seen[1])
     assert told.saved[-1]
     with qtbot.waitSignal(session.edited):
         session.store.undo()
@@ -246,7 +252,7 @@ def test_a_prediction_is_merged_where_no_human_spoke(
     viewer.dims.set_current_step(0, 9)
     assert (np.asarray(session.labels_layer._slice.image.raw) == 1).all()
     error_map = session.error_layer
-    assert names(viewer)[-1] == error_map.name == "error map: heart – scan"
+    assert names(viewer)[-1] == error_map.name == "error map: scan"
     assert np.asarray(error_map.data[9, 9, 9]) == 100
     error_map.visible = False
     add_prediction(session.case, 2, chance=50)
@@ -348,11 +354,213 @@ def test_one_may_paint_during_a_merge(qtbot, session, held_merge, project):
     add_prediction(session.case, 2)
     session.merge(session.case.prediction)  # after the first one
     held_merge.set()
-    qtbot.waitUntil(lambda: session.told.predicted == 2, timeout=20000)
+    qtbot.waitUntil(lambda: session.told.predicted == 1, timeout=20000)
+    wait(qtbot, session)
+    assert session.told.predicted == 1  # the first one was out of date by then
     expected = np.full(SHAPE, 2, np.uint8)
     np.testing.assert_array_equal(np.asarray(session.labels_layer.data), expected)
     authority = np.asarray(session.store.authority)
     assert authority.sum() == authority[::10, 6, 7].sum() == 7
+
+
+def test_a_merge_that_fails_does_not_take_the_next_one_with_it(
+    qtbot, session, project, monkeypatch
+):
+    gate, merge = threading.Event(), LabelStore.merge
+
+    def fails_first(store, prediction):
+        if prediction.number == 1:
+            gate.wait(20)
+            raise no_room()
+        yield from merge(store, prediction)
+
+    monkeypatch.setattr(LabelStore, "merge", fails_first)
+    add_prediction(Project.open(project).case("scan"), 1)
+    session.open(project)
+    qtbot.waitUntil(lambda: session.labels_layer is not None)
+    add_prediction(session.case, 2)
+    session.merge(session.case.prediction)
+    gate.set()
+    qtbot.waitUntil(lambda: session.told.predicted == 1, timeout=20000)
+    assert session.told.problems == []
+    assert session.case.merged.number == 2
+    assert (np.asarray(session.labels_layer.data) == 2).all()
+
+
+def no_room() -> WriteError:
+    return WriteError(
+        found="no room on the disk", needed="some", do="free space, then try again"
+    )
+
+
+@pytest.fixture
+def full_disk(monkeypatch) -> threading.Event:
+    """The disk refuses labels as long as this is set."""
+    full, flush = threading.Event(), LabelStore.flush
+
+    def refused(store):
+        if full.is_set():
+            raise no_room()
+        flush(store)
+
+    monkeypatch.setattr(LabelStore, "flush", refused)
+    monkeypatch.setattr(project_session, "_RETRY_MS", 50)
+    return full
+
+
+def test_a_case_that_cannot_be_closed_is_kept_and_closed_later(
+    qtbot, session, new_session, viewer, project, full_disk
+):
+    session.open(project)
+    wait(qtbot, session)
+    session.labels_layer.paint((5, 6, 7), 2)
+    assert session.trouble() == ""
+    full_disk.set()
+    assert session.trouble().startswith("no room on the disk")
+    viewer.layers.remove(session.labels_layer)
+    qtbot.waitUntil(lambda: len(session.told.problems) == 1)
+    qtbot.wait(200)  # it is tried again, and nobody is told again
+    assert len(session.told.problems) == 1
+    assert session.unsaved
+    session.show_case("scan")
+    wait(qtbot, session)
+    assert [line[:7] for line in session.told.problems] == ["no room"] * 2
+    assert session.store is None
+    session.leave()
+    assert session.project is None
+    qtbot.waitUntil(lambda: len(session.told.problems) == 3)
+    assert (project / "lock").exists()  # nobody else may edit it
+    assert session.trouble().count("no room on the disk") == 1
+    session.open(project)
+    wait(qtbot, session)
+    assert session.told.problems[-1].startswith("no room")
+    full_disk.clear()
+    qtbot.waitUntil(lambda: not session.unsaved)
+    assert session.trouble() == ""
+    assert not (project / "lock").exists()
+    again = open_again(qtbot, new_session, project)
+    assert again.told.problems == []
+    assert again.labels_layer.data[5, 6, 7] == 2
+
+
+def test_another_project_can_be_opened_while_a_case_is_kept(
+    qtbot, session, new_session, project, tmp_path, tiny_model, full_disk
+):
+    session.open(project)
+    wait(qtbot, session)
+    session.labels_layer.paint((5, 6, 7), 2)
+    full_disk.set()
+    session.create(tmp_path / "second.e2m", tiny_model)
+    wait(qtbot, session)
+    assert session.project.name == "second"
+    qtbot.waitUntil(lambda: session.unsaved)
+    full_disk.clear()
+    session.open(project)  # no need to wait for the next try
+    wait(qtbot, session)
+    assert session.labels_layer.data[5, 6, 7] == 2
+
+
+def test_leaving_a_project_does_not_wait_for_the_disk(
+    qtbot, session, project, monkeypatch
+):
+    gate, flush = threading.Event(), LabelStore.flush
+
+    def slow(store):
+        gate.wait(20)
+        flush(store)
+
+    monkeypatch.setattr(LabelStore, "flush", slow)
+    session.open(project)
+    wait(qtbot, session)
+    session.labels_layer.paint((5, 6, 7), 2)
+    session.leave()
+    assert not gate.is_set()
+    assert session.project is session.store is None
+    assert session.told.opened == 2
+    session.open(project)  # waits for what is being written
+    gate.set()
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert session.labels_layer.data[5, 6, 7] == 2
+
+
+def test_what_was_found_amiss_in_a_journal_is_a_notice(qtbot, session, project):
+    with (project / "cases/scan/journal.jsonl").open("ab") as file:
+        file.write(b"no line of ours\n")
+    session.open(project)
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert any("damaged" in line or "read" in line for line in session.told.notices)
+
+
+def test_a_case_taken_away_while_it_is_asked_for_is_shown_again(
+    qtbot, session, viewer, project
+):
+    session.open(project)
+    wait(qtbot, session)
+    session.show_case("scan")
+    assert QThreadPool.globalInstance().waitForDone(20000)  # it was on show
+    viewer.layers.remove(session.labels_layer)
+    wait(qtbot, session)
+    assert session.told.problems == []
+    assert names(viewer) == ["scan", "labels: scan"]
+
+
+def test_the_error_map_is_swapped_without_the_image(qtbot, session, viewer, project):
+    add_prediction(Project.open(project).case("scan"), 1)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    scale = session.image_layer.scale
+    viewer.layers.remove(session.image_layer)
+    add_prediction(session.case, 2, chance=50)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.merge(session.case.prediction)
+    assert np.asarray(session.error_layer.data[9, 9, 9]) == 50
+    np.testing.assert_array_equal(session.error_layer.scale, scale)
+    layers = [session.labels_layer, session.error_layer]
+    assert list(viewer.layers) == layers
+    session.bring_image_back()
+    session.bring_image_back()
+    assert list(viewer.layers) == [session.image_layer, *layers]
+    assert viewer.layers.selection.active is session.labels_layer
+
+
+def test_what_is_told_and_saved_is_the_merged_prediction(
+    qtbot, session, project, tmp_path
+):
+    add_prediction(Project.open(project).case("scan"), 1, chance=51)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    add_prediction(session.case, 2, chance=102)  # nobody has merged it
+    saver, section = Saver(), ResultSection()
+    qtbot.addWidget(section)
+    section.show_case(session.case)
+    assert "prediction 1 by" in section.title.text()
+    path = tmp_path / "errors.nii"
+    with qtbot.waitSignal(saver.saved, timeout=20000):
+        saver.save(session.case, session.store, ERROR_MAP, path, overwrite=False)
+    np.testing.assert_allclose(np.asarray(open_volume(path).data[0]), 0.2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_of_a_project_for_an_image_that_is_refused_nothing_is_left(
+    qtbot, session, tmp_path, tiny_model, monkeypatch, new
+):
+    def refused(*_args, **_options):
+        raise ConfigError(found="2 channels", needed="1", do="take another")
+
+    monkeypatch.setattr(project_session, "add_case", refused)
+    path = tmp_path / "new.e2m"
+    if new:
+        session.create(path, tiny_model)
+    else:  # one that somebody has made is left alone
+        Project.create(path, model=tiny_model)
+        session.open(path)
+    session.add_image(ImageChoice(title="a", layer=Image(np.zeros((4, 5, 6)))))
+    wait(qtbot, session)
+    assert [line[:10] for line in session.told.problems] == ["2 channels"]
+    assert path.exists() is not new
+    assert (session.project is None) is new
 
 
 def test_another_program_that_has_the_project_is_named(qtbot, session, project):
@@ -396,7 +604,7 @@ def test_an_image_that_has_moved_can_be_found_again(
     wait(qtbot, session)
     assert len(session.told.problems) == 2
     assert session.missing_image == ""
-    assert names(viewer) == ["moved", "labels: heart – scan"]
+    assert names(viewer) == ["moved", "labels: scan"]
 
 
 def test_a_wrong_folder_leaves_the_open_project_alone(
@@ -425,7 +633,7 @@ def test_one_goes_from_case_to_case_and_from_project_to_project(
     session.show_case("other")
     wait(qtbot, session)
     assert session.told.problems == []
-    assert names(viewer) == ["other", "labels: heart – other"]
+    assert names(viewer) == ["other", "labels: other"]
     session.labels_layer.paint((5, 6, 7), 2)
     session.show_case("scan")
     session.show_case("other")  # what was painted must be on disk by then
@@ -439,7 +647,7 @@ def test_one_goes_from_case_to_case_and_from_project_to_project(
     session.open(project)
     wait(qtbot, session)
     assert session.told.problems == []
-    assert names(viewer) == ["scan", "labels: heart – scan"]
+    assert names(viewer) == ["scan", "labels: scan"]
 
 
 def test_a_layer_taken_away_by_the_user_closes_the_case(
