@@ -4,6 +4,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from e2miseg_core.errors import E2MISegError
+from e2miseg_core.project import Case
 from e2miseg_napari.background import Background
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.jobs import EdgesJob
@@ -50,10 +52,15 @@ class EdgeSearch(QObject):
         client.error.connect(self._on_error)
 
     def begin(self) -> None:
-        """Look for edges; what was painted last goes to disk before."""
+        """Look for edges; what was painted last goes to disk before.
+
+        Where the newest prediction is not merged, that is done instead.
+        """
         project, case = self._session.project, self._session.case
         store = self._session.store
         if self._job or project is None or case is None or store is None:
+            return
+        if self._merge_newest(case):
             return
         job = EdgesJob(
             id=self._client.next_id(), project=str(project.path), case=case.name
@@ -70,6 +77,18 @@ class EdgeSearch(QObject):
             self.problem.emit(problem_of(error))
 
         self._background.run(store.flush, done, failed)
+
+    def _merge_newest(self, case: Case) -> bool:
+        """Merge a prediction whose merge has failed before: the search is in it."""
+        try:
+            newest, merged = case.prediction, case.merged
+        except E2MISegError as error:
+            self.problem.emit(problem_of(error))
+            return True
+        if newest is None or (merged is not None and merged.number == newest.number):
+            return False
+        self._session.merge(newest)
+        return True
 
     def _mine(self, event: Any) -> bool:
         return bool(self._job) and event.id == self._job

@@ -3,9 +3,10 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
+from napari.utils.events import EventEmitter
 from qtpy.QtCore import QObject, Signal
 
 from e2miseg_core.boxes import Box
@@ -16,14 +17,16 @@ from e2miseg_core.project import (
     Verdict,
     read_edges,
 )
-from e2miseg_napari.aim import aim_at, is_at
 from e2miseg_napari.box_watch import BoxWatch, is_vouched_for
-from e2miseg_napari.edge_outline import attach_outline, detach_outline, world_bounds
+from e2miseg_napari.edge_view import EdgeView
 from e2miseg_napari.problems import problem_of
 from e2miseg_napari.review_keys import ReviewKeys
 from e2miseg_napari.review_queue import Entry, ReviewQueue, Tally, boxes_as_edges
+from e2miseg_napari.verdict_writer import Given, VerdictWriter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from e2miseg_napari.project_session import ProjectSession
 
 __all__ = ["Review", "Stage"]
@@ -68,24 +71,14 @@ class Review(QObject):
         self.session = session
         self._queue = ReviewQueue()
         self._stage = Stage.NO_CASE
-        self._of: tuple[Any, int] | None = None  # (case, prediction) of the queue
+        self._of: tuple[Path, int] | None = None  # (case, prediction) of the queue
         self._searching = ""
         self._watched: BoxWatch | None = None
         self._painted = False
-        self._outline = attach_outline(viewer)
-        self._keys = ReviewKeys(
-            viewer,
-            {
-                ".": self.next,
-                ",": self.previous,
-                "c": self._decide_corrected,
-                "a": self._decide_fine,
-                "s": self._decide_skipped,
-                "h": self.toggle_error_map,
-            },
-        )
-        for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
-            event.connect(self._on_plane)
+        self._writer = VerdictWriter(self)
+        self._writer.failed.connect(self._on_not_written)
+        self._view = EdgeView(viewer)
+        self.open()
         session.opened.connect(self.reload)
         session.predicted.connect(self.reload)
         session.edited.connect(self._on_edited)
@@ -142,7 +135,8 @@ class Review(QObject):
         """Take down a verdict on the current edge and go to the next undecided one.
 
         Corrected and fine accept what the machine said in the box, which can be
-        undone like a stroke; the verdict itself is changed by giving another one.
+        undone like a stroke; the verdict itself is changed by giving another one. It
+        is taken back where the disk refuses it, which shows a moment later.
         """
         one, case, store = self.current, self.session.case, self.session.store
         if one is None or case is None or store is None or self._of is None:
@@ -150,7 +144,14 @@ class Review(QObject):
         with self._reported():
             if verdict != "skipped":
                 store.accept(one.edge.box)
-            case.review().append(one.edge, verdict, prediction=self._of[1])
+            given = Given(
+                case=case,
+                prediction=self._of[1],
+                edge=one.edge,
+                verdict=verdict,
+                before=one.verdict,
+            )
+            self._writer.write(given)
             self._queue.decide(verdict)
             if self.tally.undecided:
                 self.next()
@@ -187,7 +188,7 @@ class Review(QObject):
             current = current if self._of == of else None
             if current is not None:
                 current = self._queue.choose_box(current.edge.box)
-        self._outline.visible = False
+        self._view.hide()
         if current is None:
             self._watched = None
             self._suggest(False)
@@ -195,15 +196,37 @@ class Review(QObject):
             self._enclose(current.edge.box)
         self.changed.emit()
 
+    def open(self) -> None:
+        """Bind the keys and draw the outline, at first and again after `close`."""
+        self._keys = ReviewKeys(
+            self._viewer,
+            {
+                ".": self.next,
+                ",": self.previous,
+                "c": self._decide_corrected,
+                "a": self._decide_fine,
+                "s": self._decide_skipped,
+                "h": self.toggle_error_map,
+            },
+        )
+        self._view.open()
+        for event in self._plane_events():
+            event.connect(self._on_plane)
+
     def close(self) -> None:
-        """Take keys and outline back."""
+        """Write what is not written yet; take keys and outline back."""
+        self._writer.wait()
         self._keys.close()
-        for event in (
-            self._viewer.dims.events.order,
-            self._viewer.dims.events.ndisplay,
-        ):
+        for event in self._plane_events():
             event.disconnect(self._on_plane)
-        detach_outline(self._viewer)
+        self._view.close()
+
+    def trouble(self) -> str:
+        """Why verdicts cannot be saved, in words; empty when all are. Waits."""
+        return "\n".join(problem_of(error).line for error in self._writer.wait())
+
+    def _plane_events(self) -> tuple[EventEmitter, EventEmitter]:
+        return self._viewer.dims.events.order, self._viewer.dims.events.ndisplay
 
     def _load(self) -> None:
         case = self.session.case
@@ -234,7 +257,7 @@ class Review(QObject):
             box: verdict
             for (number, box), verdict in log.items()
             if number == prediction.number
-        }
+        } | self._writer.pending((case.folder, prediction.number))
         known = {one.edge.box for one in earlier}
         lost = {box: verdicts[box] for box in verdicts if box not in known}
         found = read_edges(prediction.edges_path)
@@ -250,9 +273,8 @@ class Review(QObject):
         layer = self.session.labels_layer
         if one is None or layer is None:
             return
-        aim_at(self._viewer, layer, one.edge.box, one.edge.centre)
+        self._view.show(layer, one.edge)
         self.take_brush()
-        self._enclose(one.edge.box)
         self._watch(one.edge.box)
 
     def _watch(self, box: Box) -> None:
@@ -265,21 +287,26 @@ class Review(QObject):
     def _enclose(self, box: Box) -> None:
         layer = self.session.labels_layer
         if layer is not None:
-            self._outline.enclose(world_bounds(layer, box))
+            self._view.enclose(layer, box)
 
     def _on_plane(self, _event: object = None) -> None:
-        """Stay at the edge when the plane changes, which shows the whole volume."""
         one, layer = self.current, self.session.labels_layer
-        if one is None or layer is None:
-            return
-        if is_at(self._viewer, layer, one.edge.box):
-            aim_at(self._viewer, layer, one.edge.box, one.edge.centre)
+        if one is not None and layer is not None:
+            self._view.stay(layer, one.edge)
 
     def _on_edited(self) -> None:
         if self._queue.check(self._is_vouched_for):
             self.changed.emit()
         if self._watched is not None:
             self._suggest(self._watched.is_painted())
+
+    def _on_not_written(self, given: Given) -> None:
+        """Take a verdict back that the disk has refused."""
+        if given.of == self._of:
+            self._queue.take_back(given.edge.box, given.verdict, given.before)
+            self.changed.emit()
+        if given.error is not None:
+            self.problem.emit(problem_of(given.error))
 
     def _is_vouched_for(self, box: Box) -> bool:
         store = self.session.store

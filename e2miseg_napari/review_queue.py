@@ -114,6 +114,18 @@ class ReviewQueue:
             self._entries[self._current] = Entry(one.edge, verdict)
             self._given[one.edge.box] = verdict
 
+    def take_back(self, box: Box, verdict: Verdict, before: Verdict | None) -> None:
+        """Give a box the verdict of before, unless it has got another one since."""
+        if self._given.get(box) != verdict:
+            return
+        del self._given[box]
+        if before is not None:
+            self._given[box] = before
+        self._entries = [
+            Entry(one.edge, before) if one.edge.box == box else one
+            for one in self._entries
+        ]
+
     def check(self, holds: Callable[[Box], bool]) -> bool:
         """Let verdicts stand only where the labels are still vouched for.
 

@@ -1,5 +1,6 @@
 """The review in a real viewer: real project, real keys, real mouse."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,13 @@ from e2miseg_core.project import (
     Edge,
     EdgeList,
     Project,
+    ReviewLog,
     complete_prediction,
     write_edges,
 )
 from e2miseg_napari.edge_outline import world_bounds
+from e2miseg_napari.edge_search import EdgeSearch
+from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.panels.review import ReviewTab
 from e2miseg_napari.project_session import ProjectSession
 from e2miseg_napari.review import Review, Stage
@@ -368,13 +372,75 @@ def test_a_failure_is_told_until_something_goes_well(reviewing, qtbot, case):
     blocked.mkdir()
     press(qtbot, reviewing, "c")
     message = reviewing.tab.message
-    assert message.isVisibleTo(reviewing.tab)
+    qtbot.waitUntil(lambda: message.isVisibleTo(reviewing.tab))
     assert verdicts(reviewing)[0] is None
-    assert number(reviewing) == 1
+    assert number(reviewing) == 2  # the view does not jump under the hand
     blocked.rmdir()
-    press(qtbot, reviewing, "c")
+    press(qtbot, reviewing, ",c")
     assert not message.isVisibleTo(reviewing.tab)
+    assert reviewing.review.trouble() == ""
     assert verdicts(reviewing)[0] == "corrected"
+
+
+def test_a_disk_that_refuses_leaves_the_verdict_of_before(reviewing, qtbot, case):
+    press(qtbot, reviewing, ".a")
+    assert reviewing.review.trouble() == ""
+    log = case.folder / "review.jsonl"
+    log.rename(case.folder / "aside")
+    log.mkdir()
+    click_row(qtbot, reviewing.tab.edges.table, 0)
+    press(qtbot, reviewing, "c")
+    assert "review.jsonl" in reviewing.review.trouble()  # asked as the window closes
+    qtbot.waitUntil(lambda: verdicts(reviewing)[0] == "fine")
+    assert reviewing.review.trouble() == ""  # it was told
+
+
+def test_nobody_waits_for_the_disk_and_verdicts_keep_their_order(
+    reviewing, qtbot, case, monkeypatch
+):
+    gate, append, told = threading.Event(), ReviewLog.append, []
+
+    def slow(log, edge, verdict, *, prediction):
+        gate.wait(20)
+        told.append((edge.number, verdict, threading.current_thread()))
+        append(log, edge, verdict, prediction=prediction)
+
+    monkeypatch.setattr(ReviewLog, "append", slow)
+    press(qtbot, reviewing, ".cas")
+    assert told == []
+    assert verdicts(reviewing)[:3] == ["corrected", "fine", "skipped"]
+    reviewing.review.reload()  # the log does not know of them yet
+    assert verdicts(reviewing)[:3] == ["corrected", "fine", "skipped"]
+    gate.set()
+    assert reviewing.review.trouble() == ""
+    assert [one[:2] for one in told] == [(1, "corrected"), (2, "fine"), (3, "skipped")]
+    assert threading.main_thread() not in {thread for *_, thread in told}
+    assert list(case.review().latest().values()) == ["corrected", "fine", "skipped"]
+
+
+def test_a_search_merges_the_newest_prediction_first(reviewing, qtbot, case):
+    """After a merge that failed: the edges looked for are those on show."""
+    client = EngineClient(["none"])
+    search = EdgeSearch(reviewing.session, client, reviewing.review)
+    jobs = []
+    client.submit = jobs.append
+    predict(case, edges=made_up_edges(case.geometry.shape, count=3))
+    with qtbot.waitSignal(reviewing.session.predicted, timeout=WAIT):
+        search.begin()
+    assert len(reviewing.review.entries) == 3
+    assert jobs == []
+    search.begin()
+    qtbot.waitUntil(lambda: len(jobs) == 1, timeout=WAIT)
+
+
+def test_review_goes_on_after_it_was_closed(reviewing, qtbot):
+    reviewing.review.close()
+    press(qtbot, reviewing, ".")
+    assert number(reviewing) is None
+    reviewing.review.open()
+    press(qtbot, reviewing, ".a")
+    assert number(reviewing) == 2
+    assert reviewing.viewer.scene.overlays["e2miseg_edge"].visible
 
 
 def test_another_case_has_edges_of_its_own(reviewing, qtbot, case, tmp_path):
@@ -415,9 +481,10 @@ def test_verdicts_vouch_for_the_voxels_and_are_logged(reviewing, qtbot, case):
     assert (authority(reviewing, 1) == ACCEPTED).all()
     assert (authority(reviewing, 2) == ACCEPTED).all()
     assert (authority(reviewing, 3) == MACHINE).all()
+    assert reviewing.review.trouble() == ""
     edges = made_up_edges(case.geometry.shape).edges
-    log = case.review()
-    assert [log.verdict_of(1, one) for one in edges[:4]] == [
+    log = case.review().latest()
+    assert [log.get((1, one.box)) for one in edges[:4]] == [
         "corrected",
         "fine",
         "skipped",
@@ -523,6 +590,7 @@ def test_another_verdict_replaces_the_first(reviewing, qtbot, case):
     assert "Fine as it is; another verdict" in reviewing.tab.detail.text()
     press(qtbot, reviewing, "c")
     assert verdicts(reviewing)[0] == "corrected"
+    assert reviewing.review.trouble() == ""
     assert (
         case.review().latest()[1, reviewing.review.entries[0].edge.box] == "corrected"
     )
@@ -549,7 +617,7 @@ def test_progress_hit_rate_and_what_next(reviewing, qtbot):
 
 def test_verdicts_are_there_after_reopening(reviewing, qtbot, case):
     press(qtbot, reviewing, ".cas")
-    reviewing.session.close()
+    reviewing.session.leave()
     assert reviewing.review.stage == Stage.NO_CASE
     assert reviewing.review.current is None
     assert not reviewing.tab.ready.isVisibleTo(reviewing.tab)

@@ -140,6 +140,20 @@ def test_a_verdict_goes_and_comes_with_the_labels_it_vouches_for():
     assert queue.entries[0] == Entry(queue.entries[0].edge, "fine")
 
 
+def test_a_verdict_is_taken_back_unless_another_has_replaced_it():
+    queue = ReviewQueue(ranked(40, 30), {box(1): "fine"})
+    queue.choose(1)
+    queue.decide("corrected")
+    queue.choose(2)
+    queue.decide("skipped")
+    queue.take_back(box(1), "skipped", None)
+    assert [one.verdict for one in queue.entries] == ["corrected", "skipped"]
+    queue.take_back(box(1), "corrected", "fine")
+    queue.take_back(box(2), "skipped", None)
+    assert [one.verdict for one in queue.entries] == ["fine", None]
+    assert not queue.check(lambda _: True)
+
+
 def test_progress_in_words():
     tally = Tally(edges=17, corrected=3, fine=1, share=0.62)
     assert tally_in_words(tally) == (
