@@ -33,8 +33,8 @@ class CloseGuard(QObject):
         super().__init__(window)
         self.saver = saver
         saver.setParent(self)
-        # What cannot be saved, in words; empty as long as all is well.
-        self.trouble: Callable[[], str] = str
+        # Each says what cannot be saved, in words; empty as long as all is well.
+        self.troubles: list[Callable[[], str]] = []
         # Replaceable: a test, or a script without a user, answers by itself.
         self.ask: Callable[[str], bool] = self._ask
         self._closing_when_idle = False
@@ -76,7 +76,8 @@ class CloseGuard(QObject):
             self._closing_when_idle = True
             self.saver.started.emit("The window closes as soon as the file is written…")
             return False
-        trouble = self.trouble()
+        told = dict.fromkeys(trouble() for trouble in self.troubles)
+        trouble = "\n".join(line for line in told if line)
         return not trouble or self.ask(trouble)
 
     def _closed_by_user(self) -> bool:

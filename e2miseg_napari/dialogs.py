@@ -11,6 +11,7 @@ from e2miseg_napari.saving import Saver
 __all__ = [
     "ask_and_save",
     "ask_model_file",
+    "ask_moved_image",
     "ask_project",
     "ask_replace_model",
     "ask_volume_file",
@@ -32,6 +33,26 @@ def ask_volume_file(parent: QWidget) -> str:
 def ask_volume_folder(parent: QWidget) -> str:
     """Path of a folder that is an image, empty if the user thinks better of it."""
     return QFileDialog.getExistingDirectory(parent, "Open OME-Zarr folder")
+
+
+def ask_moved_image(parent: QWidget, missing: str) -> str:
+    """Path where an image is now, empty if the user thinks better of it.
+
+    Parameters
+    ----------
+    parent : QWidget
+    missing : str
+        Where it was; says whether it is a file or a folder.
+    """
+    was = Path(missing)
+    title = f"Where is {was.name} now?"
+    if was.suffix in ("", ".zarr"):
+        return QFileDialog.getExistingDirectory(parent, title)
+    kind = "".join(was.suffixes[-2:]) if was.suffix == ".gz" else was.suffix
+    path, _ = QFileDialog.getOpenFileName(
+        parent, title, "", f"Images like it (*{kind});;All files (*)"
+    )
+    return path
 
 
 def ask_model_file(parent: QWidget) -> str:

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
 )
 
 from e2miseg_core import __version__
-from e2miseg_core.errors import E2MISegError
 from e2miseg_napari.background import Background
 from e2miseg_napari.close_guard import CloseGuard
 from e2miseg_napari.convert import LayerData
@@ -114,10 +113,10 @@ class MainPanel(QWidget):
         self.session.predicted.connect(self._on_opened)
         self.session.saved.connect(self.project.show_saved)
         self.project.open_asked.connect(self._on_open_project)
-        self.project.close_asked.connect(self.session.close)
+        self.project.close_asked.connect(self.session.leave)
         self.project.case_asked.connect(self.session.show_case)
+        self.project.relocate_asked.connect(self._on_relocate)
         self.predict.volume.open_asked.connect(self._on_open_volume)
-        self.predict.model.problem.connect(self._on_problem)
         self.predict.began.connect(self.message.clear)
         self.predict.chosen.connect(self._on_chosen)
         self.predict.result.save_asked.connect(self._on_save)
@@ -136,6 +135,9 @@ class MainPanel(QWidget):
         for problem in (
             self.predicting.problem,
             self.search.problem,
+            self.project.problem,
+            self.predict.model.problem,
+            self.predict.result.problem,
         ):
             problem.connect(self._on_problem)
         self._listen_to_saver()
@@ -148,6 +150,7 @@ class MainPanel(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Start the engine while the user is still choosing (Qt's name)."""
         super().showEvent(event)
+        self._begin_again()
         self.attach()
         self.client.warm_up()
 
@@ -168,9 +171,15 @@ class MainPanel(QWidget):
         else:
             self._saver = guard.saver
             self._listen_to_saver()
-        guard.trouble = self._trouble
+        guard.troubles.append(self._trouble)
         guard.closed.connect(self._on_window_closed)
         self._guard = guard
+
+    def _begin_again(self) -> None:
+        """After the panel was taken out of its window and put into one again."""
+        if self._over:
+            self._over = False
+            self.reviewing.open()
 
     def shutdown(self, *, at_once: bool = False) -> None:
         """Save what is left, release the project, end the engine; once."""
@@ -182,10 +191,14 @@ class MainPanel(QWidget):
             self.client.kill()
         else:
             self.client.shutdown()
-        self.session.close()
         self.reviewing.close()
-        if self._guard is not None:
-            self._guard.trouble = str  # it outlives the panel
+        self.session.close()
+        guard, self._guard = self._guard, None
+        if guard is not None:  # it outlives the panel
+            guard.closed.disconnect(self._on_window_closed)
+            guard.troubles.remove(self._trouble)
+            if self.session.unsaved and self.session.trouble not in guard.troubles:
+                guard.troubles.append(self.session.trouble)
 
     def show_tab(self, tab: QWidget) -> None:
         """Bring a tab to the front."""
@@ -200,18 +213,15 @@ class MainPanel(QWidget):
 
     def _trouble(self) -> str:
         """Why the last edits cannot be saved; empty when they are."""
-        store = self.session.store
-        try:
-            if store is not None:
-                store.flush()
-        except (E2MISegError, OSError) as error:
-            return str(error)
-        return ""
+        told = (self.session.trouble(), self.reviewing.trouble())
+        return "\n".join(line for line in told if line)
 
     def _on_opened(self) -> None:
         case = self.session.case
         name = "" if case is None else case.name
-        self.project.show_project(self.session.project, name)
+        self.project.show_project(
+            self.session.project, name, missing=self.session.missing_image
+        )
         self._on_chosen()
 
     def _on_chosen(self) -> None:
@@ -244,6 +254,7 @@ class MainPanel(QWidget):
     def _on_predict_again(self) -> None:
         self.message.clear()
         self.show_tab(self.predict)
+        self.session.bring_image_back()
         self.predicting.predict_again(self.predict.options.options)
 
     def _on_finetuned(self, result: FinetuneResult) -> None:
@@ -256,6 +267,10 @@ class MainPanel(QWidget):
     def _on_open_project(self, path: Path) -> None:
         self.message.clear()
         self.session.open(path)
+
+    def _on_relocate(self, path: Path) -> None:
+        self.message.clear()
+        self.session.relocate(path)
 
     def _on_open_volume(self, path: str) -> None:
         self.message.show_notice(f"Opening {path}…")

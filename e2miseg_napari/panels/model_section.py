@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.model_card import ModelCard, read_card
 from e2miseg_core.models import ModelEntry, add_model, list_models, models_folder
-from e2miseg_core.project import Project
+from e2miseg_core.project import Project, Version
 from e2miseg_napari.dialogs import ask_model_file, ask_replace_model
 from e2miseg_napari.fit import Fit
 from e2miseg_napari.panels.parts import TextLine, classes_as_html, heading
@@ -72,19 +72,31 @@ class ModelSection(QWidget):
 
     def show_project(self, project: Project | None) -> None:
         """Show the model of an open project, which cannot be chosen here."""
-        self._version = None if project is None else project.version.card
+        version = None
+        try:
+            version = None if project is None else project.version
+        except E2MISegError as error:
+            self.problem.emit(problem_of(error))
+        self._version = None if version is None else version.card
         for part in (self.box, self.button):
             part.setVisible(project is None)
         self.version.setVisible(project is not None)
         if project is not None:
-            number, name = project.version.number, project.version.card.name
-            what = "as it came" if number == 0 else f"fine-tuned version {number}"
-            self.version.setText(f"{name}, {what}, of {project.path.name}")
-            self.version.setToolTip(
-                "Versions are changed on the tab Fine-tune; another model needs a "
-                "project of its own"
-            )
+            self._tell(project, version)
         self._on_chosen()
+
+    def _tell(self, project: Project, version: Version | None) -> None:
+        """Say which model an open project has."""
+        if version is None:
+            self.version.setText(f"The model of {project.path.name} cannot be read.")
+            return
+        number, name = version.number, version.card.name
+        what = "as it came" if number == 0 else f"fine-tuned version {number}"
+        self.version.setText(f"{name}, {what}, of {project.path.name}")
+        self.version.setToolTip(
+            "Versions are changed on the tab Fine-tune; another model needs a "
+            "project of its own"
+        )
 
     def reload(self, name: str = "") -> None:
         """Look for models again, and choose one by name."""

@@ -13,9 +13,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from e2miseg_core.errors import E2MISegError
 from e2miseg_core.project import Project
-from e2miseg_napari.dialogs import ask_project
+from e2miseg_napari.dialogs import ask_moved_image, ask_project
 from e2miseg_napari.panels.parts import TextLine, heading
+from e2miseg_napari.problems import problem_of
 
 __all__ = ["ProjectSection"]
 
@@ -29,6 +31,8 @@ class ProjectSection(QWidget):
     open_asked = Signal(object)  # Path
     close_asked = Signal()
     case_asked = Signal(str)
+    relocate_asked = Signal(object)  # Path
+    problem = Signal(object)  # Problem
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -48,6 +52,10 @@ class ProjectSection(QWidget):
         self._continue = QPushButton("Continue")
         self._continue.setToolTip("Open that project")
         self._continue.clicked.connect(self._ask_to_continue)
+        self._missing = ""
+        self.where = QPushButton("Where is it…")
+        self.where.setToolTip("Choose the file or folder where the image is now")
+        self.where.clicked.connect(self._ask_where)
         row = QHBoxLayout()
         row.addWidget(heading("Project"))
         row.addWidget(self.box, 1)
@@ -58,14 +66,30 @@ class ProjectSection(QWidget):
         column.addLayout(row)
         column.addWidget(self.facts)
         column.addWidget(self._continue)
+        column.addWidget(self.where)
         self._project: Project | None = None
         self._saved = True
         self.show_project(None, "")
 
-    def show_project(self, project: Project | None, case: str) -> None:
-        """Show a project and which of its cases is on show."""
-        self._project = project
-        names = () if project is None else project.cases
+    def show_project(
+        self, project: Project | None, case: str, *, missing: str = ""
+    ) -> None:
+        """Show a project and which of its cases is on show.
+
+        Parameters
+        ----------
+        project : Project or None
+        case : str
+        missing : str, optional
+            Where the case's image was looked for in vain.
+        """
+        self._project, self._missing = project, missing
+        self.where.setVisible(bool(missing))
+        names: tuple[str, ...] = ()
+        try:
+            names = () if project is None else project.cases
+        except E2MISegError as error:
+            self.problem.emit(problem_of(error))
         self.box.clear()
         self.box.addItems(list(names))
         self.box.setCurrentIndex(names.index(case) if case in names else -1)
@@ -93,12 +117,18 @@ class ProjectSection(QWidget):
             return
         path = self._project.path
         state = _SAVED if self._saved else _SAVING
+        if self._missing:
+            state = f"{Path(self._missing).name} is not where it was."
         self.facts.setText(f"{path.name} – {state}")
         self.facts.setToolTip(str(path))
 
     def _ask_to_continue(self) -> None:
         if self._known is not None:
             self.open_asked.emit(self._known)
+
+    def _ask_where(self) -> None:
+        if path := ask_moved_image(self, self._missing):
+            self.relocate_asked.emit(Path(path))
 
     def _on_case(self, index: int) -> None:
         self.case_asked.emit(self.box.itemText(index))

@@ -37,7 +37,8 @@ def close(window: QMainWindow) -> bool:
 @pytest.mark.parametrize("closes", [True, False])
 def test_edits_that_the_disk_refused_are_asked_about(window, guard, closes):
     asked, ended = [], []
-    guard.trouble = lambda: "the disk is full: 3 edits are not saved"
+    full = "the disk is full: 3 edits are not saved"
+    guard.troubles += [str, lambda: full, lambda: full]
     guard.ask = lambda trouble: asked.append(trouble) or closes
     guard.closed.connect(lambda: ended.append(True))
     assert close(window) is closes
@@ -51,7 +52,7 @@ def test_nobody_is_asked_when_all_is_saved(window, guard):
 
 def test_a_script_that_closes_the_viewer_is_not_asked(window, guard):
     """`viewer.close()` takes the canvas away first."""
-    guard.trouble = lambda: "lost"
+    guard.troubles.append(lambda: "lost")
     for part in window.centralWidget().findChildren(QWidget):
         part.hide()
     assert close(window)

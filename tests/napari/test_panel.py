@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import threading
 import weakref
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QShowEvent
 
+from e2miseg_core.errors import WriteError
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.models import add_model, models_folder
-from e2miseg_core.project import Project
+from e2miseg_core.project import LabelStore, Project
 from e2miseg_napari import dialogs, project_places
 from e2miseg_napari.close_guard import CloseGuard
 from e2miseg_napari.engine_client import EngineClient
@@ -471,6 +474,131 @@ def test_a_panel_taken_away_is_forgotten(qtbot, viewer, open_panel):
     guard = CloseGuard.of(viewer.window._qt_window)
     assert guard is not None
     assert again._saver is guard.saver
+
+
+def test_a_panel_docked_again_works_and_lets_go_again(
+    qtbot, viewer, open_panel, children
+):
+    before = children()
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+    path = panel.session.project.path
+    viewer.window.remove_dock_widget(panel)
+    assert panel.session.project is None
+    viewer.window.add_dock_widget(panel, name="E2MISeg")
+    panel.showEvent(QShowEvent())  # the window of a test is hidden
+    panel.session.open(path)
+    qtbot.waitUntil(lambda: panel.session.store is not None, timeout=WAIT)
+    panel.reviewing.next()
+    assert viewer.scene.overlays["e2miseg_edge"].visible
+    viewer.window.remove_dock_widget(panel)
+    assert panel.session.project is None
+    assert "e2miseg_edge" not in viewer.scene.overlays
+    with Project.open(path).lock():
+        pass  # nobody holds it any more
+    qtbot.waitUntil(lambda: children() <= before, timeout=10_000)
+
+
+def test_edits_that_cannot_be_saved_are_asked_about_whatever_is_closed(
+    qtbot, viewer, open_panel, monkeypatch
+):
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+    guard = CloseGuard.of(viewer.window._qt_window)
+    full, flush = [True], LabelStore.flush
+
+    def refused(store):
+        if full:
+            raise WriteError(found="no room", needed="some", do="free space")
+        flush(store)
+
+    def told() -> str:
+        return "".join(trouble() for trouble in guard.troubles)
+
+    assert told() == ""
+    monkeypatch.setattr(LabelStore, "flush", refused)
+    panel.session.labels_layer.paint((3, 4, 5), 2)
+    assert "no room" in told()
+    viewer.layers.remove(panel.session.labels_layer)
+    assert "no room" in told()
+    viewer.window.remove_dock_widget(panel)
+    assert "no room" in told()
+    full.clear()
+    assert told() == ""
+
+
+def test_an_image_that_has_moved_is_found_again_by_a_button(
+    qtbot, viewer, open_panel, oblique_scan, monkeypatch
+):
+    panel = open_panel(QUICK)
+    path = oblique_scan.with_name("study.e2m")
+    Project.create(path, model="tiny").add_case(open_volume(oblique_scan))
+    moved = oblique_scan.with_name("moved.nii.gz")
+    oblique_scan.rename(moved)
+    panel.session.open(path)
+    qtbot.waitUntil(lambda: panel.session.project is not None, timeout=WAIT)
+    button = panel.project.where
+    assert button.isVisibleTo(panel)
+    assert "scan.nii.gz is not where it was" in panel.project.facts.text()
+    asked = []
+
+    def choose(*words: str) -> tuple[str, str]:
+        asked.append(words[1])
+        return str(moved), ""
+
+    monkeypatch.setattr(dialogs.QFileDialog, "getOpenFileName", choose)
+    click(qtbot, button)
+    qtbot.waitUntil(lambda: panel.session.store is not None, timeout=WAIT)
+    assert asked == ["Where is scan.nii.gz now?"]
+    assert not button.isVisibleTo(panel)
+
+
+def test_a_folder_that_has_moved_is_asked_for_as_a_folder(qtbot, monkeypatch):
+    def choose(_parent: object, title: str) -> str:
+        return title
+
+    monkeypatch.setattr(dialogs.QFileDialog, "getExistingDirectory", choose)
+    title = dialogs.ask_moved_image(None, "/away/heart.ome.zarr")
+    assert title == "Where is heart.ome.zarr now?"
+
+
+def test_a_project_damaged_while_it_is_open_is_one_line(qtbot, viewer, open_panel):
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+    (panel.session.project.path / "project.json").write_text("{")
+    told = []
+    for section in (panel.project, panel.predict.model):
+        section.problem.connect(lambda problem: told.append(problem.line))
+    panel.project.show_project(panel.session.project, "phantom")
+    panel.predict.model.show_project(panel.session.project)
+    assert len(told) == 2
+    assert all("project.json" in line for line in told)
+    (panel.session.case.folder / "case.json").write_text("{")
+    panel.predict.result.show_case(panel.session.case)
+    assert "case.json" in panel.message.text.text()
+
+
+def test_another_version_is_chosen_in_a_thread(qtbot, viewer, open_panel, monkeypatch):
+    panel = open_panel(QUICK)
+    assert not panel.finetuning.use_version(0)  # no project is open
+    sample(viewer)
+    predict(qtbot, panel)
+    use, threads = Project.use_version, []
+
+    def noted(project, number):
+        threads.append(threading.current_thread())
+        return use(project, number)
+
+    monkeypatch.setattr(Project, "use_version", noted)
+    with qtbot.waitSignal(panel.finetuning.versions_changed, timeout=WAIT):
+        panel.finetuning.use_version(0)
+    assert threading.main_thread() not in threads
+    with qtbot.waitSignal(panel.finetuning.problem, timeout=WAIT) as told:
+        panel.finetuning.use_version(7)
+    assert "no model version 7" in told.args[0].line
 
 
 def test_models_are_listed_and_added(qtbot, viewer, open_panel, tiny_model, tmp_path):
