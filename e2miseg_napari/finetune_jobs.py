@@ -2,7 +2,6 @@
 
 JOB/request.json   what was asked for
 JOB/history.csv    a line for each step, up to the last checkpoint
-JOB/result.json    the verdict; a job without one has not ended
 """
 
 import csv
@@ -10,6 +9,8 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from e2miseg_core.project.jobs import REQUEST, newest_unfinished
 
 __all__ = [
     "CurvePoint",
@@ -19,7 +20,7 @@ __all__ = [
     "read_history",
 ]
 
-_REQUEST, _HISTORY, _RESULT = "request.json", "history.csv", "result.json"
+_HISTORY = "history.csv"
 _NAME = "%Y-%m-%dT%H%M%S"  # how the name of a job's folder begins, UTC
 
 
@@ -68,25 +69,24 @@ class UnfinishedJob:
     def seconds(self) -> float:
         """How long it has been at work, about: pauses are not known."""
         try:
-            begun = (self.folder / _REQUEST).stat().st_mtime
+            begun = (self.folder / REQUEST).stat().st_mtime
             return max(0.0, (self.folder / _HISTORY).stat().st_mtime - begun)
         except OSError:
             return 0.0
 
 
 def find_unfinished(project: Path) -> UnfinishedJob | None:
-    """The newest fine-tuning of a project, if it has no result.
+    """The last fine-tuning of a project, if it has not ended.
+
+    Whether somebody is at work on it is not asked here.
 
     Parameters
     ----------
     project : Path
         The project's folder.
     """
-    begun = [path.parent for path in (project / "jobs").glob(f"*/{_REQUEST}")]
-    if not begun:
-        return None
-    folder = max(begun, key=lambda path: (path / _REQUEST).stat().st_mtime_ns)
-    if (folder / _RESULT).exists():
+    folder = newest_unfinished(project)
+    if folder is None:
         return None
     history = read_history(folder)
     return UnfinishedJob(
@@ -99,7 +99,7 @@ def find_unfinished(project: Path) -> UnfinishedJob | None:
 
 def has_begun(folder: Path) -> bool:
     """Whether there is anything to resume."""
-    return (folder / _REQUEST).exists()
+    return (folder / REQUEST).exists()
 
 
 def read_history(folder: Path) -> list[CurvePoint]:
@@ -125,7 +125,7 @@ def _number(text: str) -> float | None:
 
 def _steps(folder: Path) -> int:
     try:
-        request = json.loads((folder / _REQUEST).read_text(encoding="utf-8"))
+        request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
         return int(request["settings"]["steps"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
@@ -136,5 +136,5 @@ def _started(folder: Path) -> datetime:
     try:
         began = datetime.strptime(folder.name[:length], _NAME).replace(tzinfo=UTC)
     except ValueError:  # a folder that somebody else has named
-        began = datetime.fromtimestamp((folder / _REQUEST).stat().st_mtime, UTC)
+        began = datetime.fromtimestamp((folder / REQUEST).stat().st_mtime, UTC)
     return began.astimezone()

@@ -1,14 +1,16 @@
 """Fine-tuning of the open project: begin, go on with, end; one at a time."""
 
-import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
+from e2miseg_core.errors import E2MISegError
+from e2miseg_core.project import Project
+from e2miseg_core.project.jobs import discard_job, is_at_work
 from e2miseg_napari.background import Background
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.finetune_jobs import (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Finetuning"]
 
 _WORTH_ASKING = 60.0  # seconds of work that are not thrown away without a question
+_LOOK_MS = 3000  # until it is asked again whether somebody else is still at work
 
 
 class Finetuning(QObject):
@@ -69,6 +72,10 @@ class Finetuning(QObject):
         self.steps = 0  # that it is to take, 0 while unknown
         # Replaceable: a test has a clock of its own.
         self.clock: Callable[[], float] = time.monotonic
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(_LOOK_MS)
+        self._later.timeout.connect(self._look)
         session.opened.connect(self._on_opened)
         self._on_opened()
 
@@ -126,9 +133,9 @@ class Finetuning(QObject):
             run.discard()
         elif run is not None:
             self._end()
-            self._remove(run.folder)
-        elif unfinished is not None:
-            self._remove(unfinished.folder)
+            self._remove(run.project, run.folder)
+        elif unfinished is not None and self.session.project is not None:
+            self._remove(self.session.project.path, unfinished.folder)
 
     def leave(self) -> None:
         """Stop without losing anything: the job can be resumed."""
@@ -218,7 +225,7 @@ class Finetuning(QObject):
         run = self._run
         if run is not None:
             self._end()
-            self._remove(run.folder)
+            self._remove(run.project, run.folder)
 
     def _on_opened(self) -> None:
         project, run = self.session.project, self._run
@@ -227,20 +234,39 @@ class Finetuning(QObject):
         self.leave()
         self.points, self.steps = [], 0
         self.curve_changed.emit()
+        self._look()
+
+    def _look(self) -> None:
+        """Offer what was left in the middle, once nobody else is at work on it."""
+        project = self.session.project
+        if self._run is not None:
+            return
         with self._reported():
-            self._offer(None if project is None else find_unfinished(project.path))
+            found = None if project is None else find_unfinished(project.path)
+            busy = found is not None and is_at_work(found.folder)
+            self._offer(None if busy else found)
+            if busy:
+                self._later.start()
 
     def _offer(self, unfinished: UnfinishedJob | None) -> None:
         self._unfinished = unfinished
         self.offered.emit()
 
-    def _remove(self, folder: Path) -> None:
+    def _remove(self, project: Path, folder: Path) -> None:
         """Remove a job's folder, which may hold much, in a thread."""
         self._offer(None)
-        self.notice.emit("Discarded. The model is as it was.")
         self._background.run(
-            lambda: _remove_tree(folder), lambda _: None, self._on_thread_error
+            lambda: discard_job(Project.open(project), folder),
+            self._on_removed,
+            self._on_thread_error,
         )
+
+    def _on_removed(self, removed: bool) -> None:
+        if removed:
+            self.notice.emit("Discarded. The model is as it was.")
+        else:
+            self.notice.emit("It had ended before: see the versions of the model.")
+            self.versions_changed.emit()
 
     def _on_thread_error(self, error: Exception) -> None:
         self.problem.emit(problem_of(error))
@@ -250,10 +276,10 @@ class Finetuning(QObject):
         run = self._run
         if run is not None:
             self._end()
-            if has_begun(run.folder):
-                self._offer(find_unfinished(run.project))
-            else:
-                shutil.rmtree(run.folder, ignore_errors=True)  # there is nothing in it
+            if not has_begun(run.folder):
+                with suppress(E2MISegError, OSError):  # there is nothing in it
+                    discard_job(Project.open(run.project), run.folder)
+            self._look()
         self.problem.emit(problem)
 
     def _end(self) -> None:
@@ -270,8 +296,3 @@ class Finetuning(QObject):
             yield
         except Exception as error:  # noqa: BLE001
             self._fail(problem_of(error))
-
-
-def _remove_tree(folder: Path) -> None:
-    if folder.exists():  # else the worker has done it
-        shutil.rmtree(folder)

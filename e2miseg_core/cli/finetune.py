@@ -23,9 +23,7 @@ def finetune(  # noqa: PLR0913 - one parameter an option
     ],
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model", help="Model to begin with; the project's own if left out."
-        ),
+        typer.Option("--model", hidden=True),
     ] = None,
     output: Annotated[
         Path | None,
@@ -80,7 +78,13 @@ def finetune(  # noqa: PLR0913 - one parameter an option
         "precision": precision,
     }
     changed = {k: v for k, v in given.items() if v not in (None, "auto")}
-    if resume and (changed or model is not None or replay is not None):
+    if model is not None:
+        raise ConfigError(
+            found="--model with --project",
+            needed="the project's own model: what is learnt has to beat it",
+            do="leave --model out, or make another project with that model",
+        )
+    if resume and (changed or replay is not None):
         raise ConfigError(
             found="--resume with other options of training",
             needed="the job as it was begun",
@@ -94,7 +98,6 @@ def finetune(  # noqa: PLR0913 - one parameter an option
                 settings,
                 folder=output,
                 resume=resume,
-                model=model,
                 replay=replay,
             ),
             out.progress,

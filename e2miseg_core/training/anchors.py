@@ -15,6 +15,7 @@ from e2miseg_core.boxes import Box, box_slices, clip_box, make_box
 from e2miseg_core.inference.engine import TilePredictor, stream_probabilities
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.progress import Job, Progress
+from e2miseg_core.project.sites import Site, overlap
 from e2miseg_core.training.crops import (
     KnownCase,
     centred_box,
@@ -25,7 +26,6 @@ from e2miseg_core.training.crops import (
 from e2miseg_core.training.exam import CONFIDENT
 from e2miseg_core.training.patches import Sample, sample_generator
 from e2miseg_core.training.prepare import read_padded
-from e2miseg_core.training.sites import Site, overlap
 from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from e2miseg_core.boxes import Box, box_slices, clip_box, make_box, pad_to_box
 from e2miseg_core.errors import ReadError, WriteError
 from e2miseg_core.preprocess import ModelView, resample_box
+from e2miseg_core.project.sites import hide_boxes
 from e2miseg_core.training.patches import Sample, margin_size
-from e2miseg_core.training.sites import Readable, hide_boxes
 
 __all__ = [
     "CropSampler",
@@ -32,6 +32,14 @@ __all__ = [
 
 Triple = tuple[int, int, int]
 LARGER = 1.5  # a crop's edge, in patches: room to move and to turn
+
+
+class Readable(Protocol):
+    """An array (Z, Y, X) that is read piece by piece, such as a zarr array."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a piece."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,35 +1,43 @@
 """Fine-tune a project's model on what people have corrected, in a folder of its own.
 
 JOB/request.json     what was asked for
+JOB/lock             of the program that is at work on it, see `project.jobs`
 JOB/prepared.json    written when crops/ and replay/ are complete, see `material`
 JOB/checkpoint.safetensors, history.csv, model.safetensors   see `trial`
 JOB/result.json      the verdict; crops and checkpoint are removed then
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from e2miseg_core.errors import ConfigError, ModelError, ReadError
 from e2miseg_core.io.atomic import write_json, writing_to
 from e2miseg_core.model import Model, load_model
-from e2miseg_core.model_card import read_card
-from e2miseg_core.models import find_model
 from e2miseg_core.progress import Job
 from e2miseg_core.project import Project, Version
+from e2miseg_core.project.jobs import (
+    MODEL,
+    REQUEST,
+    RESULT,
+    is_untouched,
+    kept_version,
+    newest_unfinished,
+    working_on,
+)
+from e2miseg_core.project.sites import Site, find_sites
 from e2miseg_core.training.gate import Verdict
 from e2miseg_core.training.material import (
     PREPARED,
-    find_sites,
     load_material,
     prepare_material,
     remove_material,
 )
-from e2miseg_core.training.sites import Site, SiteSplit, split_sites
-from e2miseg_core.training.trial import MODEL, run_trial
+from e2miseg_core.training.sites import SiteSplit, split_sites
+from e2miseg_core.training.trial import run_trial
 from e2miseg_core.training.tuning import (
     CHECKPOINT,
     FinetuneControl,
@@ -40,13 +48,11 @@ __all__ = [
     "FinetuneControl",
     "FinetuneResult",
     "FinetuneSettings",
-    "discard_job",
     "finetune_job",
     "unfinished_job",
 ]
 
-SITES = "sites"  # in result.json: what was trained on and what tested with
-REQUEST, RESULT = "request.json", "result.json"
+JOB = "job"  # in the log: which job was refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +86,7 @@ class _Request:
 
     settings: FinetuneSettings
     parent: int  # version in use
-    model: str  # file, where it is not that version's
-    hash: str  # of the model
+    hash: str  # of its model
     replay: str  # folder of its training set, or empty
 
     @classmethod
@@ -96,21 +101,12 @@ class _Request:
     def load(self, project: Project) -> Model:
         """The model to begin with."""
         version = next(v for v in project.versions if v.number == self.parent)
-        model = load_model(self.model or version.path)
+        model = load_model(version.path)
         if model.card.hash != self.hash:
             raise ModelError(
                 found=f"another model {model.card.name!r} than the job was begun with",
                 needed=f"the one of hash {self.hash[:12]}",
                 do="start a new fine-tuning",
-            )
-        mine, theirs = (
-            [c.value for c in p] for p in (model.card.labels, project.classes)
-        )
-        if mine != theirs:
-            raise ModelError(
-                found=f"a model of the labels {mine}",
-                needed=f"the project's, {theirs}",
-                do="choose a model of the same classes",
             )
         return model
 
@@ -127,10 +123,12 @@ def finetune_job(
     folder: Path | None = None,
     resume: bool = False,
     control: FinetuneControl | None = None,
-    model: str | Path | None = None,
     replay: Path | None = None,
 ) -> Job[FinetuneResult]:
     """Fine-tune, test, and keep the new model as a version if it is better.
+
+    It begins with the project's version in use, and has to beat the version that is in
+    use when it is tested.
 
     Parameters
     ----------
@@ -139,14 +137,12 @@ def finetune_job(
     settings : FinetuneSettings, optional
         To resume: those of the beginning, or none.
     folder : Path, optional
-        Of the job; else a new one in the project or, to resume, the newest there that
-        has not ended.
+        Of the job; else a new one in the project or, to resume, the one there that was
+        begun last.
     resume : bool
         Go on with the job in `folder`. One that has ended gives its result again; an
         empty folder is that of a job that died before its first step.
     control : FinetuneControl, optional
-    model : str or Path, optional
-        To begin with; else the project's version in use.
     replay : Path, optional
         Training set of the model, where its card cannot supply cases to replay.
 
@@ -159,99 +155,153 @@ def finetune_job(
     ------
     ConfigError
         If there are too few corrections, or settings are wrong.
-    ModelError
-        If the model does not have the project's classes.
+    ProjectInUse
+        If somebody is at work in the folder.
     WriteError
         If the disk is full; the job can be resumed.
     """
-    if resume and not _is_empty(folder):
+    control = control or FinetuneControl()
+    if resume and not (folder is not None and is_untouched(folder)):
         folder = folder or unfinished_job(project)
         if (folder / RESULT).exists():
             return _read_result(folder)
-        request = _Request.read(folder)
-        _check_same(request, settings, folder)
-        if (version := _kept_version(project, folder)) is not None:
-            return _end(folder, version.sentence, version.figures, version)
-    else:
-        _check_new(folder)
-        request = _make_request(project, settings, model, replay)
+        with working_on(folder):
+            return (yield from _go_on(project, settings, folder, control))
+    _check_new(folder)
+    request = _make_request(project, settings, replay)
     base = request.load(project)
-    if folder is None or not (folder / PREPARED).exists():
-        sites = yield from find_sites(project)
-        # Too few are told before there is a folder.
-        split = split_sites(sites, _earlier_split(project))
-        folder = _begin(folder or project.new_job_folder(), request)
-        yield from prepare_material(
-            project,
-            base,
-            request.settings,
-            split=split,
-            folder=folder,
-            replay=request.replay_folder,
-        )
+    split = yield from _split(project)  # too few are told before there is a folder
+    folder = _make_folder(folder or project.new_job_folder())
+    with working_on(folder):
+        _check_new(folder)
+        write_json(folder / REQUEST, asdict(request))
+        yield from _prepare(project, base, request, split, folder)
+        return (yield from _try(project, base, request, folder, control))
+
+
+def _go_on(
+    project: Project,
+    settings: FinetuneSettings | None,
+    folder: Path,
+    control: FinetuneControl,
+) -> Job[FinetuneResult]:
+    """Take an interrupted job up where it was."""
+    request = _Request.read(folder)
+    _check_same(request, settings, folder)
+    version = kept_version(project, folder)
+    if version is not None:
+        project.use_version(version.number)
+        return _end(folder, version.sentence, version.figures, version)
+    for line in project.history():
+        figures = dict(line.get("figures", {}))
+        if line.get("event") == "refused" and figures.pop(JOB, "") == folder.name:
+            return _end(folder, str(line["sentence"]), figures, None)
+    base = request.load(project)
+    if not (folder / PREPARED).exists():
+        split = yield from _split(project)
+        yield from _prepare(project, base, request, split, folder)
+    return (yield from _try(project, base, request, folder, control))
+
+
+def _split(project: Project) -> Job[SiteSplit]:
+    sites = yield from find_sites(project)
+    return split_sites(sites, _earlier_split(project))
+
+
+def _prepare(
+    project: Project, base: Model, request: _Request, split: SiteSplit, folder: Path
+) -> Job[None]:
+    yield from prepare_material(
+        project,
+        base,
+        request.settings,
+        split=split,
+        folder=folder,
+        replay=request.replay_folder,
+    )
+
+
+def _try(
+    project: Project,
+    base: Model,
+    request: _Request,
+    folder: Path,
+    control: FinetuneControl,
+) -> Job[FinetuneResult]:
+    """Train, test, and keep the new model or not."""
     material = yield from load_material(folder, base, request.replay_folder)
     verdict = yield from run_trial(
         folder,
         base,
         request.settings,
         material,
-        control=control or FinetuneControl(),
+        control=control,
+        rival=partial(_in_use, project, base),
         number=project.versions[-1].number + 1,
     )
     return _conclude(project, folder, verdict, request)
 
 
+def _in_use(project: Project, base: Model) -> Model:
+    """The model that a new one has to beat.
+
+    Another than `base` where the user has gone to another version meanwhile.
+    """
+    version = project.version
+    card = version.card
+    if card.hash == base.card.hash:
+        return base
+    grid, other = (
+        (c.spacing, c.patch_size, c.normalizations, c.channels)
+        for c in (base.card, card)
+    )
+    if grid != other:
+        raise ModelError(
+            found=f"a fine-tuning of another kind of model than version "
+            f"{version.number}, which is in use",
+            needed="models that see the same voxels, to compare them",
+            do="use the version again that it was begun with, or start a new one",
+        )
+    return load_model(version.path)
+
+
 def unfinished_job(project: Project) -> Path:
-    """The newest job of a project that has not ended; ReadError if there is none."""
-    begun = sorted((project.path / "jobs").glob(f"*/{REQUEST}"))
-    open_jobs = [path.parent for path in begun if not (path.parent / RESULT).exists()]
-    if not open_jobs:
+    """The job of a project that was begun last; ReadError if that has ended."""
+    folder = newest_unfinished(project.path)
+    if folder is None:
         raise ReadError(
             found=f"no unfinished fine-tuning in {project.path.name}",
-            needed="one that was interrupted",
-            do="start a new one",
+            needed="that the last one was interrupted",
+            do="start a new one, or name the folder of an older one",
         )
-    return open_jobs[-1]
-
-
-def discard_job(folder: Path) -> None:
-    """Remove a job that is not wanted any more; one that has ended stays."""
-    if (folder / REQUEST).exists() and not (folder / RESULT).exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def _earlier_split(project: Project) -> SiteSplit:
     """What the versions of a project were made of and tested with so far."""
     parts: dict[str, list[Site]] = {"training": [], "held_out": []}
-    for path in sorted((project.path / "jobs").glob(f"*/{RESULT}")):
-        values = _read_json(path)
-        for part, sites in parts.items():
-            if values.get("kept"):
-                sites += [Site.from_json(v) for v in values.get(SITES, {})[part]]
+    for version in project.versions:
+        tuning = version.card.training.get("finetuning", {})
+        for part, sites in tuning.get("sites", {}).items():
+            parts[part] += [Site.from_json(values) for values in sites]
     return SiteSplit(**{part: tuple(sites) for part, sites in parts.items()})
 
 
 def _make_request(
-    project: Project,
-    settings: FinetuneSettings | None,
-    model: str | Path | None,
-    replay: Path | None,
+    project: Project, settings: FinetuneSettings | None, replay: Path | None
 ) -> _Request:
     version = project.version
-    path = version.path if model is None else find_model(model).absolute()
     return _Request(
         settings=settings or FinetuneSettings(),
         parent=version.number,
-        model="" if model is None else str(path),
-        hash=read_card(path).hash,
+        hash=version.card.hash,
         replay="" if replay is None else str(replay.absolute()),
     )
 
 
-def _begin(folder: Path, request: _Request) -> Path:
+def _make_folder(folder: Path) -> Path:
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / REQUEST, asdict(request))
     return folder
 
 
@@ -267,33 +317,22 @@ def _conclude(
             parent=request.parent,
         )
     else:
-        project.refuse_version(figures=verdict.figures, sentence=verdict.sentence)
+        figures = {**verdict.figures, JOB: folder.name}
+        project.refuse_version(figures=figures, sentence=verdict.sentence)
     return _end(folder, verdict.sentence, verdict.figures, version)
-
-
-def _kept_version(project: Project, folder: Path) -> Version | None:
-    """The version that this job's model became just before it was interrupted."""
-    if not (folder / MODEL).exists():
-        return None
-    own = read_card(folder / MODEL).hash
-    for version in project.versions:
-        if version.card.hash == own:
-            return project.use_version(version.number)
-    return None
 
 
 def _end(
     folder: Path, sentence: str, figures: Mapping[str, Any], version: Version | None
 ) -> FinetuneResult:
     """Write the result; what only an unfinished job needs is removed."""
-    sites = _read_json(folder / PREPARED)["sites"]
     values: dict[str, Any] = {
         "kept": version is not None,
         "sentence": sentence,
         "figures": dict(figures),
         "version": None if version is None else version.number,
     }
-    write_json(folder / RESULT, {**values, SITES: sites})
+    write_json(folder / RESULT, values)
     remove_material(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FinetuneResult(folder=folder, **values)
@@ -301,7 +340,6 @@ def _end(
 
 def _read_result(folder: Path) -> FinetuneResult:
     values = _read_json(folder / RESULT)
-    values.pop(SITES, None)
     try:
         return FinetuneResult(folder=folder, **values)
     except TypeError as error:
@@ -324,10 +362,6 @@ def _unusable(path: Path, why: object) -> ReadError:
         needed="the folder of a fine-tuning",
         do="name its folder, or start a new one",
     )
-
-
-def _is_empty(folder: Path | None) -> bool:
-    return folder is not None and folder.is_dir() and not any(folder.iterdir())
 
 
 def _check_new(folder: Path | None) -> None:

@@ -7,10 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zarr
 
-from e2miseg_core.boxes import Box, box_slices, clip_box
 from e2miseg_core.devices import choose_device
 from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.fit import check_fit
@@ -19,7 +17,8 @@ from e2miseg_core.io.atomic import write_json, writing_to
 from e2miseg_core.model import Model
 from e2miseg_core.preprocess import ModelView, measure_normalization
 from e2miseg_core.progress import Job, Progress
-from e2miseg_core.project import HUMAN, Project
+from e2miseg_core.project import Project
+from e2miseg_core.project.sites import Site
 from e2miseg_core.training.anchors import cut_anchors, label_anchors
 from e2miseg_core.training.crops import (
     CropSampler,
@@ -31,13 +30,7 @@ from e2miseg_core.training.crops import (
 )
 from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.replay import CaseSampler, prepare_replay
-from e2miseg_core.training.sites import (
-    FEWEST_HELD_OUT,
-    PAINTED,
-    Site,
-    SiteSplit,
-    painted_boxes,
-)
+from e2miseg_core.training.sites import FEWEST_HELD_OUT, SiteSplit
 from e2miseg_core.training.trial import Material
 from e2miseg_core.training.tuning import (
     FinetuneSettings,
@@ -48,7 +41,6 @@ from e2miseg_core.uncertainty.calibration import Calibration
 
 __all__ = [
     "PREPARED",
-    "find_sites",
     "load_material",
     "prepare_material",
     "remove_material",
@@ -61,29 +53,6 @@ SITE, TEST, ANCHOR, TEST_ANCHOR = "site", "test", "anchor", "test_anchor"
 N_ANCHORS = 12  # to learn from
 N_TEST_ANCHORS = 12
 STAGE = "preparing"
-
-
-def find_sites(project: Project) -> Job[list[Site]]:
-    """All places of a project in which people have said what is right.
-
-    Reviewed boxes first, then what was painted elsewhere; case by case.
-    """
-    sites: list[Site] = []
-    for name in project.cases:
-        case = project.case(name)
-        authority = _array(case.authority_path)
-        shape = case.geometry.shape
-        reviewed: list[Box] = []
-        for box, verdict in case.review().sites():
-            inside = clip_box(box, shape)
-            if (np.asarray(authority[box_slices(inside)]) > 0).any():
-                reviewed.append(inside)
-                sites.append(Site(case=name, box=inside, verdict=verdict))
-        painted = yield from painted_boxes(
-            authority, HUMAN, case.geometry.spacing, reviewed
-        )
-        sites += [Site(case=name, box=box, verdict=PAINTED) for box in painted]
-    return sites
 
 
 def prepare_material(
@@ -181,6 +150,7 @@ def load_material(folder: Path, model: Model, replay: Path | None) -> Job[Materi
             "held_out": len(crops[TEST]),
             "cases": cases,
             "replayed": [case.name for case in old_cases.training],
+            "sites": stored["sites"],
         },
     )
 

@@ -1,4 +1,4 @@
-"""Train a candidate, test it against the model it came from, keep it or not.
+"""Train a candidate, test it against the model in use, keep it or not.
 
 JOB/checkpoint.safetensors   state of the training, see `tuning`
 JOB/history.csv              its curve
@@ -8,7 +8,7 @@ JOB/model.safetensors        the new model, if it is kept
 import copy
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,15 @@ from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import E2MISeg
 from e2miseg_core.progress import Job, Progress
-from e2miseg_core.training.exam import HeldOut, examine, measure_old
-from e2miseg_core.training.gate import Verdict, forgets, judge, not_trained
+from e2miseg_core.project.jobs import MODEL
+from e2miseg_core.training.exam import Baseline, HeldOut, examine, measure_old
+from e2miseg_core.training.gate import (
+    Evidence,
+    Verdict,
+    forgets,
+    judge,
+    not_trained,
+)
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.tuning import (
     FinetuneControl,
@@ -31,9 +38,8 @@ from e2miseg_core.training.tuning import (
 )
 from e2miseg_core.uncertainty.calibration import Calibration
 
-__all__ = ["MODEL", "Material", "run_trial"]
+__all__ = ["Material", "blend", "choose", "run_trial"]
 
-MODEL = "model.safetensors"
 SHARES = (1.0, 0.5, 0.25)  # of the way to the trained weights, until nothing is lost
 SHOWN = ("held_out", "wrong_before", "wrong_after", "replay_dice_after")
 
@@ -71,6 +77,7 @@ def run_trial(
     material: Material,
     *,
     control: FinetuneControl,
+    rival: Callable[[], Model],
     number: int,
 ) -> Job[Verdict]:
     """Train from `model` on, or from the checkpoint in `folder`, and judge.
@@ -84,6 +91,9 @@ def run_trial(
     settings : FinetuneSettings
     material : Material
     control : FinetuneControl
+    rival : callable
+        Asked after the training, which may take long, for the model that the new one
+        has to beat.
     number : int
         Version that the new model will be, for its name.
     """
@@ -96,18 +106,24 @@ def run_trial(
     )
     if tuning.checkpoint.exists():
         tuning.resume()
+    yield Progress(done=tuning.state.step, total=settings.steps, stage="training")
+    yield from tuning.train(material.held_out, control)
+    in_use = rival()
     old = TilePredictor(
-        network=model.network.to(tuning.device).eval(),
+        network=in_use.network.to(tuning.device).eval(),
         device=tuning.device,
         precision=tuning.precision,
     )
-    yield Progress(done=tuning.state.step, total=settings.steps, stage="training")
-    yield from tuning.train(material.held_out, control)
     if tuning.state.diverged:
         before = yield from material.held_out.wrong(old)
         step = tuning.state.step + 1
         return not_trained(f"the loss became no number at step {step}", before)
-    verdict, network = yield from _judge(folder, old, tuning.network, material, model)
+    base = model.network.to(tuning.device)
+    way = (
+        (share, _as_stored(folder, blend(base, tuning.network, share), model.card))
+        for share in SHARES
+    )
+    verdict, network = yield from _judge(in_use, old, material, way)
     if verdict.kept:
         card = _card(model.card, verdict, material, tuning, number)
         save_model(network, card, folder / MODEL)
@@ -115,37 +131,55 @@ def run_trial(
 
 
 def _judge(
-    folder: Path, old: TilePredictor, trained: E2MISeg, material: Material, model: Model
+    in_use: Model,
+    old: TilePredictor,
+    material: Material,
+    way: Iterable[tuple[float, E2MISeg]],
 ) -> Job[tuple[Verdict, E2MISeg]]:
-    """Judge the trained network, or one on the way to it that forgets nothing [1]_.
-
-    How far to go is decided on what must not be forgotten alone; the held-out
-    corrections are looked at for the verdict only.
-
-    References
-    ----------
-    .. [1] M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022:
-       weights between the old and the fine-tuned ones keep most of both.
-    """
     started = time.monotonic()
     baseline = yield from measure_old(
         old,
         material.held_out,
         anchors=material.anchors,
         replay=material.replay,
-        config=model.network.config,
-        calibration=Calibration.from_card(model.card.calibration),
+        config=in_use.network.config,
+        calibration=Calibration.from_card(in_use.card.calibration),
     )
-    for share in SHARES:
-        network = _as_stored(folder, blend(model.network, trained, share), model.card)
-        predictor = replace(old, network=network.to(old.device))
-        evidence = yield from examine(baseline, predictor)
-        if not forgets(evidence):
-            break
-    verdict = judge(replace(evidence, share=share))
+    evidence, network = yield from choose(baseline, old, way)
+    verdict = judge(evidence)
     seconds = round(time.monotonic() - started, 1)
     figures = {**verdict.figures, "test_seconds": seconds}
     return replace(verdict, figures=figures), network
+
+
+def choose(
+    baseline: Baseline, old: TilePredictor, way: Iterable[tuple[float, E2MISeg]]
+) -> Job[tuple[Evidence, E2MISeg]]:
+    """The first network on the way back to the old one that forgets nothing [1]_.
+
+    How far to go is decided on what must not be forgotten alone; the held-out
+    corrections are looked at for the verdict only. Where all forget, it is the last.
+
+    Parameters
+    ----------
+    baseline : Baseline
+        What `old` does.
+    old : TilePredictor
+    way : iterable of (float, E2MISeg)
+        Shares of the way to the trained weights, and the networks there.
+
+    References
+    ----------
+    .. [1] M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022:
+       weights between the old and the fine-tuned ones keep most of both.
+    """
+    for share, network in way:
+        predictor = replace(old, network=network.to(old.device))
+        found = yield from examine(baseline, predictor)
+        evidence = replace(found, share=share)
+        if not forgets(evidence):
+            break
+    return evidence, network
 
 
 def _as_stored(folder: Path, network: E2MISeg, card: ModelCard) -> E2MISeg:

@@ -21,8 +21,10 @@ from typing import BinaryIO, TextIO
 import torch
 
 from e2miseg_core import __version__
-from e2miseg_core.errors import Cancelled, as_user_error
-from e2miseg_core.training.finetune import FinetuneControl, discard_job
+from e2miseg_core.errors import Cancelled, E2MISegError, as_user_error
+from e2miseg_core.project import Project
+from e2miseg_core.project.jobs import discard_job
+from e2miseg_core.training.finetune import FinetuneControl
 from e2miseg_core.worker.jobs import Command, Event, Jobs
 
 __all__ = ["PROTOCOL", "Worker", "compute_threads", "main"]
@@ -120,8 +122,9 @@ class Worker:
             self.emit("warning", id="", message=f"not a command: {line.strip():.200}")
             return
         if name in ("cancel", "pause", "resume", "finish"):
-            if job in self._open:  # one that has ended is no mistake
-                self._ask(self._open[job], name)
+            asked = self._open.get(job)
+            if asked is not None:  # one that has ended, even just now, is no mistake
+                self._ask(asked, name)
         elif name == "ping":
             self.emit("pong")
         elif name == "shutdown":
@@ -144,12 +147,19 @@ class Worker:
 
     def _next(self) -> Command | None:
         """The next command; None where there is none and training can go on."""
-        if self._trainings and not all(job.resting for job in self._trainings):
+        if self._can_train():
             try:
                 return self._commands.get_nowait()
             except queue.Empty:
                 return None
         return self._commands.get()
+
+    def _can_train(self) -> bool:
+        """Whether there is anything to do for the trainings; all wait for the first."""
+        if not self._trainings:
+            return False
+        cancelled = any(job.cancelled for job in self._trainings)
+        return cancelled or not self._trainings[0].resting
 
     def _do(self, job: OpenJob) -> None:
         """Do an interactive job to its end."""
@@ -215,9 +225,8 @@ class Worker:
             job.steps.close()
         if job in self._trainings:
             self._trainings.remove(job)
-            folder = job.command.get("job")
-            if job.cancelled and isinstance(folder, str) and folder:
-                discard_job(Path(folder))
+            if job.cancelled:
+                _discard(job.command)
         self._open.pop(job.id, None)
 
     def _tell(self, job: str, error: Exception) -> None:
@@ -228,6 +237,14 @@ class Worker:
             message = f"{type(error).__name__}: {error}"
             trace = "".join(traceback.format_exception(error))
             self.emit("error", id=job, kind="bug", message=message, traceback=trace)
+
+
+def _discard(command: Command) -> None:
+    """Remove a cancelled job's folder, if it was named and may go."""
+    folder, project = command.get("job"), command.get("project")
+    if isinstance(folder, str) and folder and isinstance(project, str):
+        with contextlib.suppress(E2MISegError):  # whoever asked for it will see
+            discard_job(Project.open(project), Path(folder))
 
 
 def compute_threads(cores: int) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import queue
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -342,6 +343,46 @@ def test_a_second_training_waits_for_the_first() -> None:
     said = stage.play()
     assert said.index("f result") < said.index("g started")
     assert said.count("f warning") == 1  # its id is in use
+
+
+class Impatient(queue.Queue[Command]):
+    """Says something where a worker would wait, and notices one that does not rest."""
+
+    def __init__(self, *remarks: Callable[[], None]) -> None:
+        super().__init__()
+        self.remarks = list(remarks)
+        self.looks = 0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Command:
+        if self.empty() and block:
+            self.remarks.pop(0)()
+        self.looks += 1
+        assert self.looks < 50, "the worker does not rest"
+        return super().get(block, timeout)
+
+
+def test_nothing_is_computed_while_a_second_training_waits_for_a_paused_one() -> None:
+    stage = Stage()
+    stage.worker._commands = Impatient(
+        lambda: stage.say("cancel g"), lambda: stage.say("shutdown")
+    )
+    stage.say("finetune f", "finetune g")
+    stage.at("f", 2, "pause f")
+    said = stage.play()
+    assert said[-2:] == ["f paused", "g cancelled"]
+
+
+def test_asking_a_job_that_ends_this_moment_is_no_mistake() -> None:
+    class Ending(dict[str, Any]):
+        """Whatever is looked for has ended when it is fetched."""
+
+        def __contains__(self, job: object) -> bool:
+            return True
+
+    stage = Stage()
+    stage.worker._open = Ending()
+    stage.say("cancel f", "pause f", "resume f", "finish f")
+    assert stage.out.getvalue() == ""
 
 
 @pytest.fixture

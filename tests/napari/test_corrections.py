@@ -6,8 +6,9 @@ import pytest
 import zarr
 
 from e2miseg_core.io import open_volume
-from e2miseg_core.project import ACCEPTED, HUMAN, Case, Edge, Project
-from e2miseg_napari import corrections
+from e2miseg_core.progress import run
+from e2miseg_core.project import ACCEPTED, HUMAN, Case, Edge, Project, sites
+from e2miseg_core.project.sites import find_sites
 from e2miseg_napari.corrections import CorrectionsCounter
 
 SHAPE = (40, 80, 90)  # two chunks along Y and X
@@ -59,12 +60,6 @@ def test_a_cell_of_16_voxels_with_20_drawn_ones_is_a_place(case):
     assert count(case).painted == 2
 
 
-def test_cells_are_flat_where_voxels_are_thick():
-    assert corrections._cell((1, 1, 1)) == (16, 16, 16)
-    assert corrections._cell((4.0, 1.0, 1.0)) == (4, 16, 16)
-    assert corrections._cell((100.0, 1.0, 1.0)) == (4, 16, 16)
-
-
 def test_what_lies_in_a_reviewed_edge_is_no_further_place(case):
     counter = CorrectionsCounter()
     write(case, np.s_[0:4, 0:4, 0:4], HUMAN)
@@ -73,16 +68,31 @@ def test_what_lies_in_a_reviewed_edge_is_no_further_place(case):
     log.append(edge(((0, 9), (0, 9), (0, 9))), "corrected", prediction=1)
     log.append(edge(((20, 29), (0, 9), (0, 9))), "fine", prediction=1)
     log.append(edge(((30, 39), (0, 9), (0, 9))), "skipped", prediction=1)
+    write(case, np.s_[4:9, 0:9, 0:9], ACCEPTED)
+    write(case, np.s_[0:4, 4:9, 0:9], ACCEPTED)
+    write(case, np.s_[0:4, 0:4, 4:9], ACCEPTED)
+    write(case, np.s_[20:29, 0:9, 0:9], ACCEPTED)
     found = count(case, counter)  # which has counted the chunk before
     assert (found.corrected, found.fine, found.painted) == (1, 1, 0)
     assert (found.drawn, found.places) == (64, 2)
 
 
+def test_a_verdict_that_was_undone_is_no_place(case):
+    """The tab must not promise what the engine will not find."""
+    box = ((0, 9), (0, 9), (0, 9))
+    case.review().append(edge(box), "fine", prediction=1)
+    write(case, np.s_[0:9, 0:9, 0:9], ACCEPTED)
+    assert count(case).fine == 1
+    write(case, np.s_[0, 0, 0], 0)
+    assert count(case).places == 0
+    assert run(find_sites(case.project)) == []
+
+
 def test_a_chunk_is_counted_again_only_when_it_has_changed(case, monkeypatch):
     counted = []
-    real = corrections._count_drawn
+    real = sites._full_cells
     monkeypatch.setattr(
-        corrections, "_count_drawn", lambda *a: counted.append(a[1]) or real(*a)
+        sites, "_full_cells", lambda *a: counted.append(a[1]) or real(*a)
     )
     counter = CorrectionsCounter()
     write(case, np.s_[0, 0, 0:9], HUMAN)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 import nibabel as nib
 import numpy as np
 import pytest
+import zarr
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
+from e2miseg_core.boxes import box_slices
 from e2miseg_core.io import open_volume
-from e2miseg_core.project import Case, Edge, Project
-from e2miseg_napari import corrections_watch
+from e2miseg_core.project import ACCEPTED, Case, Edge, Project, ProjectLock
+from e2miseg_napari import corrections_watch, finetuning
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.finetune_jobs import CurvePoint
 from e2miseg_napari.finetune_run import FinetunePhase
@@ -92,8 +94,10 @@ def open_project(qtbot, desk: Desk, project: Project) -> None:
         desk.session.open(project.path)
 
 
-def review(case: Case, n_corrected: int, n_fine: int = 0) -> None:
+def review(case: Case, n_corrected: int, n_fine: int = 0, store=None) -> None:
+    """Decide on edges; all their voxels are vouched for."""
     log = case.review()
+    authority = zarr.open_array(str(case.authority_path / "0"), mode="r+")
     verdicts = ["corrected"] * n_corrected + ["fine"] * n_fine
     for number, verdict in enumerate(verdicts):
         start = 3 * number
@@ -106,6 +110,10 @@ def review(case: Case, n_corrected: int, n_fine: int = 0) -> None:
             classes=(1, 2),
         )
         log.append(edge, verdict, prediction=1)
+        if store is None:
+            authority[box_slices(edge.box)] = ACCEPTED
+        else:
+            store.accept(edge.box)
 
 
 def ready(qtbot, open_desk, project: Project, mode: str) -> Desk:
@@ -155,8 +163,8 @@ def test_it_counts_what_is_missing_until_it_can_start(qtbot, open_desk, project)
     desk = open_desk("good", project)
     text = desk.tab.corrections.summary.text
     assert text().startswith("Nothing so far; fine-tuning needs 6. Decide on 6 ")
-    review(case, 3, 1)
     store = desk.session.store
+    review(case, 3, 1, store)
     store.write((slice(0, 3), slice(0, 3), slice(0, 3)), 1)  # a place, 27 voxels
     qtbot.waitUntil(lambda: text().startswith("5 places"), timeout=WAIT)
     assert "so far (1 painted outside reviewed edges); fine-tuning needs 6" in text()
@@ -164,7 +172,7 @@ def test_it_counts_what_is_missing_until_it_can_start(qtbot, open_desk, project)
     assert not desk.tab.start.isEnabled()
     store.write((0, 5, slice(50, 60)), 1)  # too few for a place, but counted
     qtbot.waitUntil(lambda: row_of(desk) == ["scan", "3", "1", "37"], timeout=WAIT)
-    review(case, 5)
+    review(case, 5, store=store)
     store.write((0, 6, slice(50, 52)), 1)
     qtbot.waitUntil(desk.tab.start.isEnabled, timeout=WAIT)
     assert "About 2 of them are kept back to test the new model" in text()
@@ -309,7 +317,8 @@ def test_discard_asks_only_for_more_than_a_minute(
         return
     wait_for_phase(qtbot, desk, FinetunePhase.IDLE)
     qtbot.waitUntil(lambda: not folder.exists(), timeout=WAIT)
-    assert "Discarded" in desk.tab.message.text.text()
+    message = desk.tab.message.text
+    qtbot.waitUntil(lambda: "Discarded" in message.text(), timeout=WAIT)
     assert desk.tab.start.isVisible()
     assert project.version.number == 0
 
@@ -396,6 +405,45 @@ def test_what_could_be_resumed_can_be_discarded(qtbot, open_desk, project):
     click(qtbot, again.tab.discard)
     qtbot.waitUntil(lambda: not folder.exists(), timeout=WAIT)
     assert again.tab.start.isVisible()
+
+
+def begun(project: Project):
+    folder = project.new_job_folder()
+    (folder / "request.json").write_text(json.dumps({"settings": {"steps": 20}}))
+    return folder
+
+
+def test_a_job_that_runs_elsewhere_is_offered_when_it_has_stopped(
+    qtbot, open_desk, project, monkeypatch
+):
+    monkeypatch.setattr(finetuning, "_LOOK_MS", 20)
+    with ProjectLock(begun(project)):
+        desk = open_desk("good", project)
+        assert desk.finetuning.unfinished is None
+        assert not desk.tab.resume_old.isVisible()
+    qtbot.waitUntil(desk.tab.resume_old.isVisible, timeout=WAIT)
+
+
+def test_a_job_that_came_to_its_end_is_not_thrown_away(qtbot, open_desk, project):
+    folder = begun(project)
+    desk = open_desk("good", project)
+    (folder / "result.json").write_text("{}")
+    with qtbot.waitSignal(desk.finetuning.versions_changed, timeout=WAIT):
+        click(qtbot, desk.tab.discard)
+    assert "It had ended before" in desk.tab.message.text.text()
+    assert (folder / "result.json").exists()
+
+
+def test_a_job_that_somebody_has_resumed_is_not_thrown_away(qtbot, open_desk, project):
+    folder = begun(project)
+    desk = open_desk("good", project)
+    with (
+        ProjectLock(folder),
+        qtbot.waitSignal(desk.finetuning.problem, timeout=WAIT) as seen,
+    ):
+        click(qtbot, desk.tab.discard)
+    assert "at work on the fine-tuning" in seen.args[0].line
+    assert folder.exists()
 
 
 def test_another_project_leaves_the_job_to_be_resumed(

@@ -1,6 +1,7 @@
 """Fine-tuning as a whole: kept when it is better, refused when it is sabotaged."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,14 +17,15 @@ import zarr
 from safetensors.torch import load_file
 
 from e2miseg_core.errors import ConfigError, ModelError, ReadError, WriteError
-from e2miseg_core.model import load_model
+from e2miseg_core.model import load_model, save_model
 from e2miseg_core.progress import Progress, run
-from e2miseg_core.training import finetune
+from e2miseg_core.project import Project, ProjectInUse
+from e2miseg_core.project.jobs import discard_job
+from e2miseg_core.training import finetune, trial
 from e2miseg_core.training.crops import load_crop
 from e2miseg_core.training.finetune import (
     FinetuneControl,
     FinetuneSettings,
-    discard_job,
     finetune_job,
     unfinished_job,
 )
@@ -88,6 +90,15 @@ def test_a_true_improvement_is_kept_with_its_lineage(corrected_project: Make) ->
     ]
     assert run(finetune_job(project, folder=result.folder, resume=True)) == result
     assert len(project.versions) == 2
+    sites = card.training["finetuning"]["sites"]
+    assert [len(sites[part]) for part in ("training", "held_out")] == [9, 3]
+    assert not discard_job(project, result.folder)
+    # Where the job was does not matter: the version itself tells what it learnt.
+    shutil.rmtree(result.folder)
+    again = until(finetune_job(project, SHORT, folder=result.folder), "training")
+    assert again
+    prepared = json.loads((result.folder / "prepared.json").read_text())
+    assert prepared["sites"] == sites
 
 
 def test_held_out_boxes_are_never_trained_on(corrected_project: Make) -> None:
@@ -230,6 +241,98 @@ def test_a_job_that_died_while_keeping_keeps_once(
     assert made.project.version.number == 1
 
 
+@pytest.mark.parametrize("where", ["_end", "_log"])
+def test_a_job_that_died_at_its_end_is_logged_once(
+    corrected_project: Make, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Killed after the refusal was logged, or before the kept version was."""
+    made = corrected_project()
+    kept = where == "_log"
+    verdict = trial.Verdict(kept=kept, sentence="So it is.", figures={"held_out": 3})
+    monkeypatch.setattr(trial, "judge", lambda _: verdict)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Project if kept else finetune, where, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(finetune_job(made.project, SHORT))
+    result = run(finetune_job(made.project, resume=True))
+    assert (result.kept, result.version) == (kept, 1 if kept else None)
+    assert "job" not in result.figures
+    events = [line["event"] for line in made.project.history()]
+    assert events.count("kept" if kept else "refused") == 1
+    assert made.project.version.number == kept
+
+
+def test_a_job_that_runs_is_neither_resumed_nor_discarded(
+    corrected_project: Make,
+) -> None:
+    made = corrected_project()
+    job = finetune_job(made.project, SHORT)
+    for step in job:
+        if step.stage == "training":
+            break
+    folder = unfinished_job(made.project)
+    for other in (
+        finetune_job(made.project, resume=True),
+        finetune_job(made.project, folder=folder, resume=True),
+    ):
+        with pytest.raises(ProjectInUse, match="at work on the fine-tuning"):
+            run(other)
+    with pytest.raises(ProjectInUse):
+        discard_job(made.project, folder)
+    job.close()
+    assert until(finetune_job(made.project, resume=True), "training")
+    assert discard_job(made.project, folder)
+
+
+def test_a_new_model_has_to_beat_the_one_in_use(
+    corrected_project: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Which need not be the one that it was begun with, if the job was resumed."""
+    made = corrected_project()
+    project, first = made.project, made.project.version
+    until(finetune_job(project, SHORT), "training")
+    other = load_model(first.path)
+    with torch.no_grad():
+        next(other.network.parameters()).mul_(0.5)
+    path = tmp_path / "other.safetensors"
+    save_model(other.network, other.card, path)
+    project.add_version(path, figures={}, sentence="Kept: another.")
+    rivals = []
+    real, judge = trial.measure_old, trial.judge
+    monkeypatch.setattr(
+        trial,
+        "measure_old",
+        lambda old, *a, **k: rivals.append(old) or real(old, *a, **k),
+    )
+    monkeypatch.setattr(trial, "judge", lambda e: replace(judge(e), kept=True))
+    result = run(finetune_job(project, resume=True))
+    (rival,) = rivals
+    for name, tensor in load_model(path).network.state_dict().items():
+        torch.testing.assert_close(rival.network.state_dict()[name], tensor)
+    assert result.version == 2
+    assert project.version.parent == 0
+    assert project.version.card.parent == first.card.hash
+
+
+def test_a_version_that_sees_other_voxels_cannot_be_compared(
+    corrected_project: Make, tmp_path: Path
+) -> None:
+    made = corrected_project()
+    until(finetune_job(made.project, SHORT), "training")
+    other = load_model(made.project.version.path)
+    with torch.no_grad():
+        next(other.network.parameters()).mul_(0.5)
+    path = tmp_path / "other.safetensors"
+    save_model(other.network, replace(other.card, spacing=(2.0, 1.0, 1.0)), path)
+    made.project.add_version(path, figures={}, sentence="Kept: another.")
+    with pytest.raises(ModelError, match="another kind of model than version 1"):
+        run(finetune_job(made.project, resume=True))
+
+
 def test_a_full_disk_stops_in_one_line_and_can_be_resumed(
     corrected_project: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,9 +364,7 @@ def test_too_few_corrections_leave_no_job(corrected_project: Make) -> None:
         run(finetune_job(made.project, resume=True))
 
 
-def test_faults_of_calling_are_told(
-    corrected_project: Make, tiny_model_path: Path
-) -> None:
+def test_faults_of_calling_are_told(corrected_project: Make) -> None:
     made = corrected_project()
     until(finetune_job(made.project, SHORT), "preparing")
     folder = unfinished_job(made.project)
@@ -271,12 +372,10 @@ def test_faults_of_calling_are_told(
         run(finetune_job(made.project, SHORT, folder=folder))
     with pytest.raises(ConfigError, match="other settings"):
         run(finetune_job(made.project, SETTINGS, folder=folder, resume=True))
-    with pytest.raises(ModelError, match="of the labels"):
-        run(finetune_job(made.project, SHORT, model=tiny_model_path))
     for wrong in ({"steps": 0}, {"learning_rate": "fast"}, {"colour": 1}):
         with pytest.raises(ConfigError):
             FinetuneSettings.from_json(wrong)
-    discard_job(folder)
+    assert discard_job(made.project, folder)
     assert not folder.exists()
 
 

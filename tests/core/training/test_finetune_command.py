@@ -40,7 +40,7 @@ def test_what_the_user_can_mend_is_one_line(
         (["--resume"], "no unfinished fine-tuning"),
         (["--resume", *QUICK], "--resume with other options"),
         (["--steps", "0"], "0 steps"),
-        (["--model", "nobody"], "no model 'nobody'"),
+        (["--model", "nobody"], "--model with --project"),
     ):
         assert run_command([*call, *more]) == 2
         error = capsys.readouterr().err

@@ -1,24 +1,15 @@
-"""Places that are known: found, divided, and never trained on where held out."""
+"""Places that are known are divided: to learn from, and to be tested on."""
 
-import json
-from dataclasses import asdict
 from random import Random
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from e2miseg_core.boxes import Box, make_box
 from e2miseg_core.errors import ConfigError
-from e2miseg_core.progress import run
-from e2miseg_core.training.sites import (
-    Site,
-    SiteSplit,
-    hide_boxes,
-    painted_boxes,
-    split_sites,
-)
+from e2miseg_core.project.sites import Site
+from e2miseg_core.training.sites import SiteSplit, split_sites
 
 
 def site(number: int, case: str = "a", verdict: str = "corrected") -> Site:
@@ -71,43 +62,3 @@ def test_without_anything_new_there_still_is_a_test() -> None:
     split = split_sites(sites, SiteSplit(training=tuple(sites), held_out=()))
     assert len(split.held_out) == 2
     assert len(split.training) == 6
-
-
-def test_sites_come_back_from_json() -> None:
-    assert Site.from_json(json.loads(json.dumps(asdict(site(3))))) == site(3)
-
-
-def test_painted_places_outside_reviewed_boxes_become_sites() -> None:
-    authority = np.zeros((70, 40, 130), np.uint8)
-    authority[66:69, 3:9, 100:110] = 1
-    authority[5:9, 5:9, 5:9] = 1  # reviewed
-    authority[20, 20, 20:30] = 1  # too little
-    authority[40:60, 20:30, 20:30] = 2  # accepted, not painted
-    reviewed = [make_box((5, 5, 5), (9, 9, 9))]
-    found = run(painted_boxes(authority, 1, (1.0, 1.0, 1.0), reviewed))
-    covered = np.zeros(authority.shape, bool)
-    for (z0, z1), (y0, y1), (x0, x1) in found:
-        covered[z0:z1, y0:y1, x0:x1] = True
-        assert (authority[z0:z1, y0:y1, x0:x1] == 1).sum() >= 20
-    assert covered[66:69, 3:9, 100:110].all()
-    assert not covered[5:9, 5:9, 5:9].any()
-    assert not covered[20, 20, 20:30].any()
-    assert all(
-        hi <= n for box in found for (_, hi), n in zip(box, (70, 40, 130), strict=True)
-    )
-
-
-def test_cells_are_thinner_where_voxels_are_thicker() -> None:
-    authority = np.ones((16, 16, 16), np.uint8)
-    boxes = run(painted_boxes(authority, 1, (4.0, 1.0, 1.0), []))
-    assert len(boxes) == 4
-    assert boxes[0] == ((0, 4), (0, 16), (0, 16))
-
-
-def test_hiding_clears_exactly_the_boxes() -> None:
-    place: Box = ((10, 20), (0, 10), (5, 15))
-    mask = np.ones((10, 10, 10), bool)
-    hide_boxes(mask, place, [((0, 12), (2, 4), (14, 30)), ((50, 60), (0, 1), (0, 1))])
-    expected = np.ones((10, 10, 10), bool)
-    expected[0:2, 2:4, 9:10] = False
-    np.testing.assert_array_equal(mask, expected)
