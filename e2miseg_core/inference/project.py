@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +20,12 @@ from e2miseg_core.project import (
     CasePrediction,
     EdgeList,
     LabelStore,
+    ProjectInUse,
+    ProjectLock,
     complete_prediction,
 )
+from e2miseg_core.project.lock import updating
+from e2miseg_core.project.predictions import PREDICTION
 from e2miseg_core.uncertainty.edges import (
     calibration_in_force,
     model_calibration,
@@ -72,9 +78,7 @@ def predict_case_job(
         case.project, version_of(case.project, version)
     )
     options = replace(options, keep_log_probabilities=True, calibration=calibration)
-    folder = case.new_prediction_folder()
-    complete = False
-    try:
+    with _new_folder(case) as folder:
         result = yield from predict_job(volume, model, folder, options)
         begun = CasePrediction(
             number=int(folder.name), folder=folder, version=version, figures={}, made=""
@@ -82,10 +86,6 @@ def predict_case_job(
         ranked = yield from rank_edges(case, prediction=begun)
         figures = _figures(result, ranked)
         complete_prediction(folder, version=version, figures=figures)
-        complete = True
-    finally:
-        if not complete:  # half a prediction is no prediction
-            shutil.rmtree(folder, ignore_errors=True)
     return next(p for p in case.predictions() if p.number == begun.number)
 
 
@@ -145,6 +145,53 @@ def volume_edges_job(
                 note=note,
             )
         )
+
+
+@contextmanager
+def _new_folder(case: Case) -> Iterator[Path]:
+    """A folder for a prediction, removed if the block does not end well.
+
+    What nobody needs any more goes first. The lock in it tells others that its maker
+    lives.
+    """
+    parent = case.folder / "predictions"
+    with updating(parent):  # nobody sees a folder before its lock is in it
+        for folder in _not_needed(case):
+            shutil.rmtree(folder, ignore_errors=True)
+        folder = case.new_prediction_folder()
+        lock = ProjectLock(folder)
+    complete = False
+    try:
+        yield folder
+        complete = True
+    finally:
+        if not complete:  # half a prediction is no prediction
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _not_needed(case: Case) -> list[Path]:
+    """Predictions that died half done, and old ones that nothing rests on.
+
+    Needed are the newest, the one that the labels hold or are about to hold, and those
+    with reviewed edges: calibrations are fitted on them.
+    """
+    needed = {prediction for prediction, _ in case.review().latest()}
+    for kept in (case.prediction, case.merged, case.merging):
+        needed |= set() if kept is None else {kept.number}
+    old = [p.folder for p in case.predictions() if p.number not in needed]
+    folders = [f for f in case.folder.glob("predictions/*") if f.name.isdigit()]
+    half = [f for f in folders if not (f / PREDICTION).exists() and not _is_made(f)]
+    return old + half
+
+
+def _is_made(folder: Path) -> bool:
+    """Whether a living program writes a prediction's folder."""
+    try:
+        ProjectLock(folder).close()
+    except ProjectInUse:
+        return True
+    return False
 
 
 def _figures(result: Prediction, ranked: EdgeList) -> dict[str, object]:

@@ -1,5 +1,7 @@
 """Prediction into a project: stores, edges, calibration in force, nothing half done."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,49 @@ def test_what_is_not_finished_leaves_nothing(
         )
     assert not case.predictions()
     assert not list((case.folder / "predictions").iterdir())
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from e2miseg_core.project import ProjectLock
+with ProjectLock(Path(sys.argv[1])):
+    print("at work", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_dead_programs_left_half_done_goes_and_what_is_needed_stays(
+    case: Case, tiny_model: Model
+) -> None:
+    """Needed: the newest, the merged one, and those whose edges were reviewed."""
+    numbers = [predicted(case, tiny_model).number]
+    case.set_merged(1, merging=None)
+    numbers.append(predicted(case, tiny_model).number)
+    (edge, *_) = case.predictions()[1].edges() or []
+    case.review().append(edge, "fine", prediction=2)
+    for _ in range(2):
+        numbers.append(predicted(case, tiny_model).number)
+    assert numbers == [1, 2, 3, 4]
+    dead, alive, newer = (case.new_prediction_folder() for _ in range(3))
+    (dead / "labels.ome.zarr").mkdir()
+    (newer / "prediction.json").write_text('{"format": 2}')
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(alive)], stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"at work\n"
+        job = predict_case_job(case, tiny_model, OPTIONS, version=0)
+        next(job)
+        folders = sorted(p.name for p in (case.folder / "predictions").iterdir())
+        assert folders == ["0001", "0002", "0004", "0006", "0007", "0008"]
+        child.kill()
+    other = predicted(case, tiny_model)  # while the first one is still being made
+    assert not alive.exists()
+    assert (case.folder / "predictions" / "0008").exists()
+    assert not (other.folder / "lock").exists()
+    job.close()
+    assert [p.number for p in case.predictions()] == [1, 2, 4, 9]
 
 
 def test_an_unknown_version_is_told_before_any_work(
