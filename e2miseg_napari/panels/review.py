@@ -38,8 +38,8 @@ __all__ = ["ReviewTab"]
 _STAGES = {
     Stage.NO_CASE: "No project is open. Predict a volume, or open a project: "
     "its uncertain edges will stand here, the worst first.",
-    Stage.NO_IMAGE: "The image of this case is not where it was. Put it back, and open "
-    "the case again.",
+    Stage.NO_IMAGE: "The image of this case is not where it was. Put it back, or press "
+    "<b>Where is it…</b> above.",
     Stage.NO_PREDICTION: "This case has no prediction yet. Predict it first: "
     "its uncertain edges will stand here, the worst first.",
     Stage.NOT_RANKED: "The uncertain edges of this prediction have not been looked "
