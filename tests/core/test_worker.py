@@ -364,7 +364,7 @@ class Impatient(queue.Queue[Command]):
 def test_nothing_is_computed_while_a_second_training_waits_for_a_paused_one() -> None:
     stage = Stage()
     stage.worker._commands = Impatient(
-        lambda: stage.say("cancel g"), lambda: stage.say("shutdown")
+        lambda: stage.say("cancel g"), lambda: stage.say("shutdown", "pause f")
     )
     stage.say("finetune f", "finetune g")
     stage.at("f", 2, "pause f")
