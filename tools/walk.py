@@ -119,7 +119,9 @@ class Walk:
         """Look at the edges, correct some with the brush, accept the others."""
         corrected = 0
         for number in range(1, _REVIEWED + 1):
-            self.key(Qt.Key.Key_Period)
+            entry = self.panel.reviewing.current
+            if entry is None or entry.verdict is not None:  # else it came by itself
+                self.key(Qt.Key.Key_Period)
             entry = self.panel.reviewing.current
             if entry is None:
                 print(f"no more edges after {number - 1}", flush=True)

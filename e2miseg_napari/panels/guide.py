@@ -10,9 +10,9 @@ _TEXTS = {
     "(File > Open Sample > E2MISeg).",
     "predict": "<b>1</b> Press <b>Predict</b>: the model labels the volume and ranks "
     "the edges it is unsure of.",
-    "review": "<b>2</b> Press <b>.</b> for the next uncertain edge. Paint (<b>2</b>) "
-    "or erase (<b>1</b>), then <b>C</b> corrected, <b>A</b> fine as it is, "
-    "<b>S</b> skip.",
+    "review": "<b>2</b> Press <b>.</b> to go to an uncertain edge. Paint (<b>2</b>) or "
+    "erase (<b>1</b>), then <b>C</b> corrected, <b>A</b> fine as it is, <b>S</b> skip: "
+    "the next one follows.",
     "fine-tune": "<b>3</b> <b>Fine-tune</b> the model on what you have reviewed, while "
     "you go on. It is kept only if it proves better.",
     "working": "You can go on painting and reviewing meanwhile.",

@@ -154,7 +154,7 @@ def test_the_next_step_is_told(qtbot, viewer, open_panel):
     sample(viewer)
     assert "Predict" in panel.guide.text()
     predict(qtbot, panel)
-    assert "next uncertain edge" in panel.guide.text()
+    assert "uncertain edge" in panel.guide.text()
     assert panel.tabs.currentIndex() == 1  # the list of edges is what comes next
 
 
