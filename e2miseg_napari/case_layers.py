@@ -58,6 +58,7 @@ class CaseLayers:
         self._opened = opened
         self.image = image or self._find_image(opened) or self._add_images(opened)
         self._grid = self.image
+        self._hide_others(opened)
         classes = opened.case.project.classes
         self.labels = make_labels_layer(store, self.image, classes, opened.metadata)
         self._add(self.labels)
@@ -119,6 +120,18 @@ class CaseLayers:
         added, self._added = self._added, []
         for layer in added:
             self._remove(layer)
+
+    def _hide_others(self, opened: OpenCase) -> None:
+        """Two volumes over each other show neither."""
+        for layer in self._viewer.layers:
+            own = own_metadata(layer)
+            if (
+                own.get("role") == "image"
+                and own.get("uri") != opened.metadata["image"]
+            ):
+                layer.visible = False
+        if self.image is not None:
+            self.image.visible = True
 
     def _find_image(self, opened: OpenCase) -> Image | None:
         uri = opened.metadata["image"]

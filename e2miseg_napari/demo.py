@@ -8,6 +8,7 @@ __all__ = ["main", "open_demo"]
 
 _PLUGIN = "e2miseg-napari"
 _STARTER = "phantom-lesions"
+_SIZE = (1400, 900)  # pixels
 
 
 def open_demo() -> tuple[napari.Viewer, MainPanel]:
@@ -23,6 +24,8 @@ def open_demo() -> tuple[napari.Viewer, MainPanel]:
         entry = panel.predict.model.entry
         instead = "add one" if entry is None else f"{entry.name} is chosen instead"
         panel.message.show_notice(f"The model {_STARTER} is not here: {instead}.")
+    viewer.window.resize(*_SIZE)
+    viewer.reset_view()  # the dock has taken some of the room
     return viewer, panel
 
 

@@ -38,7 +38,7 @@ def demo(
             # Only here: it loads torch, which the window's process does without.
             from e2miseg_core.demo.loop import run_headless
 
-            out.result({}, run_headless(output, out.progress))
+            out.result({}, run_headless(output, out.stages))
             return
     code = subprocess.call(
         [sys.executable, "-m", "e2miseg_napari.demo"], env=os.environ

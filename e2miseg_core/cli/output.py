@@ -68,6 +68,15 @@ class Output:
         elif self._errors.is_terminal:
             self._show(step)
 
+    def stages(self, step: Progress) -> None:
+        """Like `progress`; where there is no terminal, a line for each stage."""
+        if not self.as_json and not self._errors.is_terminal:
+            if step.stage != self._stage:
+                self._stage = step.stage
+                self._errors.print(f"{step.stage}…", highlight=False, markup=False)
+        else:
+            self.progress(step)
+
     def result(
         self, values: Mapping[str, Any], shown: RenderableType | None = None
     ) -> None:

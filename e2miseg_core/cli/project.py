@@ -63,12 +63,21 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add images by reference: they stay where they are."""
+    from e2miseg_core.errors import ConfigError
     from e2miseg_core.io import open_volume
     from e2miseg_core.project import Project
 
     with Output(as_json=as_json) as output:
         opened = Project.open(name)
         volumes = [open_volume(image) for image in images]
+        known = {Path(opened.case(case).image_uri).resolve() for case in opened.cases}
+        for image in images:
+            if image.resolve() in known:
+                raise ConfigError(
+                    found=f"{image} is a case of {opened.path.name} already",
+                    needed="images that are not",
+                    do="leave it out",
+                )
         added = [opened.add_case(volume).name for volume in volumes]
         output.result(
             {"added": added, **_values(opened)},
@@ -152,9 +161,13 @@ def export(
     from e2miseg_core.project import Project, export_labels
 
     with Output(as_json=as_json) as output:
-        job = export_labels(
-            Project.open(name), out, authority=authority, overwrite=overwrite
-        )
+        opened = Project.open(name)
+        for case in opened.cases:
+            if opened.case(case).merged is None:
+                output.warning(
+                    f"{case} is not predicted yet: its file holds only what was drawn"
+                )
+        job = export_labels(opened, out, authority=authority, overwrite=overwrite)
         files = [str(path) for path in run(job, output.progress)]
         output.result({"files": files}, "\n".join(files) or "The project has no case.")
 
