@@ -30,6 +30,7 @@ __all__ = [
 UNITS = 65535  # whole numbers, so that sums are exact in whatever order they are taken
 LIMIT = 30  # regions of a case
 SHARE = 0.01  # of the case's expected errors, that a region must hold
+ENOUGH = 5  # wrong voxels: a region that holds as many is always worth a look
 SUMS_KEPT = 32  # blocks whose sums are remembered: 1 MB each
 
 Triple = tuple[int, int, int]
@@ -122,7 +123,9 @@ def propose_regions(
     limit : int
         Regions at most.
     share : float
-        Stop at the first box that holds less than this share of `total`.
+        Stop at the first box that holds less than this share of `total`, and fewer
+        than 5 wrong voxels: in a large volume, or under a model that is unsure of
+        everything, no box may hold the share.
 
     Returns
     -------
@@ -139,9 +142,10 @@ def propose_regions(
         search.look_at(index)
         yield Progress(done=number, total=len(places), stage="finding uncertain edges")
     found: list[Region] = []
+    least = min(share * total, ENOUGH * UNITS)
     while len(found) < limit:
         region = search.take()
-        if region is None or region.units < share * total:
+        if region is None or region.units < least:
             break
         found.append(region)
         yield Progress(done=len(found), total=limit, stage="finding uncertain edges")

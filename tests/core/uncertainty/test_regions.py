@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from e2miseg_core.progress import run
 from e2miseg_core.uncertainty import regions
 from e2miseg_core.uncertainty.regions import (
+    ENOUGH,
     UNITS,
     Region,
     box_size,
@@ -76,7 +77,8 @@ def plain_greedy(
         order = np.lexsort((-near.ravel(), -sums.ravel()))  # stable: first voxel first
         best = order[0]
         units = int(sums.flat[best])
-        if units == 0 or units < share * errors.sum(dtype=np.int64):
+        least = min(share * errors.sum(dtype=np.int64), ENOUGH * UNITS)
+        if units == 0 or units < least:
             break
         centre = tuple(int(n) for n in np.unravel_index(best, errors.shape))
         box = tuple(
@@ -160,6 +162,12 @@ def test_at_most_so_many_and_none_below_the_share() -> None:
     found = proposed(source, (5, 5, 5), limit=500, share=0.015)
     assert 0 < len(found) < 64
     assert min(region.units for region in found) >= 0.015 * errors.sum()
+
+
+def test_a_model_that_is_unsure_of_everything_still_gets_its_worst_places() -> None:
+    errors = np.full((45, 45, 45), UNITS // 2, np.uint16)  # no box holds 1 % of it
+    found = proposed(InMemory(errors, (16, 16, 16)), (5, 5, 5), limit=12)
+    assert [region.units for region in found] == [125 * (UNITS // 2)] * 12
 
 
 def test_the_largest_boxes_are_added_up_without_overflow() -> None:
