@@ -155,6 +155,7 @@ def bare(*, busy: bool) -> dict[str, list[float]]:
 
     image = np.asarray(open_volume(sample_path()).data[0])
     viewer = napari.Viewer()
+    viewer.window.resize(1400, 900)  # as ours: drawing costs by the pixel
     viewer.add_image(image)
     viewer.add_image(np.zeros(image.shape, np.uint8), opacity=0.5)  # as the error map
     labels = viewer.add_labels(np.zeros(image.shape, np.uint8))
