@@ -1,7 +1,5 @@
 """`e2miseg evaluate`: how well predicted labels agree with a reference."""
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,17 +123,9 @@ def _names_of(model: str) -> dict[int, str]:
 
 
 def _write(report: "Report", output: Path) -> None:
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(report.to_json(), indent=2) + "\n", "utf-8")
-        partial.replace(output)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(
-            found=f"{output} cannot be written ({error.strerror or error})",
-            needed="a folder you may write to, with space left",
-            do="choose another place",
-        ) from error
+    from e2miseg_core.io.atomic import write_json
+
+    write_json(output, report.to_json())
 
 
 def _check_complete(report: "Report") -> None:

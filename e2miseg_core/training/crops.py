@@ -4,7 +4,6 @@ A fine-tuning reads its cases once, crop by crop, and never again: memory and ti
 not depend on the size of the volumes, and what people paint meanwhile changes nothing.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box, box_slices, clip_box, make_box, pad_to_box
-from e2miseg_core.errors import ReadError, WriteError
+from e2miseg_core.errors import ReadError
+from e2miseg_core.io.atomic import replacing, writing_to
 from e2miseg_core.preprocess import ModelView, resample_box
 from e2miseg_core.project.sites import hide_boxes
 from e2miseg_core.training.patches import Sample, margin_size
@@ -158,22 +158,13 @@ def _known(
 
 def save_crop(path: Path, sample: Sample) -> None:
     """Write a crop in one step; WriteError where that fails."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     arrays: dict[str, NDArray[Any]] = {"image": sample.image, "classes": sample.classes}
     if sample.valid is not None:
         arrays["valid"] = sample.valid
-    try:
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(
-            found=f"{path} cannot be written ({error.strerror or error})",
-            needed="space left for the job",
-            do="free some space and start again",
-        ) from error
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_crop(path: Path) -> Sample:
