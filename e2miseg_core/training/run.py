@@ -281,13 +281,6 @@ def clear_folder(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def _prefetched(
     pool: ThreadPoolExecutor,
     sampler: PatchSampler,

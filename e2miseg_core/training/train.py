@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from e2miseg_core.io.atomic import write_json
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import E2MISeg, E2MISegConfig, preset_config
@@ -26,7 +27,6 @@ from e2miseg_core.training.run import (
     TrainingRun,
     check_folder,
     clear_folder,
-    write_json,
 )
 from e2miseg_core.training.validation import case_probabilities
 from e2miseg_core.uncertainty.calibration import fit_temperature
