@@ -29,6 +29,7 @@ ACTION_MS = 250
 SCENARIOS = {
     "bare": "bare napari",
     "bare-busy": "bare napari, two busy processes beside it",
+    "idle": "our window, worker idle",
     "predict": "our window, worker predicts",
     "finetune": "our window, worker fine-tunes",
 }
@@ -176,7 +177,7 @@ def _spin() -> None:
 
 
 def ours(scenario: str) -> dict[str, list[float]]:
-    """Predict over and over, or fine-tune, while the actions are done."""
+    """Predict over and over, fine-tune or rest, while the actions are done."""
     from e2miseg_napari.demo import open_demo
     from e2miseg_napari.predicting import Phase
 
@@ -190,7 +191,7 @@ def ours(scenario: str) -> dict[str, list[float]]:
         options = panel.predict.options.options
         panel.predicting.done.connect(lambda: panel.predicting.predict_again(options))
         panel.predicting.predict_again(options)
-    else:
+    elif scenario == "finetune":
         _correct(panel)
         panel.show_tab(panel.finetune)
         pump(30, panel.finetune.start.isEnabled)
