@@ -7,11 +7,11 @@ from pathlib import Path
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.io import split_suffix
 from e2miseg_core.project import Project
+from e2miseg_core.project.project_file import SUFFIX
 from e2miseg_napari.images import ImageChoice
 
-__all__ = ["SUFFIX", "find_project", "new_project_path"]
+__all__ = ["find_project", "new_project_path"]
 
-SUFFIX = ".e2m"
 _PACKAGE = Path(__file__).parents[1]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import clip_box, make_box
+from e2miseg_core.boxes import clip_box, make_box, slices_within
 from e2miseg_core.inference.tiling import TileGrid
 
 __all__ = ["SlabBlender"]
@@ -35,11 +35,10 @@ class SlabBlender:
 
     def add(self, tile: NDArray[np.float32], start: Triple) -> None:
         """Add a tile (n_channels, *patch_size) whose first voxel is `start`."""
-        inside = clip_box(make_box(start, self.grid.patch_size), self.grid.shape)
+        whole = make_box(start, self.grid.patch_size)
+        inside = clip_box(whole, self.grid.shape)
         self._grow(inside[0][1])
-        z, y, x = (
-            slice(lo - s, hi - s) for (lo, hi), s in zip(inside, start, strict=True)
-        )
+        z, y, x = slices_within(inside, whole)
         weighted = (tile * self._weight)[:, z, y, x]
         rows = slice(*(row - self._first_row for row in inside[0]))
         self._window[:, rows, slice(*inside[1]), slice(*inside[2])] += weighted

@@ -1,15 +1,21 @@
 """One change of voxels: what every edit, undo and redo comes down to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, make_box
+from e2miseg_core.boxes import (
+    Box,
+    bounding_box,
+    box_of_mask,
+    box_shape,
+    slices_within,
+)
 
-__all__ = ["Change", "bounding_box", "combine", "inner_slices"]
+__all__ = ["Change", "combine"]
 
 _LARGEST = 32 << 20  # voxels of a box in which changes are put together
 
@@ -54,14 +60,11 @@ class Change:
         authority : int
             Of all of them.
         """
-        start, size = [], []
-        for axis, (low, _) in enumerate(box):
-            others = tuple({0, 1, 2} - {axis})
-            along = np.flatnonzero(mask.any(axis=others))
-            start.append(low + int(along[0]))
-            size.append(int(along[-1]) + 1 - int(along[0]))
-        inner = make_box(start, size)
-        inside = inner_slices(inner, box)
+        inner = box_of_mask(mask, box)
+        if inner is None:
+            msg = "a change of no voxel"
+            raise ValueError(msg)
+        inside = slices_within(inner, box)
         mask = mask[inside].copy()
         picked = labels[inside][mask]
         return cls(
@@ -94,33 +97,15 @@ def combine(changes: Sequence[Change]) -> list[Change]:
     if len(changes) < 2:
         return list(changes)
     box = bounding_box(change.box for change in changes)
-    size = [high - low for low, high in box]
+    size = box_shape(box)
     if np.prod(size, dtype=np.int64) > _LARGEST:
         return list(changes)
     mask = np.zeros(size, bool)
     labels = np.zeros(size, changes[0].labels.dtype)
     authority = np.zeros(size, np.uint8)
     for change in changes:
-        inside = inner_slices(change.box, box)
+        inside = slices_within(change.box, box)
         mask[inside] |= change.mask
         labels[inside][change.mask] = change.labels
         authority[inside][change.mask] = change.authority
     return [Change(box=box, mask=mask, labels=labels[mask], authority=authority[mask])]
-
-
-def inner_slices(inner: Box, box: Box) -> tuple[slice, slice, slice]:
-    """Where a box lies in an array of a larger one."""
-    z, y, x = (
-        slice(low - at, high - at)
-        for (low, high), (at, _) in zip(inner, box, strict=True)
-    )
-    return z, y, x
-
-
-def bounding_box(boxes: Iterable[Box]) -> Box:
-    """Smallest box around some boxes, of which there is at least one."""
-    z, y, x = (
-        (min(low for low, _ in axis), max(high for _, high in axis))
-        for axis in zip(*boxes, strict=True)
-    )
-    return z, y, x

@@ -16,10 +16,19 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, clip_box, make_box, whole_box
+from e2miseg_core.boxes import (
+    Box,
+    bounding_box,
+    box_shape,
+    box_slices,
+    clip_box,
+    common_box,
+    make_box,
+    slices_within,
+    whole_box,
+)
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import writing_to
-from e2miseg_core.project.changes import bounding_box, inner_slices
 from e2miseg_core.project.keys import index_volume
 
 if TYPE_CHECKING:
@@ -103,7 +112,7 @@ class CachedVolume:
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of a box inside the volume."""
-        out = np.empty([high - low for low, high in box], self.dtype)
+        out = np.empty(box_shape(box), self.dtype)
         chunks = self.load(box)
         for index, source, target in self._parts(box):
             out[target] = chunks[index][source]
@@ -239,16 +248,9 @@ class CachedVolume:
     def _parts(self, box: Box) -> Iterator[tuple[Index, Slices, Slices]]:
         """Chunks of a box; what of each is meant, and where that is in the box."""
         for index in self._indices(box):
-            inside, part = [], []
-            for i, size, (low, high) in zip(index, self.chunks, box, strict=True):
-                first, start, stop = (
-                    i * size,
-                    max(low, i * size),
-                    min(high, (i + 1) * size),
-                )
-                inside.append(slice(start - first, stop - first))
-                part.append(slice(start - low, stop - low))
-            yield index, (inside[0], inside[1], inside[2]), (part[0], part[1], part[2])
+            chunk = self.chunk_box(index)
+            common = common_box(chunk, box)
+            yield index, slices_within(common, chunk), slices_within(common, box)
 
     def _fetch(self, missing: list[Index]) -> dict[Index, NDArray[Any]]:
         chunks: dict[Index, NDArray[Any]] = {}
@@ -258,7 +260,7 @@ class CachedVolume:
             else:  # nothing was ever written there: zarr would look for each file
                 empty = np.asarray(self._array.fill_value, self.dtype)
                 for index in row:
-                    size = [high - low for low, high in self.chunk_box(index)]
+                    size = box_shape(self.chunk_box(index))
                     chunks[index] = np.broadcast_to(empty, size)
         return chunks
 
@@ -274,7 +276,7 @@ class CachedVolume:
                 do="copy them from a backup",
             ) from error
         return {
-            index: _compact(block[inner_slices(self.chunk_box(index), box)])
+            index: _compact(block[slices_within(self.chunk_box(index), box)])
             for index in row
         }
 

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from e2miseg_core.boxes import Box
+from e2miseg_core.boxes import Box, box_from_json
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import write_json
 
-__all__ = ["EDGES", "Edge", "EdgeList", "box_from_json", "read_edges", "write_edges"]
+__all__ = ["EDGES", "Edge", "EdgeList", "read_edges", "write_edges"]
 
 EDGES = "edges.json"
 _FORMAT = 1
@@ -109,12 +109,6 @@ def _edge(values: Mapping[str, Any]) -> Edge:
         gain=float(values["gain"]),
         classes=tuple(int(value) for value in values["classes"]),
     )
-
-
-def box_from_json(stored: Any) -> Box:
-    """Restore a box that was stored as three pairs."""
-    z, y, x = ((int(low), int(high)) for low, high in stored)
-    return z, y, x
 
 
 def _unreadable(path: Path, what: str) -> ReadError:

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from e2miseg_core.boxes import Box
+from e2miseg_core.boxes import Box, bounding_box
 from e2miseg_core.errors import ReadError
 from e2miseg_core.project.authority import MACHINE
-from e2miseg_core.project.changes import Change, bounding_box, combine
+from e2miseg_core.project.changes import Change, combine
+from e2miseg_core.project.clock import now
 from e2miseg_core.project.journal import Journal
 from e2miseg_core.project.journal_entries import Entry, Kind
 from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.strokes import Stroke
-from e2miseg_core.project.versions import now
 
 if TYPE_CHECKING:
     from e2miseg_core.project.chunk_cache import CachedVolume

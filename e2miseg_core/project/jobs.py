@@ -13,10 +13,11 @@ from pathlib import Path
 
 from e2miseg_core.io.atomic import writing_to
 from e2miseg_core.model_card import read_card
+from e2miseg_core.project.clock import now
 from e2miseg_core.project.json_lines import append_line
 from e2miseg_core.project.lock import ProjectInUse, ProjectLock
 from e2miseg_core.project.project import Project
-from e2miseg_core.project.versions import Version, now
+from e2miseg_core.project.versions import Version
 
 __all__ = [
     "MODEL",

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import make_box
+from e2miseg_core.boxes import box_shape, make_box
 from e2miseg_core.project.changes import Change
 from e2miseg_core.project.json_lines import encode_line
 
@@ -62,7 +62,7 @@ def encode_entry(entry: Entry) -> bytes:
         "name": entry.name,
         "more": entry.more,
         "origin": [low for low, _ in change.box],
-        "shape": [high - low for low, high in change.box],
+        "shape": box_shape(change.box),
         "dtype": change.labels.dtype.name,
         "mask": 1 if change.mask.all() else _packed(np.packbits(change.mask)),
         "old": _short(entry.before.labels),

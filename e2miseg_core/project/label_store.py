@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, clip_box
+from e2miseg_core.boxes import Box, box_shape, clip_box
 from e2miseg_core.errors import ConfigError, E2MISegError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import ACCEPTED, HUMAN, MACHINE
@@ -139,7 +139,7 @@ class LabelStore:
             If a label does not fit the type of the labels.
         """
         box, dropped = basic_box(key, self.levels[0].shape)
-        size = [high - low for low, high in box]
+        size = box_shape(box)
         kept = [n for axis, n in enumerate(size) if axis not in dropped]
         labels = np.broadcast_to(self._checked(values), kept).reshape(size)
         self._saver.postpone()

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from e2miseg_core.boxes import Box
+from e2miseg_core.boxes import Box, bounding_box
 from e2miseg_core.errors import Cancelled
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.cases import Case
-from e2miseg_core.project.changes import bounding_box
 from e2miseg_core.project.chunk_cache import CachedVolume, Index
 from e2miseg_core.project.edit_log import EditLog
 from e2miseg_core.project.label_arrays import LabelArrays

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import write_json
+from e2miseg_core.project.clock import now
 from e2miseg_core.project.edges import EDGES, Edge, read_edges
 
 __all__ = ["CasePrediction", "complete_prediction", "read_prediction"]
@@ -106,7 +106,7 @@ def complete_prediction(
         {
             "format": _FORMAT,
             "version": version,
-            "made": datetime.now(UTC).isoformat(),
+            "made": now(),
             "figures": dict(figures),
         },
     )

@@ -15,6 +15,7 @@ from e2miseg_core.model_card import LabelInfo, read_card
 from e2miseg_core.models import find_model
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.cases import COPIED_IMAGE, Case, make_case, read_case
+from e2miseg_core.project.clock import now
 from e2miseg_core.project.json_lines import append_line, read_lines
 from e2miseg_core.project.lock import ProjectLock
 from e2miseg_core.project.new_case import new_case_folder
@@ -29,7 +30,6 @@ from e2miseg_core.project.project_file import (
 from e2miseg_core.project.versions import (
     Version,
     add_version_folder,
-    now,
     read_versions,
 )
 from e2miseg_core.volume import Volume

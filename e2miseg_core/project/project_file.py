@@ -9,8 +9,8 @@ from typing import Any
 from e2miseg_core.errors import ReadError, WriteError
 from e2miseg_core.io.atomic import write_json
 from e2miseg_core.model_card import LabelInfo
+from e2miseg_core.project.clock import now
 from e2miseg_core.project.lock import updating
-from e2miseg_core.project.versions import now
 
 __all__ = [
     "SUFFIX",

@@ -1,13 +1,13 @@
 """The verdicts on uncertain edges."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from e2miseg_core.boxes import Box
+from e2miseg_core.boxes import Box, box_from_json
 from e2miseg_core.errors import ConfigError
-from e2miseg_core.project.edges import Edge, box_from_json
+from e2miseg_core.project.clock import now
+from e2miseg_core.project.edges import Edge
 from e2miseg_core.project.json_lines import append_line, read_lines
 
 __all__ = ["VERDICTS", "ReviewLog", "Verdict"]
@@ -46,7 +46,7 @@ class ReviewLog:
                 do="choose one of them",
             )
         line = {
-            "time": datetime.now(UTC).isoformat(),
+            "time": now(),
             "prediction": prediction,
             "number": edge.number,
             "box": edge.box,

@@ -13,7 +13,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, clip_box, make_box
+from e2miseg_core.boxes import (
+    Box,
+    box_from_json,
+    box_slices,
+    clip_box,
+    hide_boxes,
+    make_box,
+    overlap,
+)
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.authority import HUMAN
 from e2miseg_core.project.cases import Case
@@ -26,7 +34,6 @@ __all__ = [
     "Site",
     "SiteFinder",
     "find_sites",
-    "hide_boxes",
     "overlap",
 ]
 
@@ -59,9 +66,10 @@ class Site:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Site":
         """Read what `dataclasses.asdict` and JSON made of one."""
-        z, y, x = ((int(lo), int(hi)) for lo, hi in values["box"])
         return cls(
-            case=str(values["case"]), box=(z, y, x), verdict=str(values["verdict"])
+            case=str(values["case"]),
+            box=box_from_json(values["box"]),
+            verdict=str(values["verdict"]),
         )
 
 
@@ -166,25 +174,6 @@ def find_sites(project: Project) -> Job[list[Site]]:
     """All sites of a project, case by case; see `SiteFinder`."""
     cases = yield from SiteFinder().find(project)
     return [site for case in cases for site in case.sites]
-
-
-def overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes share a voxel."""
-    return all(
-        max(lo, other_lo) < min(hi, other_hi)
-        for (lo, hi), (other_lo, other_hi) in zip(a, b, strict=True)
-    )
-
-
-def hide_boxes(mask: NDArray[np.bool_], place: Box, boxes: Sequence[Box]) -> None:
-    """Clear what lies in any of `boxes`; `place` is the box that `mask` covers."""
-    for box in boxes:
-        if overlap(box, place):
-            z, y, x = (
-                slice(max(lo, first) - first, min(hi, stop) - first)
-                for (lo, hi), (first, stop) in zip(box, place, strict=True)
-            )
-            mask[z, y, x] = False
 
 
 def cell_size(spacing: Sequence[float]) -> Triple:

@@ -5,15 +5,15 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import sync_folder, write_json, writing_to
 from e2miseg_core.model_card import ModelCard, read_card
+from e2miseg_core.project.clock import now
 
-__all__ = ["Version", "add_version_folder", "now", "read_versions"]
+__all__ = ["Version", "add_version_folder", "read_versions"]
 
 MODEL = "model.safetensors"
 _DESCRIPTION = "version.json"
@@ -51,11 +51,6 @@ class Version:
     def card(self) -> ModelCard:
         """The model's card, read from its file."""
         return read_card(self.path)
-
-
-def now() -> str:
-    """Return the time, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat()
 
 
 def read_versions(folder: Path) -> tuple[Version, ...]:

@@ -13,11 +13,17 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, clip_box, make_box, pad_to_box
+from e2miseg_core.boxes import (
+    Box,
+    box_slices,
+    clip_box,
+    hide_boxes,
+    make_box,
+    pad_to_box,
+)
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import replacing, writing_to
 from e2miseg_core.preprocess import ModelView, resample_box
-from e2miseg_core.project.sites import hide_boxes
 from e2miseg_core.training.patches import Sample, margin_size
 
 __all__ = [

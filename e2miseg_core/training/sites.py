@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from e2miseg_core.boxes import overlap
 from e2miseg_core.errors import ConfigError
-from e2miseg_core.project.sites import FEWEST_SITES, Site, overlap
+from e2miseg_core.project.sites import FEWEST_SITES, Site
 
 __all__ = ["FEWEST_HELD_OUT", "FEWEST_SITES", "SiteSplit", "split_sites"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices
+from e2miseg_core.boxes import Box, box_shape, box_slices, hide_boxes
 from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.progress import Job, Progress
@@ -264,13 +264,8 @@ def _voxels_in(
 
 def _outside(box: Box, others: Sequence[Box]) -> NDArray[np.bool_]:
     """Voxels of a box that lie in none of the others."""
-    fresh = np.ones([hi - lo for lo, hi in box], bool)
-    for other in others:
-        z, y, x = (
-            slice(max(0, first - lo), max(0, last - lo))
-            for (lo, _), (first, last) in zip(box, other, strict=True)
-        )
-        fresh[z, y, x] = False
+    fresh = np.ones(box_shape(box), bool)
+    hide_boxes(fresh, box, others)
     return fresh
 
 

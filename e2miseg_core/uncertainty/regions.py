@@ -15,7 +15,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, clip_box, make_box
+from e2miseg_core.boxes import (
+    Box,
+    box_of_mask,
+    box_shape,
+    clip_box,
+    common_box,
+    grow_box,
+    make_box,
+    slices_within,
+)
 from e2miseg_core.progress import Job, Progress
 
 __all__ = [
@@ -178,20 +187,20 @@ class _GreedySearch:
         found: set[Triple] = set()
         for index in self._occupied:
             found.update(
-                self._block_numbers(_grown(self._block_box(index), self._half))
+                self._block_numbers(grow_box(self._block_box(index), self._half))
             )
         return sorted(found)
 
     def look_at(self, index: Triple) -> None:
         """Put the best centre of a block on the heap."""
         block = self._block_box(index)
-        window = _grown(block, self._half)
+        window = grow_box(block, self._half)
         errors = self._errors(window)
-        held = _bounds(errors, window)
+        held = box_of_mask(errors, window)
         if held is None:
             return
-        centres = _common(_grown(held, self._half), block)
-        within = _within(_grown(centres, self._half), window)
+        centres = common_box(grow_box(held, self._half), block)
+        within = slices_within(grow_box(centres, self._half), window)
         self._sums[index] = centres, _window_sums(errors[within], self._half)
         self._push(index)
         if len(self._sums) > SUMS_KEPT:
@@ -212,7 +221,7 @@ class _GreedySearch:
     def _taken_at(self, centre: Triple, units: int) -> Region:
         corner = [c - h for c, h in zip(centre, self._half, strict=True)]
         whole = make_box(corner, self._size)
-        changed = clip_box(_grown(whole, self._half), self._blocks.shape)
+        changed = clip_box(grow_box(whole, self._half), self._blocks.shape)
         for index in self._block_numbers(changed):
             self._changed.setdefault(index, []).append(changed)
         box = clip_box(whole, self._blocks.shape)
@@ -226,10 +235,10 @@ class _GreedySearch:
             return
         centres, sums = self._sums[index]
         for box in changed:
-            part = _common(box, centres)
+            part = common_box(box, centres)
             if all(lo < hi for lo, hi in part):
-                errors = self._errors(_grown(part, self._half))
-                sums[_within(part, centres)] = _window_sums(errors, self._half)
+                errors = self._errors(grow_box(part, self._half))
+                sums[slices_within(part, centres)] = _window_sums(errors, self._half)
         self._push(index)
 
     def _push(self, index: Triple) -> None:
@@ -242,27 +251,27 @@ class _GreedySearch:
         low, high = places.min(axis=0), places.max(axis=0) + 1
         corner = [lo + int(n) for (lo, _), n in zip(centres, low, strict=True)]
         among = make_box(corner, [int(n) for n in high - low])
-        errors = self._errors(_grown(among, self._inner))
+        errors = self._errors(grow_box(among, self._inner))
         near = _window_sums(errors, self._inner)
-        near[~equal[_within(among, centres)]] = -1
+        near[~equal[slices_within(among, centres)]] = -1
         place = np.unravel_index(int(near.argmax()), near.shape)
         z, y, x = (lo + int(n) for (lo, _), n in zip(among, place, strict=True))
         heapq.heappush(self._heap, (-most, -int(near.max()), (z, y, x), index))
 
     def _errors(self, window: Box) -> NDArray[Any]:
         """The map in a window, 0 beyond the volume and in boxes taken already."""
-        found = np.zeros([hi - lo for lo, hi in window], self._dtype)
+        found = np.zeros(box_shape(window), self._dtype)
         for index in self._block_numbers(clip_box(window, self._blocks.shape)):
             if index not in self._occupied:
                 continue
             block = self._block_box(index)
-            common = _common(window, block)
-            source = _within(common, block)
-            found[_within(common, window)] = self._blocks.block(index)[source]
+            common = common_box(window, block)
+            source = slices_within(common, block)
+            found[slices_within(common, window)] = self._blocks.block(index)[source]
         for box in self._taken:
-            common = _common(window, box)
+            common = common_box(window, box)
             if all(lo < hi for lo, hi in common):
-                found[_within(common, window)] = 0
+                found[slices_within(common, window)] = 0
         return found
 
     def _block_box(self, index: Triple) -> Box:
@@ -293,39 +302,3 @@ def _window_sums(values: NDArray[Any], half: Sequence[int]) -> NDArray[Any]:
         sums[1:] -= total[:-width]
         values = np.moveaxis(sums, 0, axis)
     return np.ascontiguousarray(values)
-
-
-def _grown(box: Box, by: Sequence[int]) -> Box:
-    z, y, x = ((lo - n, hi + n) for (lo, hi), n in zip(box, by, strict=True))
-    return z, y, x
-
-
-def _common(a: Box, b: Box) -> Box:
-    """What two boxes share; a side without any voxel has hi <= lo."""
-    z, y, x = (
-        (max(lo, first), min(hi, last))
-        for (lo, hi), (first, last) in zip(a, b, strict=True)
-    )
-    return z, y, x
-
-
-def _bounds(mask: NDArray[Any], frame: Box) -> Box | None:
-    """The smallest box round what is not 0 in an array that holds `frame`."""
-    found = []
-    for axis, (first, _) in enumerate(frame):
-        others = tuple(n for n in range(3) if n != axis)
-        (there,) = np.nonzero(mask.any(axis=others))
-        if there.size == 0:
-            return None
-        found.append((first + int(there[0]), first + int(there[-1]) + 1))
-    z, y, x = found
-    return z, y, x
-
-
-def _within(box: Box, frame: Box) -> tuple[slice, slice, slice]:
-    """Slices of a box in an array that holds `frame`."""
-    z, y, x = (
-        (lo - first, hi - first)
-        for (lo, hi), (first, _) in zip(box, frame, strict=True)
-    )
-    return box_slices((z, y, x))
