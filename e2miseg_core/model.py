@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from e2miseg_core.errors import ConfigError, ModelError, WriteError
+from e2miseg_core.errors import ConfigError, ModelError
 from e2miseg_core.model_card import CARD_KEY, ModelCard, read_card
 from e2miseg_core.models import find_model
 from e2miseg_core.networks import E2MISeg, E2MISegConfig
+from e2miseg_core.tensor_file import write_tensors
 
 __all__ = ["Model", "load_model", "save_model"]
 
@@ -90,18 +90,9 @@ def save_model(network: E2MISeg, card: ModelCard, path: str | Path) -> ModelCard
         for name, tensor in network.state_dict().items()
     }
     card = replace(card, hash=hash_model(tensors, card))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, {CARD_KEY: json.dumps(card.to_json())})
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(
-            found=f"{path} cannot be written ({error})",
-            needed="a folder you may write to, with space left",
-            do="free some space or choose another folder",
-        ) from error
+    metadata = {CARD_KEY: json.dumps(card.to_json())}
+    do = "free some space or choose another folder"
+    write_tensors(path, tensors, metadata, do=do)
     return card
 
 

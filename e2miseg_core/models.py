@@ -1,6 +1,5 @@
 """Starter and installed models, by name. Cards only: no torch here."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from e2miseg_core.errors import ModelError, WriteError
+from e2miseg_core.io.atomic import replacing, writing_to
 from e2miseg_core.model_card import ModelCard, read_card
 
 __all__ = ["ModelEntry", "add_model", "find_model", "list_models", "models_folder"]
@@ -90,18 +90,10 @@ def add_model(path: str | Path, *, overwrite: bool = False) -> ModelEntry:
             needed="another name",
             do="rename the file, or add --overwrite",
         )
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as partial:
         shutil.copyfile(path, partial)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(
-            found=f"{target} cannot be written ({error.strerror or error})",
-            needed="a models folder you may write to, with space left",
-            do="free some space or mend the folder's rights",
-        ) from error
     return ModelEntry(name=path.stem, path=target, card=card, starter=False)
 
 

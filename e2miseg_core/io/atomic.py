@@ -12,15 +12,19 @@ from e2miseg_core.errors import WriteError
 
 __all__ = ["replacing", "sync_folder", "write_json", "writing_to"]
 
+_DO = "free space or mend the rights, then try again"
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, do: str = _DO) -> Iterator[Path]:
     """Let a partial file be written beside `path`, then put it there in one step.
 
     Parameters
     ----------
     path : Path
         Replaced only if the block ends without an exception.
+    do : str
+        What the user can do where the system refuses.
 
     Yields
     ------
@@ -34,9 +38,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
     try:
-        with writing_to(path):
+        with writing_to(path, do=do):
             yield partial
-            with partial.open("rb") as file:
+            with partial.open("rb+") as file:  # Windows syncs no file open for reading
                 os.fsync(file.fileno())
             partial.replace(path)
             sync_folder(path.parent)
@@ -46,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_to(path: Path) -> Iterator[None]:
+def writing_to(path: Path, *, do: str = _DO) -> Iterator[None]:
     """Tell in one line, as WriteError, what the system has against writing `path`."""
     try:
         yield
@@ -56,7 +60,7 @@ def writing_to(path: Path) -> Iterator[None]:
         raise WriteError(
             found=f"{path} cannot be written ({error.strerror or error})",
             needed="a folder with room and the right to write",
-            do="free space or mend the rights, then try again",
+            do=do,
         ) from error
 
 

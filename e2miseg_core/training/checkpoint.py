@@ -1,7 +1,6 @@
 """The state of a training run, in one safetensors file: exact resume, no pickle."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from e2miseg_core.errors import ReadError, WriteError
+from e2miseg_core.errors import ReadError
+from e2miseg_core.tensor_file import write_tensors
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -74,17 +73,9 @@ def save_checkpoint(
         tensors |= {f"{OPTIMIZER}{index}.{k}": v for k, v in values.items()}
     # safetensors refuses shared and channels-last storage.
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial, {KEY: json.dumps(asdict(state))})
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(
-            found=f"the checkpoint {path} cannot be written ({error})",
-            needed="space left in the run's folder",
-            do="free some space and continue with --resume",
-        ) from error
+    metadata = {KEY: json.dumps(asdict(state))}
+    do = "free some space and continue with --resume"
+    write_tensors(path, tensors, metadata, do=do)
 
 
 def read_state(path: Path, kind: Callable[..., StateT]) -> StateT:

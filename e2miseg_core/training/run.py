@@ -21,6 +21,7 @@ from torch import Tensor
 
 from e2miseg_core.devices import autocast, choose_device, choose_precision
 from e2miseg_core.errors import ConfigError, WriteError
+from e2miseg_core.io.atomic import replacing
 from e2miseg_core.losses import compound_loss, deep_supervision_loss
 from e2miseg_core.networks import E2MISeg, E2MISegConfig
 from e2miseg_core.progress import Job, Progress
@@ -315,7 +316,8 @@ def _append_history(path: Path, row: Sequence[object]) -> None:
         with path.open(newline="", encoding="utf-8") as file:
             kept = [r for r in csv.reader(file) if r and r[0].isdigit()]
     kept = [r for r in kept if int(r[0]) < int(str(row[0]))]
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file).writerows([COLUMNS, *kept, row])
-    partial.replace(path)

@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_no_file(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("e2miseg_core.model.save_file", fill)
+    monkeypatch.setattr("e2miseg_core.tensor_file.save_file", fill)
     with pytest.raises(WriteError, match="No space left"):
         save_model(tiny_model.network, tiny_model.card, tmp_path / "m.safetensors")
     assert not list(tmp_path.glob("*.safetensors*"))
@@ -143,6 +143,20 @@ def test_models_are_found_by_name_and_installed_ones_win(
     with pytest.raises(WriteError, match="installed already"):
         models.add_model(tiny_model_path)
     assert models.add_model(tiny_model_path, overwrite=True).path == entry.path
+
+
+def test_an_installed_model_stays_until_the_new_one_is_on_the_disk(
+    tiny_model_path: Path, own_models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    models.add_model(tiny_model_path)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(WriteError, match="No space left"):
+        models.add_model(tiny_model_path, overwrite=True)
+    assert [p.name for p in own_models_folder.iterdir()] == ["test.safetensors"]
+    assert load_model("test").card.name == "test model"
 
 
 def test_a_broken_file_does_not_hide_the_others(

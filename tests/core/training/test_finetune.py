@@ -343,7 +343,7 @@ def test_a_full_disk_stops_in_one_line_and_can_be_resumed(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("e2miseg_core.training.checkpoint.save_file", fill)
+        patch.setattr("e2miseg_core.tensor_file.save_file", fill)
         with pytest.raises(WriteError, match="No space left") as caught:
             run(finetune_job(made.project, SHORT))
     assert "\n" not in str(caught.value)

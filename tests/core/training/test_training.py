@@ -131,7 +131,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("e2miseg_core.training.checkpoint.save_file", fill)
+    monkeypatch.setattr("e2miseg_core.tensor_file.save_file", fill)
     with pytest.raises(WriteError, match="continue with --resume"):
         train(tmp_path / "run", prepared, None)
     monkeypatch.undo()
