@@ -1,5 +1,6 @@
 """What has become of the voxels of a box: who vouches for them, who painted there."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from e2miseg_core.boxes import Box, box_slices
 from e2miseg_core.project import HUMAN, MACHINE, LabelStore
 
-__all__ = ["BoxWatch", "is_vouched_for"]
+__all__ = ["BoxWatch", "class_to_paint", "is_drawn_in", "is_vouched_for"]
 
 
 class BoxWatch:
@@ -20,16 +21,21 @@ class BoxWatch:
         Labels of the case.
     box : Box
         Compared with how it is now.
+
+    Attributes
+    ----------
+    labels : ndarray, shape of the box
+        As they were at first.
     """
 
     def __init__(self, store: LabelStore, box: Box) -> None:
         self._store, self._box = store, box
-        self._labels, self._authority = self._read()
+        self.labels, self._authority = self._read()
 
     def is_painted(self) -> bool:
         """Tell whether a human has set other labels, or set some for the first time."""
         labels, authority = self._read()
-        new = (self._authority != HUMAN) | (self._labels != labels)
+        new = (self._authority != HUMAN) | (self.labels != labels)
         return bool(((authority == HUMAN) & new).any())
 
     def _read(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -41,3 +47,31 @@ class BoxWatch:
 def is_vouched_for(store: LabelStore, box: Box) -> bool:
     """Tell whether a human drew or accepted all voxels of a box."""
     return bool((np.asarray(store.authority[box_slices(box)]) != MACHINE).all())
+
+
+def is_drawn_in(store: LabelStore, box: Box) -> bool:
+    """Tell whether a human drew any voxel of a box, on disk already or not yet."""
+    return bool((np.asarray(store.authority[box_slices(box)]) == HUMAN).any())
+
+
+def class_to_paint(labels: NDArray[Any], classes: Sequence[int], chosen: int) -> int:
+    """Class to paint an edge with: the one chosen, if it is one that meets there.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        In the box of the edge.
+    classes : sequence of int
+        That meet there, as expected when the edge was found.
+    chosen : int
+        Class to paint with until now.
+
+    Returns
+    -------
+    int
+        Else the object that fills most of the box; `chosen` where no object is.
+    """
+    objects = [value for value in classes if value]
+    if chosen in classes or not objects:
+        return chosen
+    return max(objects, key=lambda value: int((labels == value).sum()))

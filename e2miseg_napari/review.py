@@ -2,48 +2,34 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
-from napari.utils.events import EventEmitter
 from qtpy.QtCore import QObject, Signal
 
 from e2miseg_core.boxes import Box
 from e2miseg_core.errors import E2MISegError
-from e2miseg_core.project import (
-    Case,
-    CasePrediction,
-    Verdict,
-    read_edges,
-)
-from e2miseg_napari.box_watch import BoxWatch, is_vouched_for
-from e2miseg_napari.edge_view import EdgeView
+from e2miseg_core.project import LabelStore, Verdict
+from e2miseg_napari.box_watch import is_drawn_in, is_vouched_for
+from e2miseg_napari.edge_visit import EdgeVisit
 from e2miseg_napari.problems import problem_of
 from e2miseg_napari.review_keys import ReviewKeys
-from e2miseg_napari.review_queue import Entry, ReviewQueue, Tally, boxes_as_edges
+from e2miseg_napari.review_list import ReviewList, Stage, find_list, read_list
+from e2miseg_napari.review_queue import Entry, ReviewQueue, Tally
+from e2miseg_napari.review_wording import as_fine_in_words, undone_in_words
 from e2miseg_napari.verdict_writer import Given, VerdictWriter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from e2miseg_napari.project_session import ProjectSession
 
-__all__ = ["Review", "Stage"]
-
-
-class Stage(Enum):
-    """What there is to review."""
-
-    NO_CASE = auto()
-    NO_IMAGE = auto()  # the case's image is gone
-    NO_PREDICTION = auto()
-    NOT_RANKED = auto()  # predicted, but nobody has looked for its edges
-    READY = auto()  # there is a list, which may be empty
+__all__ = ["Review"]
 
 
 class Review(QObject):
     """Goes from one uncertain edge to the next and takes down the verdicts.
+
+    While a mouse button is held down over the picture nothing is moved or decided:
+    a stroke may be under way.
 
     Parameters
     ----------
@@ -57,6 +43,7 @@ class Review(QObject):
 
     changed = Signal()  # another list, another current edge, another verdict
     suggested = Signal(bool)  # whether the current edge looks corrected by now
+    noted = Signal(str)  # a line on what a key has done that one might not expect
     edges_asked = Signal()  # the user wants the edges to be looked for
     problem = Signal(object)  # Problem
 
@@ -69,15 +56,12 @@ class Review(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self.session = session
-        self._queue = ReviewQueue()
-        self._stage = Stage.NO_CASE
-        self._of: tuple[Path, int] | None = None  # (case, prediction) of the queue
+        self._list = ReviewList()
         self._searching = ""
-        self._watched: BoxWatch | None = None
-        self._painted = False
         self._writer = VerdictWriter(self)
         self._writer.failed.connect(self._on_not_written)
-        self._view = EdgeView(viewer)
+        self._visit = EdgeVisit(viewer, session, self)
+        self._visit.painted_changed.connect(self.suggested)
         self.open()
         session.opened.connect(self.reload)
         session.predicted.connect(self.reload)
@@ -87,7 +71,7 @@ class Review(QObject):
     @property
     def stage(self) -> Stage:
         """What there is to review."""
-        return self._stage
+        return self._list.stage
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -117,10 +101,10 @@ class Review(QObject):
     @property
     def looks_corrected(self) -> bool:
         """Whether somebody has painted in the current edge since it is on show."""
-        return self._painted
+        return self._visit.painted
 
     def next(self) -> None:
-        """Go to the next undecided edge; the worst one first."""
+        """Go to the next undecided edge, the worst one first; see `ReviewQueue`."""
         self._go(self._queue.after(1))
 
     def previous(self) -> None:
@@ -129,40 +113,47 @@ class Review(QObject):
 
     def go_to(self, number: int) -> None:
         """Show an edge, decided or not."""
-        self._show(self._queue.choose(number))
+        if self._visit.hand_is_busy or self.session.labels_layer is None:
+            return
+        one = self._queue.choose(number)
+        if one is not None:
+            self._visit.go(one.edge)
+            self.changed.emit()
 
     def decide(self, verdict: Verdict) -> None:
         """Take down a verdict on the current edge and go to the next undecided one.
 
         Corrected and fine accept what the machine said in the box, which can be
         undone like a stroke; the verdict itself is changed by giving another one. It
-        is taken back where the disk refuses it, which shows a moment later.
+        is taken back where the disk refuses it, which shows a moment later. An edge
+        in which nobody has painted was not wrong: it is noted as fine.
         """
-        one, case, store = self.current, self.session.case, self.session.store
-        if one is None or case is None or store is None or self._of is None:
+        one, store, case = self.current, self.session.store, self._list.case
+        prediction = self._list.prediction
+        if one is None or store is None or case is None or prediction is None:
+            return
+        if self._visit.hand_is_busy:
             return
         with self._reported():
-            if verdict != "skipped":
+            noted = self._as_it_is(verdict, one.edge.box, store)
+            if noted != "skipped":
                 store.accept(one.edge.box)
             given = Given(
                 case=case,
-                prediction=self._of[1],
+                prediction=prediction.number,
                 edge=one.edge,
-                verdict=verdict,
+                verdict=noted,
                 before=one.verdict,
             )
             self._writer.write(given)
-            self._queue.decide(verdict)
-            if self.tally.undecided:
-                self.next()
-            else:  # stay, and say so
-                self._watch(one.edge.box)
+            self._queue.decide(noted)
+            self._go_on(one)
+            if noted != verdict:
+                self.noted.emit(as_fine_in_words(one.edge))
 
     def take_brush(self) -> None:
         """Make the labels the active layer, so that the tools work on them."""
-        layer = self.session.labels_layer
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.selection.active = layer
+        self._visit.take_brush()
 
     def toggle_error_map(self) -> None:
         """Hide the error map, which lies over what is painted, or show it again."""
@@ -181,19 +172,23 @@ class Review(QObject):
 
     def reload(self) -> None:
         """Read the edges again: of another case, prediction or ranking."""
-        current, of = self.current, self._of
+        before, current = self._list, self.current
         self._searching = ""
+        self._list = ReviewList()
         with self._reported():
-            self._load()
-            current = current if self._of == of else None
-            if current is not None:
-                current = self._queue.choose_box(current.edge.box)
-        self._view.hide()
-        if current is None:
-            self._watched = None
-            self._suggest(False)
+            has_image = self.session.store is not None
+            self._list = find_list(self.session.case, has_image=has_image)
+            unwritten = self._writer.pending(self._list.of)
+            self._list = read_list(self._list, before, unwritten)
+            self._queue.check(self._is_vouched_for)
+        if current is not None and self._list.of == before.of:
+            current = self._queue.choose_box(current.edge.box)
         else:
-            self._enclose(current.edge.box)
+            current = None
+        if current is None:
+            self._visit.leave()
+        else:
+            self._visit.keep(current.edge)
         self.changed.emit()
 
     def open(self) -> None:
@@ -209,100 +204,56 @@ class Review(QObject):
                 "h": self.toggle_error_map,
             },
         )
-        self._view.open()
-        for event in self._plane_events():
-            event.connect(self._on_plane)
+        self._visit.open()
 
     def close(self) -> None:
         """Write what is not written yet; take keys and outline back."""
         self._writer.wait()
         self._keys.close()
-        for event in self._plane_events():
-            event.disconnect(self._on_plane)
-        self._view.close()
+        self._visit.close()
 
     def trouble(self) -> str:
         """Why verdicts cannot be saved, in words; empty when all are. Waits."""
         return "\n".join(problem_of(error).line for error in self._writer.wait())
 
-    def _plane_events(self) -> tuple[EventEmitter, EventEmitter]:
-        return self._viewer.dims.events.order, self._viewer.dims.events.ndisplay
-
-    def _load(self) -> None:
-        case = self.session.case
-        before, entries = self._of, self._queue.entries
-        self._queue, self._of = ReviewQueue(), None
-        self._stage = Stage.NO_CASE
-        if case is None:
-            return
-        self._stage = Stage.NO_IMAGE
-        if self.session.store is None:
-            return
-        prediction = case.merged
-        self._stage = Stage.NO_PREDICTION
-        if prediction is None:
-            return
-        self._of = (case.folder, prediction.number)
-        earlier = list(entries) if self._of == before else []
-        self._fill(case, prediction, earlier)
-
-    def _fill(
-        self, case: Case, prediction: CasePrediction, earlier: list[Entry]
-    ) -> None:
-        self._stage = Stage.NOT_RANKED
-        if not prediction.edges_path.exists():
-            return
-        log = case.review().latest()
-        verdicts = {
-            box: verdict
-            for (number, box), verdict in log.items()
-            if number == prediction.number
-        } | self._writer.pending((case.folder, prediction.number))
-        known = {one.edge.box for one in earlier}
-        lost = {box: verdicts[box] for box in verdicts if box not in known}
-        found = read_edges(prediction.edges_path)
-        self._queue = ReviewQueue(found, verdicts, [*earlier, *boxes_as_edges(lost)])
-        self._queue.check(self._is_vouched_for)
-        self._stage = Stage.READY
+    @property
+    def _queue(self) -> ReviewQueue:
+        return self._list.queue
 
     def _go(self, one: Entry | None) -> None:
         if one is not None:
             self.go_to(one.edge.number)
 
-    def _show(self, one: Entry | None) -> None:
-        layer = self.session.labels_layer
-        if one is None or layer is None:
-            return
-        self._view.show(layer, one.edge)
-        self.take_brush()
-        self._watch(one.edge.box)
+    def _go_on(self, decided: Entry) -> None:
+        """After a verdict: to the next edge that waits for one, if there is any."""
+        following = self._queue.after(1)
+        waits = self.tally.done < self.tally.edges
+        if waits and following is not None and following.edge != decided.edge:
+            self._go(following)
+        else:  # stay, and say so
+            self._visit.watch(decided.edge)
+            self.changed.emit()
 
-    def _watch(self, box: Box) -> None:
-        """Notice from now on when somebody paints in a box."""
-        store = self.session.store
-        self._watched = None if store is None else BoxWatch(store, box)
-        self._suggest(False)
-        self.changed.emit()
-
-    def _enclose(self, box: Box) -> None:
-        layer = self.session.labels_layer
-        if layer is not None:
-            self._view.enclose(layer, box)
-
-    def _on_plane(self, _event: object = None) -> None:
-        one, layer = self.current, self.session.labels_layer
-        if one is not None and layer is not None:
-            self._view.stay(layer, one.edge)
+    def _as_it_is(self, verdict: Verdict, box: Box, store: LabelStore) -> Verdict:
+        """What a verdict says in truth: nothing is corrected where nobody painted."""
+        if verdict == "corrected" and not is_drawn_in(store, box):
+            return "fine"
+        return verdict
 
     def _on_edited(self) -> None:
-        if self._queue.check(self._is_vouched_for):
+        changed = self._queue.check(self._is_vouched_for)
+        undone = [one for one in changed if one.verdict is None]
+        if undone and not self._visit.hand_is_busy:
+            # Of several the one that was decided first was undone last.
+            self._go(undone[0])
+            self.noted.emit(undone_in_words(undone[0].edge))
+        elif changed:
             self.changed.emit()
-        if self._watched is not None:
-            self._suggest(self._watched.is_painted())
+        self._visit.look()
 
     def _on_not_written(self, given: Given) -> None:
         """Take a verdict back that the disk has refused."""
-        if given.of == self._of:
+        if given.of == self._list.of:
             self._queue.take_back(given.edge.box, given.verdict, given.before)
             self.changed.emit()
         if given.error is not None:
@@ -311,11 +262,6 @@ class Review(QObject):
     def _is_vouched_for(self, box: Box) -> bool:
         store = self.session.store
         return store is None or is_vouched_for(store, box)
-
-    def _suggest(self, painted: bool) -> None:
-        if painted != self._painted:
-            self._painted = painted
-            self.suggested.emit(painted)
 
     def _decide_corrected(self) -> None:
         self.decide("corrected")

@@ -10,6 +10,7 @@ from e2miseg_core.project import Edge, EdgeList, Verdict
 __all__ = ["Entry", "ReviewQueue", "Tally", "boxes_as_edges"]
 
 _DONE: tuple[Verdict, ...] = ("corrected", "fine")
+_TURNS: Mapping[Verdict | None, int] = {None: 0, "skipped": 1}  # the others after them
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class ReviewQueue:
         if self._current is not None:
             one = self._entries[self._current]
             self._entries[self._current] = Entry(one.edge, verdict)
+            self._given.pop(one.edge.box, None)  # the newest stands last
             self._given[one.edge.box] = verdict
 
     def take_back(self, box: Box, verdict: Verdict, before: Verdict | None) -> None:
@@ -126,23 +128,28 @@ class ReviewQueue:
             for one in self._entries
         ]
 
-    def check(self, holds: Callable[[Box], bool]) -> bool:
+    def check(self, holds: Callable[[Box], bool]) -> list[Entry]:
         """Let verdicts stand only where the labels are still vouched for.
 
         Undoing takes voxels back, and redoing returns them: the verdict goes with
-        them. Returns whether that changed anything.
+        them. Returns the entries that this has changed, as they are now, in the
+        order in which their verdicts were given.
         """
-        before = self.entries
-        for index, one in enumerate(before):
+        changed = []
+        for index, one in enumerate(self._entries):
             given = self._given.get(one.edge.box)
             stands = given not in _DONE or holds(one.edge.box)
-            self._entries[index] = Entry(one.edge, given if stands else None)
-        return self.entries != before
+            now = self._entries[index] = Entry(one.edge, given if stands else None)
+            if now != one:
+                changed.append(now)
+        order = list(self._given)
+        return sorted(changed, key=lambda one: order.index(one.edge.box))
 
     def after(self, step: int) -> Entry | None:
         """Find the next undecided edge (`step` 1), or the one before (-1).
 
-        It goes round at the ends. Once all are decided it goes over all of them.
+        It goes round at the ends. Once none is undecided it goes over those that were
+        skipped, and once none of them is left over all.
         """
         count = len(self._entries)
         if not count:
@@ -153,8 +160,7 @@ class ReviewQueue:
         round_trip = [
             self._entries[(start + step * far) % count] for far in range(1, count + 1)
         ]
-        undecided = [one for one in round_trip if one.verdict is None]
-        return (undecided or round_trip)[0]
+        return min(round_trip, key=lambda one: _TURNS.get(one.verdict, len(_TURNS)))
 
     def tally(self) -> Tally:
         """Count verdicts."""

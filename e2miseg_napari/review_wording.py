@@ -9,6 +9,7 @@ from e2miseg_napari.review_queue import Tally
 
 __all__ = [
     "VERDICT_NAMES",
+    "as_fine_in_words",
     "classes_in_words",
     "count_in_words",
     "figures_in_words",
@@ -18,6 +19,7 @@ __all__ = [
     "next_step_in_words",
     "place_in_words",
     "tally_in_words",
+    "undone_in_words",
 ]
 
 VERDICT_NAMES: Mapping[Verdict, str] = {
@@ -76,6 +78,16 @@ def gain_in_words(gain: float) -> str:
     return f"{gain:+.3f}" if abs(gain) >= 0.0005 else "+0.000"
 
 
+def as_fine_in_words(edge: Edge) -> str:
+    """Tell that "corrected" was noted as "fine"."""
+    return f"Nothing was painted in edge {edge.number}: noted as fine."
+
+
+def undone_in_words(edge: Edge) -> str:
+    """Tell that a verdict was undone."""
+    return f"Undone: edge {edge.number} has no verdict any more."
+
+
 def tally_in_words(tally: Tally) -> str:
     """Return "4 of 17 edges done, 62 % of the expected errors dealt with"."""
     line = f"{tally.done} of {tally.edges} edges done"
@@ -100,9 +112,13 @@ def next_step_in_words(tally: Tally) -> str:
     if not tally.edges or tally.undecided:
         return ""
     if not tally.done:
-        return "All edges are skipped: choose one, or look for more."
-    noun = "edge" if tally.done == 1 else "edges"
-    return f"Fine-tune on {tally.done} reviewed {noun}, or add another case."
+        return "All edges are skipped: press . to see them again, or look for more."
+    line = f"Fine-tune on {_edges(tally.done, 'reviewed')}, or add another case."
+    if not tally.skipped:
+        return line
+    verb, them = ("is", "it") if tally.skipped == 1 else ("are", "them")
+    skipped = f"{_edges(tally.skipped, 'skipped')} {verb} left"
+    return f"{skipped}: press . to see {them} again. {line}"
 
 
 def _where(edge: Edge, names: Mapping[int, str]) -> str:
@@ -114,6 +130,10 @@ def _where(edge: Edge, names: Mapping[int, str]) -> str:
     if len(others) == 1:
         return f"{others[0]} meets {last}"
     return f"{', '.join(others[:-1])} and {others[-1]} meet {last}"
+
+
+def _edges(count: int, what: str) -> str:
+    return f"{count} {what} edge" if count == 1 else f"{count} {what} edges"
 
 
 def _percent(share: float) -> str:

@@ -52,7 +52,7 @@ class VerdictWriter(QObject):
         self._pending.append(given)
         self._thread.submit(self._append, given)
 
-    def pending(self, of: tuple[Path, int]) -> dict[Box, Verdict]:
+    def pending(self, of: tuple[Path, int] | None) -> dict[Box, Verdict]:
         """Verdicts on a list of edges that may not be on the disk yet."""
         return {one.edge.box: one.verdict for one in self._pending if one.of == of}
 

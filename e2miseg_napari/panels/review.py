@@ -19,7 +19,8 @@ from e2miseg_napari.panels.class_table import ClassTable
 from e2miseg_napari.panels.edge_list import EdgeTable
 from e2miseg_napari.panels.parts import MessageLine, TextLine, heading
 from e2miseg_napari.panels.review_icons import verdict_icon
-from e2miseg_napari.review import Review, Stage
+from e2miseg_napari.review import Review
+from e2miseg_napari.review_list import Stage
 from e2miseg_napari.review_wording import (
     VERDICT_NAMES,
     figures_in_words,
@@ -89,8 +90,12 @@ class ReviewTab(QWidget):
         self.tally = TextLine()
         self.edges = EdgeTable()
         self.detail = TextLine()
+        self.status = TextLine()
         self.previous = _button("Previous (,)", "The undecided edge before")
-        self.next = _button("Next (.)", "The next undecided edge, the worst first")
+        self.next = _button(
+            "Next (.)",
+            "The next undecided edge, the worst first; then those you have skipped",
+        )
         self.verdicts = {name: _button(text, tip) for name, text, tip in _BUTTONS}
         self._group = QButtonGroup(self)
         self._group.setExclusive(False)
@@ -129,6 +134,7 @@ class ReviewTab(QWidget):
         column.addWidget(self.tally)
         column.addWidget(self.edges, 1)
         column.addWidget(_lines(self.detail, 2))
+        column.addWidget(_lines(self.status, 1))
         column.addLayout(moves)
         column.addLayout(decisions)
         column.addWidget(self.hit_rate)
@@ -147,6 +153,7 @@ class ReviewTab(QWidget):
         review = self.review
         review.changed.connect(self._on_changed)
         review.suggested.connect(self._on_suggested)
+        review.noted.connect(self.status.setText)
         review.problem.connect(self.message.show_problem)
         self.edges.chosen.connect(self._on_chosen)
         self.classes.chosen.connect(self._on_class)
@@ -169,7 +176,7 @@ class ReviewTab(QWidget):
         self._offer_search(stage == Stage.NOT_RANKED, all_done)
         self._show_edges()
         self.progress.setRange(0, max(1, tally.edges))
-        self.progress.setValue(tally.edges - tally.undecided)
+        self.progress.setValue(tally.done)
         self.tally.setText(tally_in_words(tally))
         self.tally.setToolTip(f"Calibration: {review.note}" if review.note else "")
         _show_line(self.hit_rate, hit_rate_in_words(tally))
@@ -184,8 +191,10 @@ class ReviewTab(QWidget):
         review, project = self.review, self._session.project
         classes = () if project is None else project.classes
         current = review.current
-        if current not in {None, self._shown}:
-            self.message.clear()  # something went well since
+        if current != self._shown:
+            self.status.setText("")
+            if current is not None:
+                self.message.clear()  # something went well since
         self._shown = current
         self.edges.show_edges(review.entries, current, classes)
         for button in self.verdicts.values():

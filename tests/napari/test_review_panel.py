@@ -8,6 +8,7 @@ import napari
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
 
 from e2miseg_core.boxes import box_slices
@@ -24,12 +25,14 @@ from e2miseg_core.project import (
     complete_prediction,
     write_edges,
 )
+from e2miseg_core.project.journal import Journal
 from e2miseg_napari.edge_outline import world_bounds
 from e2miseg_napari.edge_search import EdgeSearch
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.panels.review import ReviewTab
 from e2miseg_napari.project_session import ProjectSession
-from e2miseg_napari.review import Review, Stage
+from e2miseg_napari.review import Review
+from e2miseg_napari.review_list import Stage
 
 WAIT = 20_000
 SIZE = (4, 9, 9)
@@ -153,6 +156,20 @@ def click(qtbot, button) -> None:
 def click_row(qtbot, table, row: int) -> None:
     where = table.visualRect(table.model().index(row, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=where)
+
+
+def draw_in(window: Window, *ranks: int) -> None:
+    """Draw a voxel of each edge, as a stroke of the brush does."""
+    for rank in ranks:
+        z, y, x = window.review.entries[rank - 1].edge.centre
+        voxel = ((z, z + 1), (y, y + 1), (x, x + 1))
+        window.session.store.paint(voxel, np.ones((1, 1, 1), bool), 2)
+
+
+def hold(window: Window, *, down: bool) -> None:
+    """Press the mouse over the picture, or release it."""
+    act = QTest.mousePress if down else QTest.mouseRelease
+    act(window.canvas, Qt.MouseButton.LeftButton, pos=QPoint(50, 50))
 
 
 def number(window: Window) -> int | None:
@@ -328,6 +345,7 @@ def test_the_keys_fire_in_every_mode_of_the_labels_layer(reviewing, qtbot):
         press(qtbot, reviewing, ",.")
         assert number(reviewing) == rank
         assert reviewing.labels.mode == mode
+    draw_in(reviewing, 3, 6)
     for mode, key in zip(modes, "casca", strict=False):
         reviewing.labels.mode = mode
         press(qtbot, reviewing, key)
@@ -344,6 +362,7 @@ def test_the_keys_fire_with_another_layer_of_ours_active(reviewing, qtbot, which
     press(qtbot, reviewing, ".")
     assert reviewing.viewer.layers.selection.active is reviewing.labels
     reviewing.viewer.layers.selection.active = getattr(reviewing.session, which)
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, "c")
     assert verdicts(reviewing)[0] == "corrected"
 
@@ -367,6 +386,7 @@ def test_a_key_hides_the_error_map_and_shows_it_again(reviewing, qtbot):
 
 
 def test_a_failure_is_told_until_something_goes_well(reviewing, qtbot, case):
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, ".")
     blocked = case.folder / "review.jsonl"
     blocked.mkdir()
@@ -389,6 +409,7 @@ def test_a_disk_that_refuses_leaves_the_verdict_of_before(reviewing, qtbot, case
     log.rename(case.folder / "aside")
     log.mkdir()
     click_row(qtbot, reviewing.tab.edges.table, 0)
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, "c")
     assert "review.jsonl" in reviewing.review.trouble()  # asked as the window closes
     qtbot.waitUntil(lambda: verdicts(reviewing)[0] == "fine")
@@ -406,6 +427,7 @@ def test_nobody_waits_for_the_disk_and_verdicts_keep_their_order(
         append(log, edge, verdict, prediction=prediction)
 
     monkeypatch.setattr(ReviewLog, "append", slow)
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, ".cas")
     assert told == []
     assert verdicts(reviewing)[:3] == ["corrected", "fine", "skipped"]
@@ -477,8 +499,11 @@ def test_typing_in_a_text_field_decides_nothing(shown, reviewing, qtbot):
 
 
 def test_verdicts_vouch_for_the_voxels_and_are_logged(reviewing, qtbot, case):
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, ".cas")
-    assert (authority(reviewing, 1) == ACCEPTED).all()
+    first = authority(reviewing, 1)
+    assert (first == HUMAN).sum() == 1
+    assert (first == ACCEPTED).sum() == first.size - 1
     assert (authority(reviewing, 2) == ACCEPTED).all()
     assert (authority(reviewing, 3) == MACHINE).all()
     assert reviewing.review.trouble() == ""
@@ -525,6 +550,7 @@ def test_buttons_do_what_the_keys_do(reviewing, qtbot):
     assert not tab.verdicts["fine"].isEnabled()
     click(qtbot, tab.next)
     assert number(reviewing) == 1
+    draw_in(reviewing, 1)
     click(qtbot, tab.verdicts["corrected"])
     click(qtbot, tab.verdicts["fine"])
     click(qtbot, tab.verdicts["skipped"])
@@ -570,24 +596,160 @@ def test_painting_elsewhere_suggests_nothing(reviewing, qtbot):
     assert not reviewing.review.looks_corrected
 
 
+CONTROL = Qt.KeyboardModifier.ControlModifier
+
+
 def test_undo_takes_voxels_and_verdict_back(reviewing, qtbot):
     press(qtbot, reviewing, ".a")
     assert number(reviewing) == 2
-    control = Qt.KeyboardModifier.ControlModifier
-    qtbot.keyClick(reviewing.canvas, "z", modifier=control)
+    qtbot.keyClick(reviewing.canvas, "z", modifier=CONTROL)
     qtbot.waitUntil(lambda: verdicts(reviewing)[0] is None, timeout=WAIT)
     assert (authority(reviewing, 1) == MACHINE).all()
     assert reviewing.tab.tally.text().startswith("0 of 6 edges done")
-    both = control | Qt.KeyboardModifier.ShiftModifier
+    both = CONTROL | Qt.KeyboardModifier.ShiftModifier
     qtbot.keyClick(reviewing.canvas, "z", modifier=both)
     qtbot.waitUntil(lambda: verdicts(reviewing)[0] == "fine", timeout=WAIT)
     assert (authority(reviewing, 1) == ACCEPTED).all()
+
+
+def test_undo_of_a_verdict_goes_back_to_its_edge(reviewing, qtbot):
+    press(qtbot, reviewing, ".aa")
+    assert number(reviewing) == 3
+    qtbot.keyClick(reviewing.canvas, "z", modifier=CONTROL)
+    qtbot.waitUntil(lambda: number(reviewing) == 2, timeout=WAIT)
+    edge = reviewing.review.current.edge
+    assert reviewing.viewer.dims.current_step[0] == edge.centre[0]
+    line = "Undone: edge 2 has no verdict any more."
+    assert reviewing.tab.status.text() == line
+    press(qtbot, reviewing, ".")
+    assert reviewing.tab.status.text() == ""
+
+
+def test_of_several_verdicts_undone_at_once_the_last_one_is_shown(reviewing, qtbot):
+    click_row(qtbot, reviewing.tab.edges.table, 4)
+    press(qtbot, reviewing, "a")  # on 5, then on 6
+    press(qtbot, reviewing, "a")
+    reviewing.labels.undo()
+    reviewing.labels.undo()
+    qtbot.waitUntil(lambda: verdicts(reviewing)[4:] == [None, None], timeout=WAIT)
+    assert number(reviewing) == 5
+
+
+def test_undoing_a_stroke_moves_nothing(reviewing, qtbot):
+    press(qtbot, reviewing, ".a")
+    draw_in(reviewing, 1)
+    with qtbot.waitSignal(reviewing.session.edited, timeout=WAIT):
+        reviewing.labels.undo()
+    assert number(reviewing) == 2
+    assert verdicts(reviewing)[0] == "fine"
+
+
+def test_nothing_corrected_is_noted_as_fine_in_words(reviewing, qtbot, case):
+    press(qtbot, reviewing, ".c")
+    assert verdicts(reviewing)[0] == "fine"
+    assert number(reviewing) == 2
+    line = "Nothing was painted in edge 1: noted as fine."
+    assert reviewing.tab.status.text() == line
+    assert (authority(reviewing, 1) == ACCEPTED).all()
+    assert reviewing.review.trouble() == ""
+    assert list(case.review().latest().values()) == ["fine"]
+    press(qtbot, reviewing, "a")
+    assert reviewing.tab.status.text() == ""
+
+
+def test_a_stroke_counts_before_it_is_on_disk(reviewing, qtbot, monkeypatch):
+    gate, write = threading.Event(), Journal._write
+
+    def slow(journal, batch):
+        gate.wait(20)
+        write(journal, batch)
+
+    monkeypatch.setattr(Journal, "_write", slow)
+    press(qtbot, reviewing, ".")
+    draw_in(reviewing, 1)
+    store = reviewing.session.store
+    assert store.saved_seq < store.seq
+    press(qtbot, reviewing, "c")
+    assert verdicts(reviewing)[0] == "corrected"
+    gate.set()
+
+
+def test_nothing_moves_under_a_hand_that_paints(shown, reviewing, qtbot):
+    press(qtbot, reviewing, ".")
+    reviewing.labels.selected_label = 2  # none of the next edge's classes but one's
+    hold(reviewing, down=True)
+    press(qtbot, reviewing, ".,cas")
+    click_row(qtbot, reviewing.tab.edges.table, 3)
+    assert number(reviewing) == 1
+    assert verdicts(reviewing) == [None] * 6
+    assert reviewing.labels.selected_label == 2
+    hold(reviewing, down=False)
+    press(qtbot, reviewing, "..")
+    assert number(reviewing) == 3
+
+
+def test_undo_under_a_hand_that_paints_moves_nothing(shown, reviewing, qtbot):
+    press(qtbot, reviewing, ".a")
+    hold(reviewing, down=True)
+    reviewing.session.store.undo()
+    qtbot.waitUntil(lambda: verdicts(reviewing)[0] is None, timeout=WAIT)
+    assert number(reviewing) == 2
+    hold(reviewing, down=False)
+
+
+def test_an_edge_brings_a_class_that_meets_there(reviewing, qtbot):
+    """Odd edges have the classes 0 and 1, even ones 0, 1 and 2."""
+    labels = reviewing.labels
+    labels.selected_label = 2
+    press(qtbot, reviewing, ".")
+    assert labels.selected_label == 1
+    table = reviewing.tab.classes.table
+    assert table.item(table.currentRow(), 0).text() == "first & best"
+    labels.selected_label = 2
+    click_row(qtbot, reviewing.tab.edges.table, 1)
+    assert labels.selected_label == 2  # it meets there: the user's choice stays
+    labels.selected_label = 0
+    press(qtbot, reviewing, ".")
+    assert labels.selected_label == 0  # to erase is never wrong
+
+
+def test_a_polygon_that_is_begun_keeps_its_class(reviewing, qtbot):
+    labels = reviewing.labels
+    press(qtbot, reviewing, "..3")
+    labels.selected_label = 2
+    labels._overlays["polygon"].points = [[4, 9, 9], [4, 12, 9]]
+    press(qtbot, reviewing, ".")
+    assert number(reviewing) == 3
+    assert labels.selected_label == 2
+
+
+def test_skipped_edges_come_again_after_all_others(reviewing, qtbot):
+    press(qtbot, reviewing, ".sasa")
+    assert number(reviewing) == 5
+    assert "4 of 6 edges" not in reviewing.tab.tally.text()
+    assert reviewing.tab.tally.text().startswith("2 of 6 edges done, 2 skipped")
+    press(qtbot, reviewing, "aa")
+    assert number(reviewing) == 1  # by itself
+    assert reviewing.tab.next_step.text().startswith(
+        "2 skipped edges are left: press . to see them again."
+    )
+    shown = []
+    for _ in range(3):
+        press(qtbot, reviewing, ".")
+        shown.append(number(reviewing))
+    assert shown == [3, 1, 3]
+    press(qtbot, reviewing, "a")
+    assert number(reviewing) == 1
+    press(qtbot, reviewing, "s")
+    assert number(reviewing) == 1
+    assert reviewing.tab.tally.text().startswith("5 of 6 edges done, 1 skipped")
 
 
 def test_another_verdict_replaces_the_first(reviewing, qtbot, case):
     press(qtbot, reviewing, ".a")
     click_row(qtbot, reviewing.tab.edges.table, 0)
     assert "Fine as it is; another verdict" in reviewing.tab.detail.text()
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, "c")
     assert verdicts(reviewing)[0] == "corrected"
     assert reviewing.review.trouble() == ""
@@ -599,6 +761,7 @@ def test_another_verdict_replaces_the_first(reviewing, qtbot, case):
 
 def test_progress_hit_rate_and_what_next(reviewing, qtbot):
     tab = reviewing.tab
+    draw_in(reviewing, 1, 2, 3)
     press(qtbot, reviewing, ".ccca")
     assert tab.tally.text().startswith("4 of 6 edges done, 43 % of the expected")
     assert (tab.progress.value(), tab.progress.maximum()) == (4, 6)
@@ -608,14 +771,18 @@ def test_progress_hit_rate_and_what_next(reviewing, qtbot):
     assert tab.hit_rate.text() == line
     assert not tab.next_step.isVisibleTo(tab)
     press(qtbot, reviewing, "s")
-    line = "Fine-tune on 5 reviewed edges, or add another case."
-    assert tab.next_step.text() == line
+    assert tab.next_step.text() == (
+        "1 skipped edge is left: press . to see it again. "
+        "Fine-tune on 5 reviewed edges, or add another case."
+    )
+    assert (tab.progress.value(), tab.progress.maximum()) == (5, 6)
     assert tab.next_step.isVisibleTo(tab)
     assert tab.search.text() == "Look for more edges"
     assert number(reviewing) == 6  # the view stays
 
 
 def test_verdicts_are_there_after_reopening(reviewing, qtbot, case):
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, ".cas")
     reviewing.session.leave()
     assert reviewing.review.stage == Stage.NO_CASE
@@ -628,6 +795,7 @@ def test_verdicts_are_there_after_reopening(reviewing, qtbot, case):
 
 
 def test_a_new_ranking_keeps_verdicts_and_the_place(reviewing, qtbot, case):
+    draw_in(reviewing, 1)
     press(qtbot, reviewing, ".ca")
     assert number(reviewing) == 3
     first = made_up_edges(case.geometry.shape)
@@ -656,7 +824,7 @@ def _fields(edge: Edge) -> dict:
 
 
 def test_a_new_prediction_begins_anew(reviewing, qtbot, case):
-    press(qtbot, reviewing, ".ca")
+    press(qtbot, reviewing, ".a")
     predict(case, edges=made_up_edges(case.geometry.shape, count=3))
     with qtbot.waitSignal(reviewing.session.predicted, timeout=WAIT):
         reviewing.session.merge(case.prediction)

@@ -68,8 +68,17 @@ def test_the_last_undecided_edge_is_next_to_itself():
 
 
 def test_once_all_are_decided_the_keys_go_over_all():
-    queue = ReviewQueue(ranked(40, 30), {box(1): "fine", box(2): "skipped"})
+    queue = ReviewQueue(ranked(40, 30), {box(1): "fine", box(2): "corrected"})
     assert [go(queue, 1) for _ in range(3)] == [1, 2, 1]
+
+
+def test_skipped_ones_come_after_the_undecided_and_go_round():
+    given = {box(1): "skipped", box(3): "skipped", box(4): "fine"}
+    queue = ReviewQueue(ranked(40, 30, 20, 10), given)
+    assert [go(queue, 1) for _ in range(2)] == [2, 2]
+    queue.decide("fine")
+    assert [go(queue, 1) for _ in range(3)] == [3, 1, 3]
+    assert [go(queue, -1) for _ in range(3)] == [1, 3, 1]
 
 
 def test_an_empty_list_has_nothing_to_go_to():
@@ -132,12 +141,22 @@ def test_boxes_known_from_the_log_only_are_counted_without_a_share():
 def test_a_verdict_goes_and_comes_with_the_labels_it_vouches_for():
     queue = ReviewQueue(ranked(40, 30), {box(1): "fine", box(2): "skipped"})
     gone = {box(1)}
-    assert queue.check(lambda where: where not in gone)
+    (changed,) = queue.check(lambda where: where not in gone)
+    assert changed == Entry(queue.entries[0].edge)
     assert [one.verdict for one in queue.entries] == [None, "skipped"]
     assert not queue.check(lambda where: where not in gone)
     gone.clear()
     assert queue.check(lambda where: where not in gone)
     assert queue.entries[0] == Entry(queue.entries[0].edge, "fine")
+
+
+def test_what_is_undone_is_told_in_the_order_of_the_verdicts():
+    queue = ReviewQueue(ranked(40, 30, 20), {box(1): "fine", box(2): "fine"})
+    for number in (3, 1):  # a verdict that is given again counts as a new one
+        queue.choose(number)
+        queue.decide("fine")
+    undone = queue.check(lambda _: False)
+    assert [one.edge.number for one in undone] == [2, 3, 1]
 
 
 def test_a_verdict_is_taken_back_unless_another_has_replaced_it():
@@ -178,7 +197,11 @@ def test_the_hit_rate_is_told_from_five_edges_on():
 def test_what_next_once_all_is_done():
     assert next_step_in_words(Tally(edges=3, corrected=2)) == ""
     line = next_step_in_words(Tally(edges=13, corrected=9, fine=3, skipped=1))
-    assert line == "Fine-tune on 12 reviewed edges, or add another case."
+    more = "Fine-tune on 12 reviewed edges, or add another case."
+    assert line == f"1 skipped edge is left: press . to see it again. {more}"
+    assert next_step_in_words(Tally(edges=12, corrected=9, fine=3)) == more
+    line = next_step_in_words(Tally(edges=3, fine=1, skipped=2))
+    assert line.startswith("2 skipped edges are left: press . to see them again. ")
     line = next_step_in_words(Tally(edges=1, fine=1))
     assert line == "Fine-tune on 1 reviewed edge, or add another case."
     assert "look for more" in next_step_in_words(Tally(edges=2, skipped=2))
