@@ -1,44 +1,89 @@
 """One line that says what to do next."""
 
-from e2miseg_core.project import Case
+from enum import StrEnum
+
 from e2miseg_napari.panels.parts import TextLine
+from e2miseg_napari.review_list import Stage
 
-__all__ = ["Guide"]
+__all__ = ["Guide", "Step", "next_step"]
 
-_TEXTS = {
-    "open": "Open a volume: a file, an OME-Zarr folder, or the sample "
-    "(File > Open Sample > E2MISeg).",
-    "predict": "<b>1</b> Press <b>Predict</b>: the model labels the volume and ranks "
-    "the edges it is unsure of.",
-    "review": "<b>2</b> Press <b>.</b> to go to an uncertain edge. Paint (<b>2</b>) or "
-    "erase (<b>1</b>), then <b>C</b> corrected, <b>A</b> fine as it is, <b>S</b> skip: "
-    "the next one follows.",
-    "fine-tune": "<b>3</b> <b>Fine-tune</b> the model on what you have reviewed, while "
-    "you go on. It is kept only if it proves better.",
-    "working": "You can go on painting and reviewing meanwhile.",
-}
+
+class Step(StrEnum):
+    """What comes next, in words."""
+
+    OPEN = (
+        "Open a volume: a file, an OME-Zarr folder, or the sample "
+        "(File > Open Sample > E2MISeg)."
+    )
+    PREDICT = (
+        "<b>1</b> Press <b>Predict</b>: the model labels the volume and ranks the "
+        "edges it is unsure of."
+    )
+    CONTINUE = (
+        "<b>Continue</b> takes up your work on this image again. <b>Predict</b> does "
+        "so too, and labels it anew around what you have said."
+    )
+    FIND_IMAGE = "Tell the project where its image is now: <b>Where is it…</b>"
+    WAIT = (
+        "The labels appear while they are computed. Look around, or paint, meanwhile."
+    )
+    GO_ON = "You can go on painting and reviewing meanwhile."
+    RANK = "<b>2</b> Press <b>Find uncertain edges</b> in the tab Review."
+    REVIEW = (
+        "<b>2</b> Press <b>.</b> to go to an uncertain edge. Paint (<b>2</b>) or erase "
+        "(<b>1</b>), then <b>C</b> corrected, <b>A</b> fine as it is, <b>S</b> skip: "
+        "the next one follows."
+    )
+    NOTHING = (
+        "No edge is uncertain. Paint wherever you see a mistake, save the labels, or "
+        "open another volume."
+    )
+    FINE_TUNE = (
+        "<b>3</b> <b>Fine-tune</b> the model on what you have reviewed, while you go "
+        "on. It is kept only if it proves better."
+    )
+    LEARN = "The model is learning from you. Go on painting and reviewing meanwhile."
 
 
 class Guide(TextLine):
     """The next step in words."""
 
-    def tell(self, step: str) -> None:
-        """Show a step: "open", "predict", "review", "fine-tune" or "working"."""
-        self.setText(_TEXTS[step])
+    def tell(self, step: Step) -> None:
+        """Show a step."""
+        self.setText(step.value)
 
 
-def next_step(case: Case | None, *, volume: bool, reviewed: int, needed: int) -> str:
-    """Which step comes next.
+def next_step(
+    stage: Stage,
+    *,
+    volume: bool,
+    known: bool,
+    edges: int,
+    done: int,
+    needed: int,
+) -> Step:
+    """Which step comes next, while nothing runs.
 
     Parameters
     ----------
-    case : Case or None
-        On show.
+    stage : Stage
+        Of the review.
     volume : bool
         Whether there is an image to predict.
-    reviewed, needed : int
-        Edges with a verdict, and how many fine-tuning needs.
+    known : bool
+        Whether a project holds that image, which could be opened.
+    edges, done, needed : int
+        Uncertain edges, those that were corrected or found fine, and how many of these
+        fine-tuning needs.
     """
-    if case is None or case.prediction is None:
-        return "predict" if volume else "open"
-    return "review" if reviewed < needed else "fine-tune"
+    if stage == Stage.NO_IMAGE:
+        return Step.FIND_IMAGE
+    if stage in {Stage.NO_CASE, Stage.NO_PREDICTION}:
+        if not volume:
+            return Step.OPEN
+        return Step.CONTINUE if known else Step.PREDICT
+    if stage == Stage.NOT_RANKED:
+        return Step.RANK
+    if done >= needed:
+        return Step.FINE_TUNE
+    return Step.REVIEW if edges else Step.NOTHING

@@ -25,20 +25,22 @@ from e2miseg_napari.corrections import NEEDED
 from e2miseg_napari.dialogs import ask_and_save
 from e2miseg_napari.edge_search import EdgeSearch
 from e2miseg_napari.engine_client import EngineClient
+from e2miseg_napari.finetune_state import FinetunePhase
 from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.panels.finetune import FinetuneTab
-from e2miseg_napari.panels.guide import Guide, next_step
+from e2miseg_napari.panels.guide import Guide, Step, next_step
+from e2miseg_napari.panels.known_project import KnownProject
 from e2miseg_napari.panels.parts import MessageLine, TextLine
 from e2miseg_napari.panels.predict import PredictTab
 from e2miseg_napari.panels.project_section import ProjectSection
 from e2miseg_napari.panels.review import ReviewTab
 from e2miseg_napari.predicting import JobState, Phase, Predicting
 from e2miseg_napari.problems import Problem, problem_of
-from e2miseg_napari.project_places import find_project
 from e2miseg_napari.project_session import ProjectSession
 from e2miseg_napari.protocol import FinetuneResult, Ready
 from e2miseg_napari.readers import read_layers
 from e2miseg_napari.review import Review
+from e2miseg_napari.review_list import Stage
 from e2miseg_napari.saving import Saver
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class MainPanel(QWidget):
         self.finetuning = Finetuning(self.session, self.client, self)
         self.search = EdgeSearch(self.session, self.client, self.reviewing, self)
         self._background = Background(self)
+        self._known = KnownProject(self)
         self._saver = Saver(self)
         self._guard: CloseGuard | None = None
         self._over = False
@@ -125,7 +128,10 @@ class MainPanel(QWidget):
         self.reviewing.changed.connect(self._update_guide)
         self.finetuning.predict_again_asked.connect(self._on_predict_again)
         self.finetuning.ended.connect(self._on_finetuned)
+        self.finetuning.changed.connect(self._update_guide)
         self.finetuning.problem.connect(_pop_up)
+        self._known.changed.connect(self._on_known)
+        self._known.problem.connect(self._on_thread_error)
         self.client.ready.connect(self._on_ready)
         for notice in (
             self.predicting.notice,
@@ -225,25 +231,33 @@ class MainPanel(QWidget):
         self._on_chosen()
 
     def _on_chosen(self) -> None:
-        choice = self.predict.volume.choice
-        if choice is not None and self.session.project is None:
-            known = find_project(choice)
-            self.project.suggest(None if known is None else known[0])
+        to_offer = self.session.project is None and not self._over
+        self._known.look(self.predict.volume.choice if to_offer else None)
+        self._on_known()
+
+    def _on_known(self) -> None:
+        self.project.suggest(self._known.path)
         self._update_guide()
 
     def _on_predicting(self, state: JobState) -> None:
         self.project.setEnabled(state.phase == Phase.IDLE)
         self._update_guide()
 
-    def _update_guide(self) -> None:
+    def _update_guide(self, _state: object = None) -> None:
+        stage, tally = self.reviewing.stage, self.reviewing.tally
         if self.predicting.state.phase != Phase.IDLE:
-            self.guide.tell("working")
+            first = stage in {Stage.NO_CASE, Stage.NO_PREDICTION}
+            self.guide.tell(Step.WAIT if first else Step.GO_ON)
             return
-        choice = self.predict.volume.choice
+        if self.finetuning.state.phase != FinetunePhase.IDLE:
+            self.guide.tell(Step.LEARN)
+            return
         step = next_step(
-            self.session.case,
-            volume=choice is not None,
-            reviewed=self.reviewing.tally.done,
+            stage,
+            volume=self.predict.volume.choice is not None,
+            known=self._known.path is not None,
+            edges=tally.edges,
+            done=tally.done,
             needed=NEEDED,
         )
         self.guide.tell(step)

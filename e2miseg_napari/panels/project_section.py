@@ -109,6 +109,8 @@ class ProjectSection(QWidget):
         self._continue.setVisible(self._project is None and path is not None)
         if self._project is None and path is not None:
             self.facts.setText(f"{path.name} holds this image, and your work on it.")
+        else:
+            self._tell()
 
     def _tell(self) -> None:
         if self._project is None:

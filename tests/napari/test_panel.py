@@ -17,10 +17,11 @@ from qtpy.QtGui import QShowEvent
 from e2miseg_core.errors import WriteError
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.models import add_model, models_folder
-from e2miseg_core.project import LabelStore, Project
+from e2miseg_core.project import Case, LabelStore, Project
 from e2miseg_napari import dialogs, project_places
 from e2miseg_napari.close_guard import CloseGuard
 from e2miseg_napari.engine_client import EngineClient
+from e2miseg_napari.panels.guide import Step
 from e2miseg_napari.panels.main import MainPanel
 from e2miseg_napari.predicting import Phase
 
@@ -152,10 +153,55 @@ def test_the_result_is_a_project_on_disk(qtbot, viewer, open_panel):
 def test_the_next_step_is_told(qtbot, viewer, open_panel):
     panel = open_panel(QUICK)
     sample(viewer)
-    assert "Predict" in panel.guide.text()
+    assert panel.guide.text() == Step.PREDICT
+    told = set()
+
+    def note(state):
+        if state.phase != Phase.IDLE:
+            told.add(panel.guide.text())
+
+    panel.predicting.changed.connect(note)
     predict(qtbot, panel)
-    assert "uncertain edge" in panel.guide.text()
+    assert told == {Step.WAIT}  # there is nothing to review yet
+    assert panel.guide.text() == Step.REVIEW
     assert panel.tabs.currentIndex() == 1  # the list of edges is what comes next
+    panel.show_tab(panel.predict)
+    told.clear()
+    predict(qtbot, panel)
+    assert told == {Step.GO_ON}
+    assert panel.guide.text() == Step.REVIEW
+
+
+def test_after_closing_a_project_both_ways_on_are_told(qtbot, viewer, open_panel):
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+    viewer.open_sample("e2miseg-napari", "phantom")  # the case's own layer goes
+    panel.session.leave()
+    button = panel.project._continue
+    qtbot.waitUntil(lambda: button.isVisibleTo(panel), timeout=WAIT)
+    assert panel.guide.text() == Step.CONTINUE
+    values = np.zeros((40, 40, 40), np.float32)
+    viewer.add_image(values, name="another")
+    assert panel.guide.text() == Step.PREDICT
+    assert not button.isVisibleTo(panel)
+    assert "None yet" in panel.project.facts.text()
+
+
+def test_the_guide_reads_nothing_from_the_disk(qtbot, viewer, open_panel, monkeypatch):
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+
+    def refused(_case):
+        raise AssertionError
+
+    for name in ("description", "predictions"):
+        monkeypatch.setattr(Case, name, refused)
+    panel.guide.setText("")
+    panel.reviewing.next()
+    assert panel.guide.text() == Step.REVIEW
+    monkeypatch.undo()
 
 
 def test_the_legend_names_classes_with_their_volumes(qtbot, viewer, open_panel):
@@ -290,7 +336,8 @@ def test_predict_goes_on_with_the_images_own_project(qtbot, viewer, open_panel):
     panel.session.close()
     panel.predict.volume.choose(image)
     panel._on_chosen()
-    assert "phantom.e2m holds this image" in panel.project.facts.text()
+    known = "phantom.e2m holds this image"
+    qtbot.waitUntil(lambda: known in panel.project.facts.text(), timeout=WAIT)
     panel.show_tab(panel.predict)
     predict(qtbot, panel)
     np.testing.assert_array_equal(labels_of(panel), mine)
@@ -583,7 +630,6 @@ def test_a_project_damaged_while_it_is_open_is_one_line(qtbot, viewer, open_pane
 
 def test_another_version_is_chosen_in_a_thread(qtbot, viewer, open_panel, monkeypatch):
     panel = open_panel(QUICK)
-    assert not panel.finetuning.use_version(0)  # no project is open
     sample(viewer)
     predict(qtbot, panel)
     use, threads = Project.use_version, []
