@@ -1,11 +1,13 @@
 """What fine-tunings have left on disk: the curve of one, and one to be resumed.
 
 JOB/request.json   what was asked for
-JOB/history.csv    a line for each step, up to the last checkpoint
+JOB/history.csv    a line for each step, up to the last checkpoint; step 0 is the model
+                   as it was
 """
 
 import csv
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +30,7 @@ _NAME = "%Y-%m-%dT%H%M%S"  # how the name of a job's folder begins, UTC
 class CurvePoint:
     """One training step; `wrong` counts the wrong voxels on what is held out.
 
-    Both are None where the step did not measure them.
+    Both are None where the step did not measure them. Step 0 is before the first one.
     """
 
     step: int
@@ -120,7 +122,8 @@ def read_history(folder: Path) -> list[CurvePoint]:
 
 
 def _number(text: str) -> float | None:
-    return float(text) if text else None
+    number = float(text) if text else math.nan
+    return number if math.isfinite(number) else None
 
 
 def _steps(folder: Path) -> int:

@@ -3,8 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,12 @@ from e2miseg_napari.finetune_jobs import (
     UnfinishedJob,
     has_begun,
     read_history,
+)
+from e2miseg_napari.finetune_state import (
+    INSTEAD,
+    FinetunePhase,
+    FinetuneState,
+    step_in_words,
 )
 from e2miseg_napari.jobs import FinetuneJob
 from e2miseg_napari.problems import Problem, problem_of_job
@@ -29,36 +33,12 @@ from e2miseg_napari.protocol import (
     JobStarted,
     Warned,
 )
-from e2miseg_napari.wording import time_in_words
 
-__all__ = ["FinetunePhase", "FinetuneRun", "FinetuneState"]
+__all__ = ["FinetuneRun"]
 
 _log = logging.getLogger(__name__)
 
 _RESTARTS = 3  # of a dead worker, for one fine-tuning
-
-
-class FinetunePhase(Enum):
-    """What the fine-tuning is doing."""
-
-    IDLE = auto()
-    SAVING = auto()  # the last strokes go to disk, where the worker reads them
-    STARTING = auto()  # the engine has the job and has not said more
-    RUNNING = auto()
-    PAUSING = auto()
-    PAUSED = auto()
-    FINISHING = auto()  # it trains no more; what was learned is tested
-    DISCARDING = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneState:
-    """Phase, a line about it, and steps; `total` is 0 while unknown."""
-
-    phase: FinetunePhase = FinetunePhase.IDLE
-    line: str = ""
-    done: int = 0
-    total: int = 0
 
 
 class FinetuneRun(QObject):
@@ -197,10 +177,16 @@ class FinetuneRun(QObject):
         self._step = event
         loss, wrong = (event.details.get(key) for key in ("loss", "held_out_wrong"))
         if loss is not None or wrong is not None:
-            self.points.append(CurvePoint(step=event.done, loss=loss, wrong=wrong))
+            self._add(CurvePoint(step=event.done, loss=loss, wrong=wrong))
             self.steps = event.total
             self.curve_changed.emit()
         self._show_step(self.state.phase)
+
+    def _add(self, point: CurvePoint) -> None:
+        """Add a point; of steps that are made again only the last counts."""
+        while self.points and self.points[-1].step >= point.step:
+            self.points.pop()
+        self.points.append(point)
 
     def _on_paused(self, event: JobPaused) -> None:
         if self._own(event):
@@ -258,34 +244,14 @@ class FinetuneRun(QObject):
     def _show_step(self, phase: FinetunePhase, instead: str = "") -> None:
         """Show the last step, with `instead` in place of the time left."""
         step = self._step
-        instead = instead or _INSTEAD.get(phase, "")
+        instead = instead or INSTEAD.get(phase, "")
         if step is None:
             self._show(phase, f"{instead}…" if instead else self.state.line)
         else:
-            self._show(phase, _in_words(step, instead), step.done, step.total)
+            self._show(phase, step_in_words(step, instead), step.done, step.total)
 
     def _show(
         self, phase: FinetunePhase, line: str, done: int = 0, total: int = 0
     ) -> None:
         self.state = FinetuneState(phase=phase, line=line, done=done, total=total)
         self.changed.emit(self.state)
-
-
-_INSTEAD = {
-    FinetunePhase.PAUSING: "pausing after this step",
-    FinetunePhase.PAUSED: "paused",
-}
-
-
-def _in_words(step: JobProgress, instead: str) -> str:
-    """Return "step 41 of 150, about 3 min left", or how far another stage has come."""
-    if step.stage != "training":
-        share = f", {100 * step.done // step.total} %" if step.total else ""
-        stage = f"{step.stage or 'working'}{share}"
-        return f"{stage}, {instead}" if instead else f"{stage}…"
-    where = f"step {step.done} of {step.total}"
-    if instead:
-        return f"{where}, {instead}"
-    if step.seconds_left is None:
-        return f"{where}, estimating the time left…"
-    return f"{where}, {time_in_words(step.seconds_left)} left"

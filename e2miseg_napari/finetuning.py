@@ -19,7 +19,8 @@ from e2miseg_napari.finetune_jobs import (
     find_unfinished,
     has_begun,
 )
-from e2miseg_napari.finetune_run import FinetunePhase, FinetuneRun, FinetuneState
+from e2miseg_napari.finetune_run import FinetuneRun
+from e2miseg_napari.finetune_state import FinetunePhase, FinetuneState
 from e2miseg_napari.problems import Problem, problem_of
 from e2miseg_napari.protocol import FinetuneResult
 
@@ -49,9 +50,8 @@ class Finetuning(QObject):
     curve_changed = Signal()  # `points` has grown, or is another run's
     ended = Signal(object)  # FinetuneResult
     offered = Signal()  # `unfinished` is another one, or none
-    versions_changed = (
-        Signal()
-    )  # another model version is in use, or there is a new one
+    version_used = Signal(int)  # by `use_version`, once that is on disk
+    versions_changed = Signal()  # another one is in use, or there is a new one
     notice = Signal(str)  # one line that is no error
     problem = Signal(object)  # Problem
     predict_again_asked = Signal()
@@ -144,21 +144,24 @@ class Finetuning(QObject):
             self._end()
             run.leave()
 
-    def use_version(self, number: int) -> bool:
+    def use_version(self, number: int) -> None:
         """Make another version of the model the one in use, in a thread.
 
-        `versions_changed` tells when that is done, `problem` why it failed. False
-        where no project is open.
+        `version_used` and `versions_changed` tell when that is done, `problem` why it
+        failed.
         """
         project = self.session.project
         if project is None:
-            return False
+            return
+
+        def done(_: object) -> None:
+            if self.session.project is project:
+                self.version_used.emit(number)
+                self.versions_changed.emit()
+
         self._background.run(
-            lambda: project.use_version(number),
-            lambda _: self.versions_changed.emit(),
-            self._on_thread_error,
+            lambda: project.use_version(number), done, self._on_thread_error
         )
-        return True
 
     def _begin(
         self,

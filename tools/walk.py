@@ -34,7 +34,7 @@ from e2miseg_core.io import open_labels  # noqa: E402
 from e2miseg_core.project import Edge  # noqa: E402
 from e2miseg_core.samples import sample_labels_path  # noqa: E402
 from e2miseg_napari.demo import open_demo  # noqa: E402
-from e2miseg_napari.finetune_run import FinetunePhase  # noqa: E402
+from e2miseg_napari.finetune_state import FinetunePhase  # noqa: E402
 from e2miseg_napari.predicting import Phase  # noqa: E402
 
 if TYPE_CHECKING:

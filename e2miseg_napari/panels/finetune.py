@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from e2miseg_core.project import Project
 from e2miseg_napari.background import Background
 from e2miseg_napari.corrections_watch import CorrectionsWatch
-from e2miseg_napari.finetune_run import FinetunePhase, FinetuneState
+from e2miseg_napari.finetune_state import FinetunePhase, FinetuneState
 from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.panels.finetune_curve import CurveWidget
 from e2miseg_napari.panels.finetune_parts import (
@@ -138,6 +138,7 @@ class FinetuneTab(QWidget):
         finetuning.curve_changed.connect(self._on_curve)
         finetuning.offered.connect(self._update)
         finetuning.ended.connect(self._on_ended)
+        finetuning.version_used.connect(self.outcome.show_switch)
         finetuning.versions_changed.connect(self._list_versions)
         finetuning.notice.connect(self.message.show_notice)
         finetuning.problem.connect(self.message.show_problem)
@@ -230,8 +231,7 @@ class FinetuneTab(QWidget):
 
     def _on_use(self, number: int) -> None:
         self.message.clear()
-        if self._finetuning.use_version(number):
-            self.outcome.show_switch(number)
+        self._finetuning.use_version(number)
 
     def _on_ended(self, result: FinetuneResult) -> None:
         self.message.clear()
@@ -276,7 +276,7 @@ class FinetuneTab(QWidget):
         )
         self.pause.setEnabled(at_work or paused)
         self.finish.setVisible(running)
-        learned = bool(self._finetuning.points)
+        learned = any(point.step for point in self._finetuning.points)
         self.finish.setEnabled((at_work or paused) and learned)
         self.discard.setVisible(running or offered)
         self.discard.setEnabled(phase != FinetunePhase.DISCARDING)

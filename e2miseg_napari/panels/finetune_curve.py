@@ -49,8 +49,11 @@ class CurveWidget(QWidget):
             symbolPen=None,
             symbolBrush=_WRONG,
         )
+        dashes = pyqtgraph.mkPen(_WRONG, width=1, style=Qt.PenStyle.DashLine)
+        self.before: Any = pyqtgraph.InfiniteLine(angle=0, pen=dashes)
         self._item.addItem(self.loss)
-        self._second.addItem(self.wrong)
+        for item in (self.before, self.wrong):
+            self._second.addItem(item)
         self._look_only()
         self._lay_out()
         self._take_colors()
@@ -77,7 +80,10 @@ class CurveWidget(QWidget):
                 label.setToolTip("Running mean over the last few steps")
                 legend.addStretch(1)
             else:
-                label.setToolTip("On corrections that the new model does not learn")
+                label.setToolTip(
+                    "On corrections that the new model does not learn. Dashed: before "
+                    "the first step"
+                )
         self._plot.setFixedHeight(_HEIGHT)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -108,6 +114,10 @@ class CurveWidget(QWidget):
         smooth = _smooth(losses)
         self.loss.setData(*_columns(smooth))
         self.wrong.setData(*_columns(wrong))
+        before = next((value for step, value in wrong if step == 0), None)
+        self.before.setVisible(before is not None)
+        if before is not None:
+            self.before.setValue(before)
         last = max([total, *(point.step for point in points)], default=1)
         self._item.setXRange(0, max(1, last), padding=0.03)
         low, high = _span([value for _, value in smooth])

@@ -35,6 +35,14 @@ def test_a_history_is_read_as_it_was_written(make):
     ]
 
 
+def test_the_model_as_it_was_is_step_0(make):
+    history = "step,learning_rate,loss,held_out_wrong\n0,,,9\n1,1e-4,nan,\n"
+    assert read_history(make("a", history=history)) == [
+        CurvePoint(step=0, wrong=9.0),
+        CurvePoint(step=1),
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "step\n1\n", "step,loss,held_out_wrong\nx,y,z\n"])
 def test_no_history_and_a_damaged_one_are_no_points(make, text):
     assert read_history(make("a", history=text)) == []

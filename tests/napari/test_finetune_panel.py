@@ -4,6 +4,7 @@ import gc
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import nibabel as nib
@@ -14,16 +15,18 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from e2miseg_core.boxes import box_slices
+from e2miseg_core.errors import WriteError
 from e2miseg_core.io import open_volume
 from e2miseg_core.project import ACCEPTED, Case, Edge, Project, ProjectLock
 from e2miseg_napari import corrections_watch, finetuning
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.finetune_jobs import CurvePoint
-from e2miseg_napari.finetune_run import FinetunePhase
+from e2miseg_napari.finetune_state import FinetunePhase
 from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.jobs import EdgesJob
 from e2miseg_napari.panels.finetune import FinetuneTab
 from e2miseg_napari.project_session import ProjectSession
+from e2miseg_napari.protocol import JobProgress
 
 SHAPE = (40, 60, 70)
 WAIT = 20_000
@@ -233,6 +236,40 @@ def test_the_curve_shows_loss_and_held_out_errors(qtbot, open_desk, project):
     losses = tab.curve.loss.getData()[1]
     # The running mean of 1 and 1/2 with weights 0.85 and 1.
     assert losses[:2].tolist() == pytest.approx([1.0, (0.85 + 0.5) / 1.85])
+
+
+def test_the_curve_begins_with_the_model_as_it_was(qtbot, open_desk, project):
+    desk = ready(qtbot, open_desk, project, "holds")
+    tab = desk.tab
+    qtbot.waitUntil(lambda: tab.curve is not None, timeout=WAIT)
+    click(qtbot, tab.start)
+    wait_for_step(qtbot, desk, 7)
+    name = next(iter(desk.client.jobs))
+    run = desk.finetuning._run
+    run.points.clear()  # as if the worker had only begun
+    before = {"held_out_wrong": 240}
+    for _ in range(2):  # a worker that was started again tells it again
+        report(desk, name, 0, before)
+    assert not tab.finish.isEnabled()  # nothing is learned yet
+    report(desk, name, 5, {"loss": 0.5, "held_out_wrong": 180})
+    assert tab.finish.isEnabled()
+    tab._draw()
+    steps, wrong = tab.curve.wrong.getData()
+    assert (steps.tolist(), wrong.tolist()) == ([0, 5], [240, 180])
+    assert tab.curve.loss.getData()[0].tolist() == [5]
+    assert tab.curve.before.isVisible()
+    assert tab.curve.before.value() == 240
+    tab.curve.show_points([CurvePoint(step=1, loss=0.5)], total=20)
+    assert not tab.curve.before.isVisible()
+    with qtbot.waitSignal(desk.finetuning.ended, timeout=WAIT):
+        click(qtbot, tab.finish)
+
+
+def report(desk: Desk, name: str, done: int, details: dict) -> None:
+    step = JobProgress(
+        id=name, done=done, total=20, stage="training", seconds_left=9, details=details
+    )
+    desk.client.progress.emit(step)
 
 
 def test_the_axes_reach_to_every_point_also_below_zero(qtbot, open_desk, project):
@@ -475,6 +512,31 @@ def test_one_click_goes_back_to_an_older_version(qtbot, open_desk, project):
         click(qtbot, desk.tab.outcome.button)
 
 
+def test_a_version_that_cannot_be_used_is_not_said_to_be(
+    qtbot, open_desk, project, monkeypatch
+):
+    project.add_version(project.version.path, figures={}, sentence="Kept: better.")
+    desk = open_desk("good", project)
+    versions, outcome = desk.tab.versions, desk.tab.outcome
+    qtbot.waitUntil(lambda: list(versions.buttons) == [0], timeout=WAIT)
+    qtbot.waitUntil(versions.buttons[0].isVisible, timeout=WAIT)
+    gate = threading.Event()
+
+    def refused(_project, _number):
+        gate.wait(20)
+        raise WriteError(found="no room", needed="some", do="free space")
+
+    monkeypatch.setattr(Project, "use_version", refused)
+    click(qtbot, versions.buttons[0])
+    assert not outcome.isVisible()  # nothing is on disk yet
+    gate.set()
+    message = desk.tab.message
+    qtbot.waitUntil(message.isVisible, timeout=WAIT)
+    assert "no room" in message.text.text()
+    assert not outcome.isVisible()
+    assert list(versions.buttons) == [0]
+
+
 def test_an_interactive_job_in_between_is_told(qtbot, open_desk, project):
     desk = ready(qtbot, open_desk, project, "holds")
     click(qtbot, desk.tab.start)
@@ -491,10 +553,21 @@ def test_one_can_paint_while_it_trains(qtbot, open_desk, project):
     desk = ready(qtbot, open_desk, project, "holds")
     click(qtbot, desk.tab.start)
     wait_for_step(qtbot, desk, 7)
-    desk.session.store.write((slice(30, 33), 50, slice(0, 10)), 2)
+    labels = desk.session.labels_layer
+    labels.brush_size = 1
+    before = row_of(desk)
+    for x in range(30):
+        labels.paint((30, 50, x), 2)
+    assert desk.phase == FinetunePhase.RUNNING
+    assert desk.tab.line.text().startswith("step 7 of 20")
+    shown = np.asarray(labels.data[0][30, 50, :30])
+    assert shown.tolist() == [2] * 30
     qtbot.waitUntil(lambda: row_of(desk)[-1] == "30", timeout=WAIT)
+    assert row_of(desk)[:-1] == before[:-1]
     with qtbot.waitSignal(desk.finetuning.ended, timeout=WAIT):
         click(qtbot, desk.tab.finish)
+    assert "Kept: version 1 is in use now" in desk.tab.outcome.title.text()
+    assert np.asarray(labels.data[0][30, 50, :30]).tolist() == [2] * 30
 
 
 def test_what_draws_the_curve_is_not_imported_before_it_is_needed():
