@@ -1,5 +1,6 @@
 """The review in a real viewer: real project, real keys, real mouse."""
 
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import napari
 import numpy as np
 import pytest
+from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
@@ -34,6 +36,7 @@ from e2miseg_napari.project_session import ProjectSession
 from e2miseg_napari.review import Review
 from e2miseg_napari.review_list import Stage
 
+DOCS = Path(__file__).parents[2] / "docs"
 WAIT = 20_000
 SIZE = (4, 9, 9)
 CORNERS = [(2, 4, 5), (20, 15, 10), (30, 8, 3), (10, 24, 33), (34, 2, 38), (16, 5, 2)]
@@ -856,6 +859,22 @@ def test_the_class_table_follows_napari(reviewing, qtbot):
     assert table.currentRow() == 2  # the background
     line = reviewing.tab.classes.keys.text()
     assert all(part in line for part in ("2 paint", "1 erase", "4 fill", "3 polygon"))
+
+
+def test_the_documented_keys_are_those_that_are_bound(reviewing, qtbot):
+    press(qtbot, reviewing, ".")  # the labels are the active layer now
+    bound = reviewing.viewer.window._qt_viewer._key_map_handler.active_keymap
+    table = (
+        (DOCS / "loop.md").read_text(encoding="utf-8").partition("| key | does |")[2]
+    )
+    rows = [row.split("|")[1] for row in table.split("\n\n")[0].splitlines()[2:]]
+    documented = [key for row in rows for key in re.findall("`(.+?)`", row)]
+    assert len(documented) > 20
+    keys = {coerce_keybinding(key) for key in documented}
+    assert keys <= set(bound)
+    assert set(reviewing.viewer.keymap) <= keys  # all of the review's
+    for key in "-=[]123456":
+        assert coerce_keybinding(key) in keys
 
 
 def test_keys_and_outline_go_with_the_review(reviewing, qtbot):
