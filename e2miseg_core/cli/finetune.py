@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from e2miseg_core.cli.options import AsJson, Device, Precision
+from e2miseg_core.cli.options import (
+    AsJson,
+    Device,
+    Precision,
+    Replay,
+    Seed,
+    Steps,
+)
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import ConfigError
 
@@ -34,22 +41,12 @@ def finetune(  # noqa: PLR0913 - one parameter an option
             help="Folder of the job; one in the project if left out.",
         ),
     ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option(
-            "--replay",
-            metavar="DATASET",
-            help="Training set of the model, for it not to forget. Models trained on "
-            "phantoms need none.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Training steps.")
-    ] = None,
+    replay: Replay = None,
+    steps: Steps = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Of AdamW.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed.")] = None,
+    seed: Seed = None,
     device: Device = "auto",
     precision: Precision = "auto",
     resume: Annotated[

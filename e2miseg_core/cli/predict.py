@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2miseg_core.cli.options import AsJson, Device, Precision
+from e2miseg_core.cli.options import AsJson, Device, Model, Precision
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import ConfigError, WriteError
 
@@ -34,10 +34,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
             "for several images.",
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option("--model", help="A model's name (see `models list`) or its file."),
-    ],
+    model: Model,
     error_map: Annotated[
         Path | None,
         typer.Option(

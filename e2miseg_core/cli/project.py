@@ -11,6 +11,7 @@ from e2miseg_core.cli.output import Output
 
 if TYPE_CHECKING:
     from e2miseg_core.project import Case, Project
+    from e2miseg_core.project.sites import CaseSites
 
 __all__ = ["project"]
 
@@ -128,10 +129,19 @@ def predict(
 @project.command()
 def info(name: Name, *, as_json: AsJson = False) -> None:
     """Tell the cases of a project, how far they are, and its model versions."""
+    from e2miseg_core.progress import run
     from e2miseg_core.project import Project
+    from e2miseg_core.project.sites import SiteFinder
 
     with Output(as_json=as_json) as output:
-        values = _values(Project.open(name))
+        opened = Project.open(name)
+        values = _values(opened)
+        for case, found in zip(
+            values["cases"],
+            run(SiteFinder().find(opened), output.progress),
+            strict=True,
+        ):
+            case.update(_decided(opened.case(case["name"]), found))
         output.result(values)
         for table in _tables(values):
             output.table(table)
@@ -199,7 +209,6 @@ def _values(opened: "Project") -> dict[str, Any]:
 def _case_values(case: "Case") -> dict[str, Any]:
     newest, merged = case.prediction, case.merged
     edges = newest.edges() if newest is not None else None
-    verdicts = list(case.review().latest().values())
     return {
         "name": case.name,
         "image": case.image_uri,
@@ -208,10 +217,21 @@ def _case_values(case: "Case") -> dict[str, Any]:
         "predictions": len(case.predictions()),
         "merged": None if merged is None else merged.number,
         "edges": None if edges is None else len(edges),
+    }
+
+
+def _decided(case: "Case", found: "CaseSites") -> dict[str, Any]:
+    """What people have said of a case; a verdict that was undone is none."""
+    stands = [site.verdict for site in found.sites]
+    skipped = list(case.review().by_box().values()).count("skipped")
+    return {
         "verdicts": {
-            verdict: verdicts.count(verdict)
-            for verdict in ("corrected", "fine", "skipped")
+            "corrected": stands.count("corrected"),
+            "fine": stands.count("fine"),
+            "skipped": skipped,
         },
+        "painted": stands.count("painted"),
+        "drawn_voxels": found.drawn,
     }
 
 
@@ -226,7 +246,8 @@ def _tables(values: dict[str, Any]) -> list[Table]:
             " x ".join(map(str, case["shape"])),
             str(case["predictions"]),
             "not ranked" if case["edges"] is None else str(case["edges"]),
-            f"{verdicts['corrected']} corrected, {verdicts['fine']} fine",
+            f"{verdicts['corrected']} corrected, {verdicts['fine']} fine, "
+            f"{case['painted']} painted",
             case["image"] if case["image_found"] else f"missing: {case['image']}",
         )
     versions = Table(title="Model versions")

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2miseg_core.cli.options import AsJson, Device, Precision
+from e2miseg_core.cli.options import (
+    AsJson,
+    Device,
+    Model,
+    Precision,
+    Replay,
+    Seed,
+    Steps,
+)
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import ConfigError
 
@@ -33,10 +41,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
             help="Gets report.json, report.md and the project that was annotated.",
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option("--model", help="A model's name (see `models list`) or its file."),
-    ],
+    model: Model,
     cases: Annotated[
         int | None,
         typer.Option(
@@ -69,18 +74,9 @@ def simulate(  # noqa: PLR0913 - one parameter an option
             "0 leaves it out. 3 if left out.",
         ),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Steps of the fine-tuning.")
-    ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option(
-            "--replay",
-            metavar="DATASET",
-            help="The model's training set, for the fine-tuning not to forget it.",
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed.")] = None,
+    steps: Steps = None,
+    replay: Replay = None,
+    seed: Seed = None,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: AsJson = False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2miseg_core.cli.options import AsJson, Device, Precision
+from e2miseg_core.cli.options import AsJson, Device, Precision, Seed
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import ConfigError
 
@@ -58,7 +58,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option("--ss", help="Scale-sensitive loss: paper, relative or off."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed.")] = None,
+    seed: Seed = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the model.")
     ] = None,

@@ -1,6 +1,7 @@
 """Corrected labels as files on the grids of their images."""
 
-from collections.abc import Generator
+import itertools
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 from e2miseg_core.errors import WriteError
@@ -11,6 +12,8 @@ from e2miseg_core.project.cases import Case
 from e2miseg_core.project.project import Project
 
 __all__ = ["export_labels"]
+
+AUTHORITY = "_authority"  # in the names of files that say who says so
 
 
 def export_labels(
@@ -56,36 +59,44 @@ def export_labels(
             needed="a folder to write to",
             do="choose another one",
         ) from error
+    kinds = ("", AUTHORITY) if authority else ("",)
     written: list[Path] = []
-    names = project.cases
     with project.lock():
-        for done, name in enumerate(names, start=1):
-            case = project.case(name)
-            written += _export(case, folder, authority=authority, overwrite=overwrite)
-            yield Progress(done=done, total=len(names), stage="exporting")
+        cases = [project.case(name) for name in project.cases]
+        files = [[_file(case, folder, kind) for kind in kinds] for case in cases]
+        if not overwrite:  # told before the first one is written
+            _check_new(itertools.chain.from_iterable(files))
+        for done, (case, targets) in enumerate(zip(cases, files, strict=True), start=1):
+            written += _export(case, targets, overwrite=overwrite)
+            yield Progress(done=done, total=len(cases), stage="exporting")
     return written
 
 
-def _export(
-    case: Case, folder: Path, *, authority: bool, overwrite: bool
-) -> list[Path]:
-    image = case.open_image()
+def _file(case: Case, folder: Path, kind: str) -> Path:
     suffix = split_suffix(case.image_uri)[1]
     if not is_writable_suffix(f"labels{suffix}"):
         suffix = ".ome.zarr"
+    return folder / f"{case.name}{kind}{suffix}"
+
+
+def _check_new(files: Iterable[Path]) -> None:
+    for file in files:
+        if file.exists():
+            raise WriteError(
+                found=f"{file} exists",
+                needed="a folder without the files that are to be written",
+                do="choose another one, or add --overwrite",
+            )
+
+
+def _export(case: Case, targets: Sequence[Path], *, overwrite: bool) -> list[Path]:
+    """Write the labels to the first target and the authority to the second, if any."""
+    image = case.open_image()
     classes = {label.value: label.name for label in case.project.classes}
     # Opened for editing, so that what only the journal holds is exported too.
     with case.open_labels() as store:
-        volumes = [("", store.levels[0], classes)]
-        if authority:
-            volumes.append(("_authority", store.authority, NAMES))
+        volumes = ((store.levels[0], classes), (store.authority, NAMES))
         return [
-            write_labels(
-                volume,
-                folder / f"{case.name}{addition}{suffix}",
-                like=image,
-                names=words,
-                overwrite=overwrite,
-            )
-            for addition, volume, words in volumes
+            write_labels(volume, target, like=image, names=words, overwrite=overwrite)
+            for target, (volume, words) in zip(targets, volumes, strict=False)
         ]

@@ -62,19 +62,17 @@ class ReviewLog:
             verdicts[key] = verdict
         return verdicts
 
-    def sites(self) -> list[tuple[Box, Verdict]]:
-        """Boxes whose labels a human vouches for, over all predictions.
-
-        Returns
-        -------
-        list of (Box, str)
-            Each box once, with its latest verdict, if that is "corrected" or "fine".
-        """
+    def by_box(self) -> dict[Box, Verdict]:
+        """Return the latest verdict of each box, over all predictions."""
         boxes: dict[Box, Verdict] = {}
         for (_, box), verdict in self.latest().items():
             boxes.pop(box, None)
             boxes[box] = verdict
-        return [(box, v) for box, v in boxes.items() if v != "skipped"]
+        return boxes
+
+    def sites(self) -> list[tuple[Box, Verdict]]:
+        """Boxes whose labels a human vouches for: those not skipped, of `by_box`."""
+        return [(box, v) for box, v in self.by_box().items() if v != "skipped"]
 
     def _all(self) -> Iterator[tuple[tuple[int, Box], Verdict]]:
         for line in read_lines(self.path):

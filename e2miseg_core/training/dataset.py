@@ -99,7 +99,7 @@ def find_dataset(
         raise DatasetError(
             found=f"{folder} without the folders of a data set",
             needed="imagesTr and labelsTr with dataset.json, or images and labels",
-            do="arrange the files so, or give --images and --labels",
+            do="arrange the files so",
         )
     return pair_folders(
         images,
@@ -208,7 +208,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise DatasetError(
             found=f"{path} that is not readable JSON ({error})",
             needed="a description as the Decathlon or nnU-Net write it",
-            do="mend the file, or remove it and give --images and --labels",
+            do="mend the file, or remove it",
         ) from error
     return read if isinstance(read, dict) else {}
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from e2miseg_core import cli
-from e2miseg_core.cli import run_command
+from e2miseg_core.cli import commands, run_command
 from e2miseg_core.cli.output import Output
 from e2miseg_core.errors import Cancelled
 from e2miseg_core.io import open_labels, open_volume, write_image
@@ -153,7 +152,7 @@ def test_memory_and_disk_are_the_user_s_to_mend(
     def full(*_args: object, **_options: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(commands, "app", full)
     assert run_command(["info", "x"]) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said
@@ -173,7 +172,7 @@ def test_a_bug_keeps_its_traceback_and_exits_1(
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", lambda *_args, **_kw: broken())
+    monkeypatch.setattr(commands, "app", lambda *_args, **_kw: broken())
     assert run_command(["info", "x"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
@@ -185,8 +184,35 @@ def test_cancelling_exits_130(
     def stopped(*_args: object, **_options: object) -> None:
         raise interruption
 
-    monkeypatch.setattr(cli, "app", stopped)
+    monkeypatch.setattr(commands, "app", stopped)
     assert run_command(["info", "x"]) == 130
+
+
+LOADING = """
+import builtins, os, signal, sys
+from e2miseg_core import cli
+module = sys.argv.pop(1)
+load = builtins.__import__
+def interrupted(name, *args, **options):
+    if name == module:
+        os.kill(os.getpid(), signal.SIGINT)
+    return load(name, *args, **options)
+builtins.__import__ = interrupted
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "e2miseg_core.cli.train", "torch"])
+def test_ctrl_c_while_modules_are_loaded_is_one_line(
+    module: str, image: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", LOADING, module, "predict", str(image)]
+    command += ["-o", str(tmp_path / "o.nii"), "--model", str(tiny_model_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.startswith("error: cancelled; ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "o.nii").exists()
 
 
 def test_info_agrees_with_the_volume(

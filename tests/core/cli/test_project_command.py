@@ -75,6 +75,39 @@ def test_a_project_from_the_command_line(
     np.testing.assert_array_equal(authority, expected > 0)
 
 
+def test_only_verdicts_that_stand_are_told(
+    tmp_path: Path,
+    images: list[Path],
+    tiny_model_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "study.e2m"
+    call(capsys, "create", path, images[0], "--model", tiny_model_path)
+    project = Project.open(path)
+    case = project.case("scan0")
+    with project.lock(), case.open_labels() as store:
+        for number, verdict in enumerate(("fine", "fine", "corrected", "skipped")):
+            edge = Edge(
+                number=number + 1,
+                box=((number, number + 1), (2, 4), (0, 8)),
+                centre=(number, 3, 4),
+                expected_wrong=1,
+                gain=0.1,
+                classes=(7,),
+            )
+            if verdict != "skipped":
+                store.accept(edge.box)
+            case.review().append(edge, verdict, prediction=1)
+        store.undo()  # the corrected one
+        store.levels[0][6] = 7
+    described = call(capsys, "info", path)["cases"][0]
+    assert described["verdicts"] == {"corrected": 0, "fine": 2, "skipped": 1}
+    plane = case.geometry.shape[1] * case.geometry.shape[2]
+    assert (described["painted"], described["drawn_voxels"]) == (1, plane)
+    assert run_command(["project", "info", str(path)]) == 0
+    assert "0 corrected, 2 fine, 1 painted" in capsys.readouterr().out
+
+
 def test_what_the_user_can_mend_is_told_in_a_line(
     tmp_path: Path,
     images: list[Path],
@@ -93,7 +126,9 @@ def test_what_the_user_can_mend_is_told_in_a_line(
     assert "test model" in text
     assert run_command(["project", "export", str(path), "-o", str(out)]) == 0
     assert run_command(["project", "export", str(path), "-o", str(out)]) == 2
-    assert "exists" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "scan0.nii.gz exists" in said
+    assert "--overwrite" in said
     export = ["project", "export", str(path), "-o", str(out), "--overwrite"]
     assert run_command(export) == 0
     with Project.open(path).lock():

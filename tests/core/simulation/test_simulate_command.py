@@ -34,6 +34,14 @@ def test_a_program_gets_events_and_files(arguments, tmp_path, capsys):
     assert result["report"] == str(tmp_path / "out" / "report.json")
 
 
+def test_only_options_that_there_are_are_advised(tiny_model_path, tmp_path, capsys):
+    call = ["simulate", str(tmp_path), "--model", str(tiny_model_path)]
+    assert run_command([*call, "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "imagesTr and labelsTr" in said
+    assert "--" not in said
+
+
 def test_people_get_tables(arguments, tmp_path, capsys):
     options = ["--regions", "0,1", "--guide", "random", "--finetune", "0"]
     assert run_command([*arguments, *options]) == 0
