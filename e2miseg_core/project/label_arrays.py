@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class LabelArrays:
         self, labels: Path, authority: Path, *, on_write: Callable[[Any, Any], None]
     ) -> None:
         self.lock = threading.RLock()
+        self._stores = labels, authority
         count = len([entry for entry in labels.glob("*") if entry.name.isdigit()])
         self.levels = tuple(
             CachedVolume(
@@ -85,6 +87,13 @@ class LabelArrays:
                 do="predict again",
             )
         return other
+
+    def remove_torn_chunks(self) -> None:
+        """Remove what a program that died while it wrote chunks left beside them."""
+        for store in self._stores:
+            for file in store.glob("*/c/**/*.partial"):
+                with suppress(OSError):
+                    file.unlink()
 
     def load(self, box: Box) -> None:
         """Bring what a change of a box needs to memory, without holding the lock."""

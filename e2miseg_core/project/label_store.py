@@ -94,6 +94,8 @@ class LabelStore:
             )
             opened.callback(self._journal.close)
             self._log = EditLog(self._arrays, self._journal)
+            if case.merging is not None or self._journal.seq > self._journal.flushed:
+                self._arrays.remove_torn_chunks()
             notes = self._log.follow(case.merging or case.merged)
             self.notes = (*notes, *self._log.replay())
             opened.pop_all()

@@ -1,13 +1,11 @@
 """Making the folder of a case, all or nothing."""
 
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from e2miseg_core.io.atomic import sync_folder, writing_to
+from e2miseg_core.project.new_folder import new_folder
 from e2miseg_core.project.project_file import update_description
 
 __all__ = ["new_case_folder"]
@@ -35,18 +33,10 @@ def new_case_folder(project: Path, wanted: str) -> Iterator[tuple[Path, str]]:
         If the project cannot be written.
     """
     folder = project / "cases"
-    partial = folder / f".{secrets.token_hex(4)}.partial"
-    with writing_to(partial):
-        partial.mkdir()
-    try:
-        final = _free_name(folder, wanted)
+    final = _free_name(folder, wanted)
+    with new_folder(folder / final) as partial:
         yield partial, final
-        with writing_to(folder / final):
-            partial.rename(folder / final)
-        sync_folder(folder)
-        update_description(project, {}, case=final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    update_description(project, {}, case=final)
 
 
 def _free_name(folder: Path, wanted: str) -> str:

@@ -16,9 +16,11 @@ from e2miseg_core.models import find_model
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.cases import COPIED_IMAGE, Case, make_case, read_case
 from e2miseg_core.project.clock import now
+from e2miseg_core.project.jobs import remove_remains
 from e2miseg_core.project.json_lines import append_line, read_lines
 from e2miseg_core.project.lock import ProjectLock
 from e2miseg_core.project.new_case import new_case_folder
+from e2miseg_core.project.new_folder import remove_dead_folders
 from e2miseg_core.project.project_file import (
     SUFFIX,
     check_new,
@@ -290,12 +292,22 @@ class Project:
     def lock(self) -> ProjectLock:
         """Take the lock that editing labels needs.
 
+        What programs that died have left half made is removed.
+
         Raises
         ------
         ProjectInUse
             If another program has it.
         """
-        return ProjectLock(self.path)
+        lock = ProjectLock(self.path)
+        try:
+            for folder in ("cases", "versions"):
+                remove_dead_folders(self.path / folder)
+            remove_remains(self.path)
+        except BaseException:
+            lock.close()
+            raise
+        return lock
 
     def new_job_folder(self) -> Path:
         """Make a new folder in `jobs/`, for a fine-tuning.

@@ -1,7 +1,6 @@
 """The versions of a project's model, and the log of how they came about."""
 
 import json
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from e2miseg_core.errors import ReadError
-from e2miseg_core.io.atomic import sync_folder, write_json, writing_to
+from e2miseg_core.io.atomic import replacing, write_json
 from e2miseg_core.model_card import ModelCard, read_card
 from e2miseg_core.project.clock import now
+from e2miseg_core.project.new_folder import new_folder
 
 __all__ = ["Version", "add_version_folder", "read_versions"]
 
@@ -92,7 +92,6 @@ def add_version_folder(
         If it cannot be written.
     """
     read_card(model)
-    partial = folder / f".{secrets.token_hex(4)}.partial"
     taken = [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()]
     number = max(taken, default=-1) + 1
     description = {
@@ -102,16 +101,12 @@ def add_version_folder(
         "made": now(),
         "parent": parent,
     }
-    try:
-        with writing_to(folder):
-            partial.mkdir()
-            shutil.copyfile(model, partial / MODEL)
-            write_json(partial / _DESCRIPTION, description)
-            partial.rename(folder / f"{number:04d}")
-            sync_folder(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return _read(folder / f"{number:04d}")
+    final = folder / f"{number:04d}"
+    with new_folder(final) as partial:
+        with replacing(partial / MODEL) as copy:
+            shutil.copyfile(model, copy)
+        write_json(partial / _DESCRIPTION, description)
+    return _read(final)
 
 
 def _read(folder: Path) -> Version:

@@ -1,7 +1,6 @@
 """From a project's corrections to crops: what a fine-tuning is made of."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from e2miseg_core.model import Model
 from e2miseg_core.preprocess import ModelView, measure_normalization
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project import Project
+from e2miseg_core.project.jobs import CROPS, PREPARED, REPLAY, remove_material
 from e2miseg_core.project.sites import Site
 from e2miseg_core.training.anchors import cut_anchors, label_anchors
 from e2miseg_core.training.crops import (
@@ -47,8 +47,6 @@ __all__ = [
 ]
 
 Triple = tuple[int, int, int]
-PREPARED = "prepared.json"
-CROPS, REPLAY = "crops", "replay"
 SITE, TEST, ANCHOR, TEST_ANCHOR = "site", "test", "anchor", "test_anchor"
 N_ANCHORS = 12  # to learn from
 N_TEST_ANCHORS = 12
@@ -153,13 +151,6 @@ def load_material(folder: Path, model: Model, replay: Path | None) -> Job[Materi
             "sites": stored["sites"],
         },
     )
-
-
-def remove_material(folder: Path) -> None:
-    """Remove what only a job that is not done needs."""
-    (folder / PREPARED).unlink(missing_ok=True)
-    for name in (CROPS, REPLAY):
-        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _open_cases(
