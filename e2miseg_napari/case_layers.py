@@ -9,12 +9,13 @@ from napari.layers import Image, Layer
 from e2miseg_core.boxes import Box
 from e2miseg_core.project import LabelStore
 from e2miseg_napari.case_opening import OpenCase
-from e2miseg_napari.convert import own_metadata
+from e2miseg_napari.convert import KEY, own_metadata
 from e2miseg_napari.label_layer import PyramidLabels, make_labels_layer
+from e2miseg_napari.preview import MOST_VOXELS, Preview
 from e2miseg_napari.remaining_errors import RemainingErrors
 from e2miseg_napari.result_layers import make_error_layer
 
-__all__ = ["CaseLayers"]
+__all__ = ["CaseLayers", "meets_view"]
 
 _MOST_BOXES = 64  # more of them are drawn faster by one refresh
 
@@ -62,21 +63,31 @@ class CaseLayers:
         classes = opened.case.project.classes
         self.labels = make_labels_layer(store, self.image, classes, opened.metadata)
         self._add(self.labels)
-        if opened.merged is not None:
-            self._add_error_map(opened.error_map, str(opened.merged.error_map))
+        path = "" if opened.merged is None else str(opened.merged.error_map)
+        self._add_error_map(opened.error_map, path)
         self._viewer.layers.selection.active = self.labels
         if alone:
             self._viewer.reset_view()
 
-    def swap_error_map(self, array: Any, path: str) -> None:
-        """Show another prediction's error map instead."""
-        earlier, selection = self.error_map, self._viewer.layers.selection
-        active = self.labels if selection.active is earlier else selection.active
-        self._add_error_map(array, path)
-        if earlier is not None and self.error_map is not None:
-            self.error_map.visible = earlier.visible
-            self._remove(earlier)
-        selection.active = active
+    def show_error_map(self, array: Any, path: str) -> None:
+        """Show another prediction's error map instead, in the same layer."""
+        layer = self.error_map
+        if layer is None:  # the user has removed it
+            selection = self._viewer.layers.selection
+            active = selection.active
+            self._add_error_map(array, path)
+            selection.active = active
+        else:
+            layer.data.errors = array
+            layer.metadata[KEY]["store"] = path
+            self._refresh(layer)
+
+    def show_preview(self, preview: Preview | None) -> None:
+        """Show a running prediction in the layers of the case; None ends that."""
+        for layer in (self.labels, self.error_map):
+            if layer is not None:
+                layer.data.preview = preview
+                self._refresh(layer)
 
     def bring_image_back(self) -> None:
         """Show the image again, below the rest, where the user has removed it."""
@@ -94,14 +105,17 @@ class CaseLayers:
         """Draw again what was changed by other means than painting."""
         if self.labels is None or not boxes:
             return
-        if self.error_map is not None and self.error_map.visible:
-            self.error_map.refresh(extent=False, thumbnail=False, highlight=False)
+        errors = self.error_map
+        if errors is not None and any(
+            meets_view(errors, box, self._viewer) for box in boxes
+        ):
+            self._refresh(errors)
         flat = self._viewer.dims.ndisplay == 2
         if flat and len(boxes) <= _MOST_BOXES:
             for box in boxes:
                 self.labels.show_changes(box)
         else:
-            self.labels.refresh(extent=False, thumbnail=False, highlight=False)
+            self._refresh(self.labels)
 
     def forget(self, layer: Layer) -> bool:
         """Take note that a layer has gone; return whether it held the labels."""
@@ -156,6 +170,10 @@ class CaseLayers:
         self.error_map = make_error_layer(grid, remaining, metadata)
         self._add(self.error_map)
 
+    def _refresh(self, layer: Layer) -> None:
+        if layer.visible:  # a hidden one reads anew when it is shown
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
+
     def _add(self, layer: Layer) -> None:
         self._added.append(layer)
         self._viewer.add_layer(layer)
@@ -165,3 +183,18 @@ class CaseLayers:
             self._added.remove(layer)
         if layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
+
+
+def meets_view(layer: Layer, box: Box, viewer: ViewerModel) -> bool:
+    """Whether the slice that a viewer shows of a layer cuts a box of its voxels."""
+    dims = viewer.dims
+    if dims.ndisplay == 3:  # napari loads the whole layer for each refresh
+        return int(layer.data.size) <= MOST_VOXELS
+    position = layer.world_to_data(dims.point)
+    offset = dims.ndim - layer.ndim
+    for axis, (start, stop) in enumerate(box):
+        if axis + offset in dims.displayed:
+            continue
+        if not start <= round(float(position[axis])) < stop:
+            return False
+    return True

@@ -15,6 +15,7 @@ from e2miseg_napari.background import Background
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.images import ImageChoice
 from e2miseg_napari.jobs import PredictJob
+from e2miseg_napari.live_view import LiveView
 from e2miseg_napari.problems import Problem, problem_of, problem_of_job
 from e2miseg_napari.project_places import find_project, new_project_path
 from e2miseg_napari.project_session import ProjectSession
@@ -26,7 +27,6 @@ from e2miseg_napari.protocol import (
     JobStores,
     PredictResult,
 )
-from e2miseg_napari.result_view import ResultView
 from e2miseg_napari.wording import progress_in_words, time_in_words
 
 __all__ = ["JobState", "Options", "Phase", "Predicting"]
@@ -104,7 +104,7 @@ class Predicting(QObject):
         super().__init__(parent)
         self._session = session
         self._client = client
-        self._view = ResultView(viewer, self)
+        self._view = LiveView(session, self)
         self._background = Background(self)
         self._running: _Running | None = None
         self._state = JobState(phase=Phase.IDLE)
@@ -175,6 +175,7 @@ class Predicting(QObject):
             self._give_up("Cancelled.")
             return
         self._show(JobState(phase=Phase.CANCELLING, line="cancelling…"))
+        self._view.drop()  # the engine is about to remove what it shows
         self._client.cancel(running.id)
 
     def shutdown(self) -> None:
@@ -248,12 +249,9 @@ class Predicting(QObject):
             )
 
     def _on_stores(self, event: JobStores) -> None:
-        running, project = self._running, self._session.project
-        if running is None or project is None or not self._mine(event):
-            return
-        with self._reported():
-            stores = {"labels": event.labels, "error_map": event.error_map}
-            self._view.begin(running.image, stores, project.classes)
+        if self._mine(event) and self._state.phase != Phase.CANCELLING:
+            with self._reported():
+                self._view.begin(event.labels, event.error_map)
 
     def _on_block(self, event: Block) -> None:
         if self._mine(event):

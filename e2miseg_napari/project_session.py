@@ -5,7 +5,7 @@ since what is painted must be on disk when the window has gone.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from e2miseg_core.boxes import Box
 from e2miseg_core.errors import ConfigError, E2MISegError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project import Case, CasePrediction, LabelStore, Project
@@ -29,6 +30,7 @@ from e2miseg_napari.images import ImageChoice
 from e2miseg_napari.label_layer import PyramidLabels
 from e2miseg_napari.labels_watch import LabelsWatch
 from e2miseg_napari.merging import Merges, Opened
+from e2miseg_napari.preview import Preview
 from e2miseg_napari.problems import problem_of
 from e2miseg_napari.task_queue import TaskQueue, Unwanted
 
@@ -194,6 +196,14 @@ class ProjectSession(QObject):
             return
         self._merges.merge(store, prediction)
 
+    def show_preview(self, preview: Preview | None) -> None:
+        """Show a running prediction in the layers of the case; None ends that."""
+        self._layers.show_preview(preview)
+
+    def redraw(self, boxes: Collection[Box]) -> None:
+        """Draw parts of the layers again whose data others have changed."""
+        self._layers.redraw(boxes)
+
     def leave(self) -> None:
         """Close the project as `close` does, without waiting: errors are told later."""
         was_open = self._held is not None
@@ -319,7 +329,7 @@ class ProjectSession(QObject):
     ) -> None:
         if self._shown is not None:
             self._shown.merged = prediction
-            self._layers.swap_error_map(error_map, str(prediction.error_map))
+            self._layers.show_error_map(error_map, str(prediction.error_map))
             self._on_tick()
             if last:  # else it is out of date by now
                 self.predicted.emit()

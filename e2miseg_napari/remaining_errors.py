@@ -1,40 +1,70 @@
 """The error map as far as nobody has spoken yet: what a human said is not in doubt."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from e2miseg_core.boxes import Box, box_slices, whole_box
 from e2miseg_core.project import MACHINE, LabelStore
+from e2miseg_core.project.keys import index_volume
+
+if TYPE_CHECKING:
+    from e2miseg_napari.preview import Preview
 
 __all__ = ["RemainingErrors"]
 
 
 class RemainingErrors:
-    """A prediction's error map, 0 wherever a human has drawn or accepted the label.
+    """A case's error map, 0 wherever a human has drawn or accepted the label.
 
-    What napari needs of an array, read slice by slice; the store is left as it is.
+    What napari needs of an array, read slice by slice; the stores are left as they are.
 
     Parameters
     ----------
-    errors : zarr.Array, shape (Z, Y, X)
+    errors : zarr.Array or None, shape (Z, Y, X)
+        Of the merged prediction; without one the map is 0.
     store : LabelStore
         Of the same case; open as long as this is read.
+
+    Attributes
+    ----------
+    errors : zarr.Array or None
+        May be replaced by that of another prediction.
+    preview : Preview or None
+        Of a running prediction, shown above it.
     """
 
-    def __init__(self, errors: Any, store: LabelStore) -> None:
-        self._errors, self._authority = errors, store.authority
-        self.shape, self.dtype, self.ndim = errors.shape, errors.dtype, errors.ndim
-        self.size, self.chunks = errors.size, errors.chunks
+    ndim = 3
+    dtype = np.dtype(np.uint8)
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read a part, by whole numbers and slices."""
-        part = np.array(self._errors[key])
-        part[np.asarray(self._authority[key]) != MACHINE] = 0
+    def __init__(self, errors: Any, store: LabelStore) -> None:
+        self.errors, self._authority = errors, store.authority
+        self.preview: Preview | None = None
+        self.shape, self.chunks = self._authority.shape, self._authority.chunks
+        self.size = self._authority.size
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the voxels of a box inside the volume."""
+        where = box_slices(box)
+        if self.errors is None:
+            part = np.zeros([high - low for low, high in box], self.dtype)
+        else:
+            part = np.array(self.errors[where])
+        if self.preview is not None:
+            self.preview.draw_errors(part, box)
+        part[np.asarray(self._authority[where]) != MACHINE] = 0
         return part
+
+    def __getitem__(self, key: Any) -> Any:
+        """Voxels at a key, read when an array of them is asked for."""
+        return index_volume(self, key)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
 
     def __array__(
         self, dtype: DTypeLike | None = None, copy: bool | None = None
     ) -> NDArray[Any]:
         """Read it all (NumPy's protocol)."""
-        return self[(slice(None),) * self.ndim].astype(dtype or self.dtype, copy=False)
+        return self.read(whole_box(self.shape)).astype(dtype or self.dtype, copy=False)

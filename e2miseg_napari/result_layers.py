@@ -1,10 +1,9 @@
-"""The two layers of a prediction: labels, and the chance that each voxel is wrong."""
+"""How labels and error maps look: colours, names, and the error map's layer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import zarr
-from napari.layers import Image, Labels
+from napari.layers import Image
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from e2miseg_core.model_card import LabelInfo
@@ -13,12 +12,10 @@ from e2miseg_napari.convert import KEY, grid_of
 __all__ = [
     "HIDDEN_BELOW",
     "TOP",
-    "ResultLayers",
     "error_colormap",
     "label_colors",
     "label_features",
     "make_error_layer",
-    "make_result_layers",
 ]
 
 HIDDEN_BELOW = 0.05  # chance of error that is not worth a look
@@ -27,13 +24,6 @@ _UNKNOWN_LABEL = "white"  # a label that the model's card does not list
 # Pink to magenta: models colour their classes orange, yellow and red, never so.
 _STOPS = ((1.0, 0.6, 1.0, 0.35), (1.0, 0.0, 0.8, 0.9))
 _HIDDEN = (0.0, 0.0, 0.0, 0.0)
-
-
-class ResultLayers(NamedTuple):
-    """The layers of one prediction, from bottom to top."""
-
-    labels: Labels
-    error_map: Image
 
 
 def error_colormap() -> Colormap:
@@ -46,48 +36,6 @@ def error_colormap() -> Colormap:
     )
 
 
-def make_result_layers(
-    image: Image,
-    stores: Mapping[str, str],
-    classes: Sequence[LabelInfo],
-    metadata: Mapping[str, Any],
-) -> ResultLayers:
-    """Layers over the stores that a job fills, exactly above the image.
-
-    The arrays are handed over as they are: dask would go on showing what a chunk held
-    when it was first read, and painting writes straight into the store.
-
-    Parameters
-    ----------
-    image : Image
-        Layer that the prediction is about.
-    stores : mapping
-        Paths of the OME-Zarr stores ``labels`` and ``error_map``.
-    classes : sequence of LabelInfo
-        Without the background.
-    metadata : mapping
-        Kept with both layers under this plugin's key; their names end with its
-        "title".
-    """
-    labels = zarr.open_array(stores["labels"], path="0", mode="r+")
-    error_map = zarr.open_array(stores["error_map"], path="0", mode="r")
-    own = {**metadata, "role": "labels", "store": stores["labels"]}
-    return ResultLayers(
-        labels=Labels(
-            labels,
-            name=f"labels: {metadata['title']}",
-            colormap=label_colors(classes),
-            features=label_features(classes),
-            opacity=0.5,
-            metadata={KEY: own},
-            **grid_of(image),
-        ),
-        error_map=make_error_layer(
-            image, error_map, {**metadata, "store": stores["error_map"]}
-        ),
-    )
-
-
 def make_error_layer(image: Image, array: Any, metadata: Mapping[str, Any]) -> Image:
     """Layer over an error map, exactly above the image.
 
@@ -95,10 +43,11 @@ def make_error_layer(image: Image, array: Any, metadata: Mapping[str, Any]) -> I
     ----------
     image : Image
         Layer that the prediction is about.
-    array : zarr.Array
-        The store's finest level.
+    array : RemainingErrors or zarr.Array, shape (Z, Y, X)
+        Handed over as it is: dask would go on showing what a chunk held when it was
+        first read.
     metadata : mapping
-        As for `make_result_layers`, with the path of the "store".
+        Kept with the layer under this plugin's key; its name ends with its "title".
     """
     layer = Image(
         array,

@@ -236,10 +236,14 @@ def test_progress_is_told_while_blocks_appear(qtbot, viewer, open_panel):
     assert panel.predict.button.text() == "Cancel"
     assert not panel.predict.volume.isEnabled()
     qtbot.waitUntil(lambda: panel.predicting.state.done >= 8, timeout=WAIT)
-    qtbot.wait(700)
-    growing = panel.predicting._view._layers[0]
-    assert np.asarray(growing._slice.image.raw).any()  # before the end
-    assert not growing.editable  # the worker writes there
+    labels, errors = panel.session.labels_layer, panel.session.error_layer
+    for growing in (labels, errors):  # before the end
+        qtbot.waitUntil(np.asarray(growing._slice.image.raw).any, timeout=WAIT)
+        assert len(viewer.layers) == 3  # no others: adding some stalls the window
+    assert not labels_of(panel).any()
+    labels.brush_size = 1
+    labels.paint((5, 1, 2), 1)  # painting goes on beside it
+    assert np.asarray(labels._slice.image.raw)[1, 2] == 1
     assert panel.predict.progress.isVisibleTo(panel.predict)
     assert any(line.startswith("tile 3 of 24, about") for line in lines)
     assert steps == sorted(steps)
@@ -255,8 +259,8 @@ def test_cancel_then_predict_again(qtbot, viewer, open_panel):
     click(qtbot, panel.predict.button)
     assert not panel.predict.button.isEnabled()
     wait_for_phase(qtbot, panel, Phase.IDLE)
-    assert panel.predicting._view._layers == ()
     assert not labels_of(panel).any()
+    assert not np.asarray(panel.session.labels_layer._slice.image.raw).any()
     assert panel.session.case.predictions() == []
     assert panel.predict.button.text() == "Predict"
     assert "incomplete result was removed" in panel.message.text.text()
@@ -401,7 +405,8 @@ def test_a_dying_worker_leaves_a_usable_panel(qtbot, viewer, open_panel):
     qtbot.waitUntil(lambda: panel.predicting.state.done >= 1, timeout=WAIT)
     panel.client._worker.kill()
     wait_for_phase(qtbot, panel, Phase.IDLE)
-    assert panel.predicting._view._layers == ()
+    assert not labels_of(panel).any()
+    assert not np.asarray(panel.session.error_layer.data).any()
     assert "engine stopped unexpectedly" in panel.message.text.text()
     predict(qtbot, panel)
     assert labels_of(panel).any()
@@ -414,7 +419,8 @@ def test_removing_the_image_cancels(qtbot, viewer, open_panel):
     qtbot.waitUntil(lambda: panel.predicting.state.done >= 1, timeout=WAIT)
     viewer.layers.remove(image)
     wait_for_phase(qtbot, panel, Phase.IDLE)
-    assert panel.predicting._view._layers == ()
+    assert panel.session.labels_layer.data.preview is None
+    assert panel.session.error_layer.data.preview is None
 
 
 def test_what_was_painted_stays_after_a_failed_prediction(qtbot, viewer, open_panel):

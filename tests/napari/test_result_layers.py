@@ -7,10 +7,15 @@ from napari.layers import Image
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store
 from e2miseg_core.model_card import LabelInfo
+from e2miseg_napari.case_layers import meets_view
 from e2miseg_napari.convert import check_grid, geometry_of
 from e2miseg_napari.images import ImageChoice, describe_image, iter_images
-from e2miseg_napari.live_view import meets_view
-from e2miseg_napari.result_layers import error_colormap, make_result_layers
+from e2miseg_napari.result_layers import (
+    error_colormap,
+    label_colors,
+    label_features,
+    make_error_layer,
+)
 
 SHAPE = (12, 14, 16)
 CLASSES = (
@@ -31,35 +36,30 @@ def image() -> Image:
 
 
 @pytest.fixture
-def result(image, tmp_path):
+def error_map(image, tmp_path):
     geometry = Geometry.from_spacing(SHAPE, (3, 2, 1))
-    stores = {
-        part: str(tmp_path / f"{part}.ome.zarr") for part in ("labels", "error_map")
-    }
-    for path in stores.values():
-        create_store(path, geometry, np.uint8)
-    return make_result_layers(image, stores, CLASSES, {"title": "ct"})
+    array = create_store(tmp_path / "error_map.ome.zarr", geometry, np.uint8)
+    return make_error_layer(image, array, {"title": "ct"})
 
 
-def test_results_lie_exactly_over_their_image(image, result):
-    for layer in result:
-        for corner in ((0, 0, 0), (11, 13, 15)):
-            np.testing.assert_array_equal(
-                layer.data_to_world(corner), image.data_to_world(corner)
-            )
-        assert layer.units == image.units
-        assert layer.axis_labels == image.axis_labels
+def test_the_error_map_lies_exactly_over_its_image(image, error_map):
+    for corner in ((0, 0, 0), (11, 13, 15)):
+        np.testing.assert_array_equal(
+            error_map.data_to_world(corner), image.data_to_world(corner)
+        )
+    assert error_map.units == image.units
+    assert error_map.axis_labels == image.axis_labels
 
 
-def test_labels_have_the_cards_colours_and_names(result):
-    colors = result.labels.colormap.color_dict
+def test_labels_have_the_cards_colours_and_names():
+    colors = label_colors(CLASSES).color_dict
     np.testing.assert_allclose(colors[1], (1, 128 / 255, 0, 1), atol=1e-6)
     np.testing.assert_allclose(colors[3], (0, 0, 1, 1))
     assert colors[0][3] == 0
     assert colors[None][3] == 1  # a label that the card does not know is seen
-    assert result.labels.features["name"].tolist() == ["background", "liver", "tumour"]
-    assert result.labels.opacity == 0.5
-    assert result.labels.contour == 0
+    features = label_features(CLASSES)
+    assert features["index"] == [0, 1, 3]
+    assert features["name"] == ["background", "liver", "tumour"]
 
 
 @pytest.mark.parametrize(
@@ -70,27 +70,26 @@ def test_the_error_map_hides_what_is_certain(chance, alpha):
     assert color[3] == pytest.approx(alpha, abs=0.01)
 
 
-def test_the_error_maps_top_colour_is_at_sixty_per_cent(result):
-    assert tuple(result.error_map.contrast_limits) == (0, 0.6 * 255)
-    assert tuple(result.error_map.contrast_limits_range) == (0, 255)
+def test_the_error_maps_top_colour_is_at_sixty_per_cent(error_map):
+    assert tuple(error_map.contrast_limits) == (0, 0.6 * 255)
+    assert tuple(error_map.contrast_limits_range) == (0, 255)
 
 
-def test_another_writers_voxels_are_seen_after_a_refresh(result, tmp_path):
+def test_another_writers_voxels_are_seen_after_a_refresh(error_map, tmp_path):
     """What the worker writes must not hide behind a cache."""
     viewer = ViewerModel()
-    for layer in result:
-        viewer.add_layer(layer)
+    viewer.add_layer(error_map)
     viewer.dims.set_current_step(0, 5)
-    assert not np.asarray(result.error_map._slice.image.raw).any()
+    assert not np.asarray(error_map._slice.image.raw).any()
     other = zarr.open_array(str(tmp_path / "error_map.ome.zarr"), path="0", mode="r+")
     other[4:7] = 77
-    result.error_map.refresh()
-    assert (np.asarray(result.error_map._slice.image.raw) == 77).all()
+    error_map.refresh()
+    assert (np.asarray(error_map._slice.image.raw) == 77).all()
 
 
-def test_results_are_no_images_to_predict(image, result):
+def test_results_are_no_images_to_predict(image, error_map):
     viewer = ViewerModel()
-    for layer in (image, *result):
+    for layer in (image, error_map):
         viewer.add_layer(layer)
     assert [choice.layer for choice in iter_images(viewer.layers)] == [image]
 
