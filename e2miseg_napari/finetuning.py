@@ -6,19 +6,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.project import Project
-from e2miseg_core.project.jobs import discard_job, is_at_work
+from e2miseg_core.project.jobs import discard_job
 from e2miseg_napari.background import Background
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.finetune_jobs import (
     CurvePoint,
     UnfinishedJob,
-    find_unfinished,
     has_begun,
 )
+from e2miseg_napari.finetune_offer import FinetuneOffer
 from e2miseg_napari.finetune_run import FinetuneRun
 from e2miseg_napari.finetune_state import FinetunePhase, FinetuneState
 from e2miseg_napari.problems import Problem, problem_of
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Finetuning"]
 
 _WORTH_ASKING = 60.0  # seconds of work that are not thrown away without a question
-_LOOK_MS = 3000  # until it is asked again whether somebody else is still at work
 
 
 class Finetuning(QObject):
@@ -67,15 +66,13 @@ class Finetuning(QObject):
         self._client = client
         self._background = Background(self)
         self._run: FinetuneRun | None = None
-        self._unfinished: UnfinishedJob | None = None
+        self._offer = FinetuneOffer(self)
+        self._offer.changed.connect(self.offered)
+        self._offer.problem.connect(self._on_thread_error)
         self.points: list[CurvePoint] = []  # of the run in hand, else of the last one
         self.steps = 0  # that it is to take, 0 while unknown
         # Replaceable: a test has a clock of its own.
         self.clock: Callable[[], float] = time.monotonic
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(_LOOK_MS)
-        self._later.timeout.connect(self._look)
         session.opened.connect(self._on_opened)
         self._on_opened()
 
@@ -87,14 +84,14 @@ class Finetuning(QObject):
     @property
     def unfinished(self) -> UnfinishedJob | None:
         """A fine-tuning that was left in the middle and can be resumed."""
-        return self._unfinished
+        return self._offer.found
 
     @property
     def worth_asking(self) -> bool:
         """Whether discarding would throw away more than a minute of work."""
         if self._run is not None:
             return self._run.seconds > _WORTH_ASKING
-        unfinished = self._unfinished
+        unfinished = self.unfinished
         return unfinished is not None and unfinished.seconds > _WORTH_ASKING
 
     def start(self, settings: Mapping[str, object] | None = None) -> None:
@@ -106,7 +103,7 @@ class Finetuning(QObject):
 
     def resume_unfinished(self) -> None:
         """Go on with the one that was left in the middle."""
-        project, unfinished = self.session.project, self._unfinished
+        project, unfinished = self.session.project, self.unfinished
         if self._run is None and project is not None and unfinished is not None:
             with self._reported():
                 self._begin(project.path, unfinished.folder, before=unfinished)
@@ -128,7 +125,7 @@ class Finetuning(QObject):
 
     def discard(self) -> None:
         """Throw away the fine-tuning in hand, or the one that could be resumed."""
-        run, unfinished = self._run, self._unfinished
+        run, unfinished = self._run, self.unfinished
         if run is not None and run.submitted:
             run.discard()
         elif run is not None:
@@ -187,7 +184,7 @@ class Finetuning(QObject):
         run.cancelled.connect(self._on_cancelled)
         run.failed.connect(self._fail)
         self._run = run
-        self._offer(None)
+        self._offer.withdraw()
         self.changed.emit(run.state)
         self._on_curve()
         self._save_and_submit(run)
@@ -237,27 +234,11 @@ class Finetuning(QObject):
         self.leave()
         self.points, self.steps = [], 0
         self.curve_changed.emit()
-        self._look()
-
-    def _look(self) -> None:
-        """Offer what was left in the middle, once nobody else is at work on it."""
-        project = self.session.project
-        if self._run is not None:
-            return
-        with self._reported():
-            found = None if project is None else find_unfinished(project.path)
-            busy = found is not None and is_at_work(found.folder)
-            self._offer(None if busy else found)
-            if busy:
-                self._later.start()
-
-    def _offer(self, unfinished: UnfinishedJob | None) -> None:
-        self._unfinished = unfinished
-        self.offered.emit()
+        self._offer.look(project)
 
     def _remove(self, project: Path, folder: Path) -> None:
         """Remove a job's folder, which may hold much, in a thread."""
-        self._offer(None)
+        self._offer.withdraw()
         self._background.run(
             lambda: discard_job(Project.open(project), folder),
             self._on_removed,
@@ -282,7 +263,7 @@ class Finetuning(QObject):
             if not has_begun(run.folder):
                 with suppress(E2MISegError, OSError):  # there is nothing in it
                     discard_job(Project.open(run.project), run.folder)
-            self._look()
+            self._offer.look(self.session.project)
         self.problem.emit(problem)
 
     def _end(self) -> None:

@@ -18,7 +18,7 @@ from e2miseg_core.boxes import box_slices
 from e2miseg_core.errors import WriteError
 from e2miseg_core.io import open_volume
 from e2miseg_core.project import ACCEPTED, Case, Edge, Project, ProjectLock
-from e2miseg_napari import corrections_watch, finetuning
+from e2miseg_napari import corrections_watch, finetune_offer
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.finetune_jobs import CurvePoint
 from e2miseg_napari.finetune_state import FinetunePhase
@@ -453,7 +453,7 @@ def begun(project: Project):
 def test_a_job_that_runs_elsewhere_is_offered_when_it_has_stopped(
     qtbot, open_desk, project, monkeypatch
 ):
-    monkeypatch.setattr(finetuning, "_LOOK_MS", 20)
+    monkeypatch.setattr(finetune_offer, "_LOOK_MS", 20)
     with ProjectLock(begun(project)):
         desk = open_desk("good", project)
         assert desk.finetuning.unfinished is None
