@@ -1,5 +1,6 @@
 """What corrections bring for cases that nobody has touched."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from e2miseg_core.errors import ConfigError
+from e2miseg_core.inference.prediction import predict_job
 from e2miseg_core.inference.project import predict_case_job
-from e2miseg_core.model import load_model
+from e2miseg_core.model import Model, load_model
 from e2miseg_core.progress import Job
 from e2miseg_core.project import Project, Verdict, read_edges
 from e2miseg_core.simulation.robot import read_predicted
@@ -39,6 +41,8 @@ class CaseChange:
         How that was calibrated, in the product's words.
     dice_before, dice_after : float
         Of its prediction by the model before and by the model in use afterwards.
+    dice_refused : float or None
+        Of its prediction by the new model where the gate refused that.
     """
 
     case: str
@@ -48,6 +52,7 @@ class CaseChange:
     note: str
     dice_before: float
     dice_after: float
+    dice_refused: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,15 +128,22 @@ def measure_finetuning(
         for verdict in review_case(subject, settings.most)
     )
     before = yield from _before(others)
-    result = yield from finetune_job(
-        project,
-        settings.finetuning,
-        folder=project.new_job_folder(),
-        replay=replay,
-    )
-    changes = tuple(before)
-    if result.kept:
-        changes = yield from _after(project, others, before, settings)
+    with tempfile.TemporaryDirectory(prefix="e2miseg-") as name:
+        refused = Path(name) / "refused.safetensors"
+        result = yield from finetune_job(
+            project,
+            settings.finetuning,
+            folder=project.new_job_folder(),
+            replay=replay,
+            refused=refused,
+        )
+        if result.kept:
+            changes = yield from _after(project, others, before, settings)
+        elif refused.exists():
+            model = load_model(refused)
+            changes = yield from _as_refused(model, others, before, settings)
+        else:  # its training came to nothing
+            changes = tuple(before)
     return FinetuneEffect(
         corrected=tuple(subject.case.name for subject in corrected),
         verdicts=dict(verdicts),
@@ -190,4 +202,26 @@ def _after(
         prediction = yield from told(job, f"case {number} of {len(subjects)} again")
         dice = subject.robot().dice(read_predicted(prediction))
         found.append(replace(change, dice_after=dice))
+    return tuple(found)
+
+
+def _as_refused(
+    model: Model,
+    subjects: Sequence[Subject],
+    before: Sequence[CaseChange],
+    settings: StudySettings,
+) -> Job[tuple[CaseChange, ...]]:
+    """Predict untouched cases by the model that was refused; the project has no part.
+
+    Only a robot can: it knows their truth.
+    """
+    found = []
+    for number, (subject, change) in enumerate(zip(subjects, before, strict=True), 1):
+        with tempfile.TemporaryDirectory(prefix="e2miseg-") as name:
+            volume = subject.case.open_image()
+            job = predict_job(volume, model, Path(name), settings.prediction)
+            where = f"case {number} of {len(subjects)} by the refused model"
+            prediction = yield from told(job, where)
+            labels = np.asarray(prediction.labels)
+        found.append(replace(change, dice_refused=subject.robot().dice(labels)))
     return tuple(found)

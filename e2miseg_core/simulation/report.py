@@ -125,12 +125,33 @@ def _finetuning(effect: FinetuneEffect) -> dict[str, Any]:
         **asdict(effect),
         "dice_before": asdict(estimate([one.dice_before for one in others])),
         "dice_after": asdict(estimate([one.dice_after for one in others])),
-        "dice_gain": asdict(_gain(effect)),
+        "dice_gain": asdict(_gain(_dices(effect, refused=False))),
+        "dice_gain_refused": asdict(_gain(_dices(effect, refused=True)))
+        if _was_refused(effect)
+        else None,
     }
 
 
-def _gain(effect: FinetuneEffect) -> Estimate:
-    return estimate([one.dice_after - one.dice_before for one in effect.others])
+def _was_refused(effect: FinetuneEffect) -> bool:
+    """Whether there is a new model that was not let in, and it was measured."""
+    return all(one.dice_refused is not None for one in effect.others)
+
+
+def _dices(effect: FinetuneEffect, *, refused: bool) -> list[tuple[float, float]]:
+    """Dice before and after of each case; by the refused model, if it is asked for."""
+    return [
+        (
+            one.dice_before,
+            one.dice_refused
+            if refused and one.dice_refused is not None
+            else one.dice_after,
+        )
+        for one in effect.others
+    ]
+
+
+def _gain(dices: Sequence[tuple[float, float]]) -> Estimate:
+    return estimate([after - before for before, after in dices])
 
 
 def _effort_table(study: Study) -> str:
@@ -175,32 +196,12 @@ def _finetuning_parts(effect: FinetuneEffect) -> list[str]:
     others = effect.others
     wrong = sum(one.wrong for one in others)
     verdicts = ", ".join(f"{n} {v}" for v, n in sorted(effect.verdicts.items()))
-    means = [
-        "mean",
-        *(
-            str(estimate(values))
-            for values in (
-                [one.dice_before for one in others],
-                [one.dice_after for one in others],
-            )
-        ),
-        _signed(_gain(effect)),
-    ]
-    rows = [
-        [
-            one.case,
-            f"{one.dice_before:.3f}",
-            f"{one.dice_after:.3f}",
-            f"{one.dice_after - one.dice_before:+.3f}",
-        ]
-        for one in others
-    ]
     unchanged = "" if effect.kept else " The model in use stays, and so do its labels."
     return [
         "## Fine-tuned on corrected cases",
         f"Regions of {', '.join(effect.corrected)}: {verdicts}. "
         f"{effect.sentence}{unchanged}",
-        _table(["Dice of the other cases", "before", "after", "gain"], [*rows, means]),
+        _gain_table(effect),
         _table(
             ["wrong voxels of the other cases", "expected", "actual", "ratio"],
             [
@@ -211,6 +212,22 @@ def _finetuning_parts(effect: FinetuneEffect) -> list[str]:
             ],
         ),
     ]
+
+
+def _gain_table(effect: FinetuneEffect) -> str:
+    """Dice of the other cases; of a refused model, what it would have brought."""
+    refused = _was_refused(effect)
+    dices = _dices(effect, refused=refused)
+    rows = [
+        [one.case, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"]
+        for one, (before, after) in zip(effect.others, dices, strict=True)
+    ]
+    means = [str(estimate(column)) for column in zip(*dices, strict=True)]
+    after = "by the refused model" if refused else "after"
+    return _table(
+        ["Dice of the other cases", "before", after, "gain"],
+        [*rows, ["mean", *means, _signed(_gain(dices))]],
+    )
 
 
 def _signed(difference: Estimate) -> str:

@@ -3,7 +3,8 @@
 JOB/request.json     what was asked for
 JOB/lock             of the program that is at work on it, see `project.jobs`
 JOB/prepared.json    written when crops/ and replay/ are complete, see `material`
-JOB/checkpoint.safetensors, history.csv, model.safetensors   see `trial`
+JOB/checkpoint.safetensors, history.csv   see `trial`
+JOB/model.safetensors   the new model, if it is kept
 JOB/result.json      the verdict; crops and checkpoint are removed then
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 from e2miseg_core.errors import ConfigError, ModelError, ReadError
 from e2miseg_core.io.atomic import write_json, writing_to
-from e2miseg_core.model import Model, load_model
+from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.progress import Job
 from e2miseg_core.project import Project, Version
 from e2miseg_core.project.jobs import (
@@ -124,6 +125,7 @@ def finetune_job(
     resume: bool = False,
     control: FinetuneControl | None = None,
     replay: Path | None = None,
+    refused: Path | None = None,
 ) -> Job[FinetuneResult]:
     """Fine-tune, test, and keep the new model as a version if it is better.
 
@@ -145,6 +147,8 @@ def finetune_job(
     control : FinetuneControl, optional
     replay : Path, optional
         Training set of the model, where its card cannot supply cases to replay.
+    refused : Path, optional
+        File that gets the new model if it is not kept; else that is gone.
 
     Yields
     ------
@@ -166,7 +170,7 @@ def finetune_job(
         if (folder / RESULT).exists():
             return _read_result(folder)
         with working_on(folder):
-            return (yield from _go_on(project, settings, folder, control))
+            return (yield from _go_on(project, settings, folder, control, refused))
     _check_new(folder)
     request = _make_request(project, settings, replay)
     base = request.load(project)
@@ -176,7 +180,7 @@ def finetune_job(
         _check_new(folder)
         write_json(folder / REQUEST, asdict(request))
         yield from _prepare(project, base, request, split, folder)
-        return (yield from _try(project, base, request, folder, control))
+        return (yield from _try(project, base, request, folder, control, refused))
 
 
 def _go_on(
@@ -184,6 +188,7 @@ def _go_on(
     settings: FinetuneSettings | None,
     folder: Path,
     control: FinetuneControl,
+    refused: Path | None,
 ) -> Job[FinetuneResult]:
     """Take an interrupted job up where it was."""
     request = _Request.read(folder)
@@ -200,7 +205,7 @@ def _go_on(
     if not (folder / PREPARED).exists():
         split = yield from _split(project)
         yield from _prepare(project, base, request, split, folder)
-    return (yield from _try(project, base, request, folder, control))
+    return (yield from _try(project, base, request, folder, control, refused))
 
 
 def _split(project: Project) -> Job[SiteSplit]:
@@ -227,10 +232,11 @@ def _try(
     request: _Request,
     folder: Path,
     control: FinetuneControl,
+    refused: Path | None,
 ) -> Job[FinetuneResult]:
     """Train, test, and keep the new model or not."""
     material = yield from load_material(folder, base, request.replay_folder)
-    verdict = yield from run_trial(
+    verdict, found = yield from run_trial(
         folder,
         base,
         request.settings,
@@ -239,6 +245,9 @@ def _try(
         rival=partial(_in_use, project, base),
         number=project.versions[-1].number + 1,
     )
+    path = folder / MODEL if verdict.kept else refused
+    if found is not None and path is not None:
+        save_model(found.network, found.card, path)
     return _conclude(project, folder, verdict, request)
 
 

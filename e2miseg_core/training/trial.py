@@ -2,7 +2,6 @@
 
 JOB/checkpoint.safetensors   state of the training, see `tuning`
 JOB/history.csv              its curve
-JOB/model.safetensors        the new model, if it is kept
 """
 
 import copy
@@ -20,7 +19,6 @@ from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import E2MISeg
 from e2miseg_core.progress import Job, Progress
-from e2miseg_core.project.jobs import MODEL
 from e2miseg_core.training.exam import Baseline, HeldOut, examine, measure_old
 from e2miseg_core.training.gate import (
     Evidence,
@@ -79,14 +77,13 @@ def run_trial(
     control: FinetuneControl,
     rival: Callable[[], Model],
     number: int,
-) -> Job[Verdict]:
+) -> Job[tuple[Verdict, Model | None]]:
     """Train from `model` on, or from the checkpoint in `folder`, and judge.
 
     Parameters
     ----------
     folder : Path
-        Of the job. It holds `model.safetensors` afterwards if, and only if, the new
-        model is to be kept.
+        Of the job.
     model : Model
     settings : FinetuneSettings
     material : Material
@@ -96,6 +93,12 @@ def run_trial(
         has to beat.
     number : int
         Version that the new model will be, for its name.
+
+    Returns
+    -------
+    Verdict
+    Model or None
+        The new model, kept or not; None where the training came to nothing.
     """
     tuning = Tuning(
         folder,
@@ -117,17 +120,16 @@ def run_trial(
     if tuning.state.diverged:
         before = yield from material.held_out.wrong(old)
         step = tuning.state.step + 1
-        return not_trained(f"the loss became no number at step {step}", before)
+        reason = f"the loss became no number at step {step}"
+        return not_trained(reason, before), None
     base = model.network.to(tuning.device)
     way = (
         (share, _as_stored(folder, blend(base, tuning.network, share), model.card))
         for share in SHARES
     )
     verdict, network = yield from _judge(in_use, old, material, way)
-    if verdict.kept:
-        card = _card(model.card, verdict, material, tuning, number)
-        save_model(network, card, folder / MODEL)
-    return verdict
+    card = _card(model.card, verdict, material, tuning, number)
+    return verdict, Model(network=network, card=card)
 
 
 def _judge(

@@ -1,7 +1,7 @@
 """The loop of a fine-tuning: a network, batches of crops, exact resume.
 
 JOB/checkpoint.safetensors   state after every few steps
-JOB/history.csv              one line a step
+JOB/history.csv              one line a step; step 0 is the model as it was
 """
 
 import copy
@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -253,8 +253,11 @@ class Tuning:
         Yields
         ------
         Progress
-            After each step: loss and, now and then, wrong voxels on what is held out.
+            After each step: loss and, now and then, wrong voxels on what is held out;
+            these before the first step, too.
         """
+        if self.state.step == 0 and not self.state.ended:
+            yield from self._report_start(held_out)
         with ThreadPoolExecutor(1, "crops") as pool:
             batches = self._batches(pool)
             while not self.state.ended:
@@ -272,6 +275,13 @@ class Tuning:
         save_checkpoint(self.checkpoint, self.state, self.network, {}, self.optimizer)
         append_rows(self.folder / HISTORY, self._rows)
         self._rows = []
+
+    def _report_start(self, held_out: HeldOut) -> Job[None]:
+        """What the curve begins with."""
+        at = Progress(done=0, total=self.settings.steps, stage="training")
+        wrong = sum((yield from retold(held_out.wrong(self.predictor), at)))
+        self._rows.append((0, "", "", wrong))
+        yield replace(at, details={"held_out_wrong": wrong})
 
     def _report(self, loss: float, held_out: HeldOut) -> Job[None]:
         state, settings = self.state, self.settings

@@ -21,6 +21,7 @@ from e2miseg_core.simulation import (
     write_study,
 )
 from e2miseg_core.simulation.finetuning import measure_finetuning
+from e2miseg_core.simulation.report import _finetuning, _finetuning_parts
 from e2miseg_core.simulation.robot import read_predicted
 
 SETTINGS = StudySettings(
@@ -113,15 +114,18 @@ def test_without_a_fine_tuning_and_with_one_guide(labelled, tiny_model_path, tmp
 def test_other_cases_get_the_model_that_the_gate_lets_in(
     bench, tiny_model, tmp_path, monkeypatch, kept
 ):
-    """Before: the first model. After: the new one if it was kept, else as before."""
+    """Before: the first model. After: the new one if it was kept, else as before.
 
-    def pretend(project, settings, *, folder, replay):
+    A refused one is measured all the same, and leaves no trace in the project.
+    """
+
+    def pretend(project, settings, *, folder, replay, refused):
         yield from ()
         assert (settings.steps, replay, folder.parent.name) == (2, None, "jobs")
         model = load_model(project.version.path)
         with torch.no_grad():
             model.network.heads[0].weight.mul_(-1)
-        path = tmp_path / "new.safetensors"
+        path = tmp_path / "new.safetensors" if kept else refused
         save_model(model.network, model.card, path)
         if kept:
             project.add_version(path, figures={}, sentence="Kept.")
@@ -130,7 +134,8 @@ def test_other_cases_get_the_model_that_the_gate_lets_in(
     monkeypatch.setattr(finetuning, "finetune_job", pretend)
     settings = replace(SETTINGS, finetune=1)
     job = measure_finetuning(bench.project, bench.subjects, settings, replay=None)
-    (change,) = run(job).others
+    effect = run(job)
+    (change,) = effect.others
     case, robot = bench.subjects[1].case, bench.subjects[1].robot()
     newest = case.prediction
     assert newest.version == (1 if kept else 0)
@@ -139,6 +144,34 @@ def test_other_cases_get_the_model_that_the_gate_lets_in(
         read_predicted(bench.subjects[1].prediction)
     )
     assert (change.dice_after == change.dice_before) is not kept
+    assert (change.dice_refused is None) is kept
+    new = change.dice_after if kept else change.dice_refused
+    assert new != change.dice_before
+    found = (len(list(case.predictions())), len(bench.project.versions))
+    assert found == ((2, 2) if kept else (1, 1))
+    (table,) = [part for part in _finetuning_parts(effect) if "| gain |" in part]
+    assert ("by the refused model" in table) is not kept
+    row = f"| {change.dice_before:.3f} | {new:.3f} | {new - change.dice_before:+.3f} |"
+    assert row in table
+    values = _finetuning(effect)
+    gain = values["dice_gain" if kept else "dice_gain_refused"]
+    assert gain["mean"] == pytest.approx(new - change.dice_before)
+    assert kept is (values["dice_gain_refused"] is None)
+
+
+def test_a_training_that_came_to_nothing_has_no_refused_model(
+    bench, tmp_path, monkeypatch
+):
+    def pretend(project, settings, **_):
+        yield from ()
+        return SimpleNamespace(kept=False, sentence="Not kept: no.", figures={})
+
+    monkeypatch.setattr(finetuning, "finetune_job", pretend)
+    settings = replace(SETTINGS, finetune=1)
+    job = measure_finetuning(bench.project, bench.subjects, settings, replay=None)
+    effect = run(job)
+    assert effect.others[0].dice_refused is None
+    assert "| before | after | gain |" in "".join(_finetuning_parts(effect))
 
 
 def test_what_cannot_be_studied_is_told_before_the_work(

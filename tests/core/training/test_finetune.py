@@ -81,7 +81,11 @@ def test_a_true_improvement_is_kept_with_its_lineage(corrected_project: Make) ->
     stages = list(dict.fromkeys(step.stage for step in steps))
     assert stages == ["looking for corrections", "preparing", "training", "testing"]
     told = [s.details["held_out_wrong"] for s in steps if "held_out_wrong" in s.details]
-    assert len(told) == 2
+    assert len(told) == 3  # as it was, half-way, at the end
+    assert told[0] == result.figures["wrong_before"]
+    lines = (result.folder / "history.csv").read_text().splitlines()
+    assert lines[1] == f"0,,,{told[0]}"
+    assert len(lines) == 1 + 1 + SETTINGS.steps
     assert sorted(p.name for p in result.folder.iterdir()) == [
         "history.csv",
         "model.safetensors",
@@ -132,7 +136,9 @@ def test_held_out_boxes_are_never_trained_on(corrected_project: Make) -> None:
 
 
 @pytest.mark.parametrize("lie", ["random", "inverted", "nothing"])
-def test_wrong_corrections_are_refused(corrected_project: Make, lie: str) -> None:
+def test_wrong_corrections_are_refused(
+    corrected_project: Make, tmp_path: Path, lie: str
+) -> None:
     rng = np.random.default_rng(1)
     lies = {
         "random": lambda truth: rng.integers(0, 2, truth.shape).astype(np.uint8),
@@ -140,8 +146,10 @@ def test_wrong_corrections_are_refused(corrected_project: Make, lie: str) -> Non
         "nothing": lambda truth: np.where(truth > 0, 0, 0).astype(np.uint8),
     }
     made = corrected_project(correct=lies[lie])
-    result = run(finetune_job(made.project, SETTINGS))
+    refused = tmp_path / "refused.safetensors"
+    result = run(finetune_job(made.project, SETTINGS, refused=refused))
     assert not result.kept, result.sentence
+    assert load_model(refused).card.parent == made.project.version.card.hash
     assert result.version is None
     assert made.project.version.number == 0
     assert made.project.history()[-1]["event"] == "refused"
