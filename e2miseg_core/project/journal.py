@@ -20,6 +20,7 @@ from e2miseg_core.project.json_lines import (
     decode_line,
     encode_line,
     is_sound,
+    sound_parts,
     write_whole,
 )
 from e2miseg_core.project.strokes import Strokes
@@ -162,7 +163,8 @@ class Journal:
         if offset < 0:
             return None
         file.seek(offset)
-        values = decode_line(file.readline())
+        _, line = next(sound_parts(file.readline()), (0, b""))
+        values = decode_line(line)
         return None if values is None else decode_entry(values)
 
     def _run(self) -> None:
@@ -238,13 +240,15 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break  # a crash cut it short
                 start, end = end, end + len(line)
-                head = _head(line)
-                if head is None:
-                    self.damaged += 1
-                elif head["kind"] == "flushed":
-                    self.flushed = head["seq"]
-                else:
-                    step.append((start, head))
+                heads = [(start + at, _head(part)) for at, part in sound_parts(line)]
+                self.damaged += not is_sound(line) or (start, None) in heads
+                for offset, head in heads:
+                    if head is None:
+                        continue
+                    if head["kind"] == "flushed":
+                        self.flushed = head["seq"]
+                        continue
+                    step.append((offset, head))
                     if not head["more"]:
                         self._learn(step)
                         step = []
@@ -267,9 +271,7 @@ class Journal:
 
 
 def _head(line: bytes) -> dict[str, Any] | None:
-    """Read what tells a line's place and stroke; None if the line is damaged."""
-    if not is_sound(line):
-        return None
+    """Read the place and stroke of a sound line; None if it is none of ours."""
     # Our own lines have the voxels, which may be long, after all that.
     start, found, _ = line.partition(b',"origin":')
     for text in (start + b"}" if found else line, line):

@@ -6,8 +6,9 @@ that a crash cut short is dropped; a damaged one hides no other.
 
 import json
 import os
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,14 +17,17 @@ from e2miseg_core.io.atomic import writing_to
 
 __all__ = [
     "append_line",
+    "count_damaged",
     "decode_line",
     "encode_line",
     "is_sound",
     "read_lines",
+    "sound_parts",
     "write_whole",
 ]
 
 _CRC = b',"crc":'
+_END = re.compile(_CRC + rb"\d+\}")  # no text of a line holds this: quotes are escaped
 
 
 def encode_line(values: Mapping[str, Any]) -> bytes:
@@ -37,6 +41,22 @@ def is_sound(line: bytes) -> bool:
     """Whether a line, with or without its newline, has the checksum that it states."""
     body, found, stated = line.rstrip(b"\r\n").rpartition(_CRC)
     return bool(found) and stated == b"%d}" % zlib.crc32(body)
+
+
+def sound_parts(line: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield a sound line, or the sound ones in a damaged line, and where they begin.
+
+    There are some where it was the newline between two lines that was damaged.
+    """
+    if is_sound(line):
+        yield 0, line
+        return
+    start = 0
+    for found in _END.finditer(line):
+        part = line[start : found.end()]
+        if is_sound(part):
+            yield start, part
+        start = found.end() + 1
 
 
 def decode_line(line: bytes) -> dict[str, Any] | None:
@@ -56,16 +76,31 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     ReadError
         If the file cannot be read.
     """
+    parts = (part for line in _lines(path) for _, part in sound_parts(line))
+    return [values for part in parts if (values := decode_line(part)) is not None]
+
+
+def count_damaged(path: Path) -> int:
+    """Count lines that cannot be read, less one that a crash cut short at the end.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read.
+    """
+    whole = (line for line in _lines(path) if line.endswith(b"\n"))
+    return sum(bool(line.strip()) and not is_sound(line) for line in whole)
+
+
+def _lines(path: Path) -> list[bytes]:
     try:
-        content = path.read_bytes() if path.exists() else b""
+        return path.read_bytes().splitlines(keepends=True) if path.exists() else []
     except OSError as error:
         raise ReadError(
             found=f"{path} cannot be read ({error.strerror or error})",
             needed="a readable file",
             do="mend the rights to it",
         ) from error
-    lines = map(decode_line, content.splitlines())
-    return [values for values in lines if values is not None]
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:

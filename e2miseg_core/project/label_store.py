@@ -97,7 +97,7 @@ class LabelStore:
             if case.merging is not None or self._journal.seq > self._journal.flushed:
                 self._arrays.remove_torn_chunks()
             notes = self._log.follow(case.merging or case.merged)
-            self.notes = (*notes, *self._log.replay())
+            self.notes = (*notes, *self._log.replay(), *case.review().notes())
             opened.pop_all()
         atexit.register(self._save_at_exit)
         self._saver = ChunkSaver(

@@ -8,7 +8,7 @@ from e2miseg_core.boxes import Box, box_from_json
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.project.clock import now
 from e2miseg_core.project.edges import Edge
-from e2miseg_core.project.json_lines import append_line, read_lines
+from e2miseg_core.project.json_lines import append_line, count_damaged, read_lines
 
 __all__ = ["VERDICTS", "ReviewLog", "Verdict"]
 
@@ -73,6 +73,13 @@ class ReviewLog:
     def sites(self) -> list[tuple[Box, Verdict]]:
         """Boxes whose labels a human vouches for: those not skipped, of `by_box`."""
         return [(box, v) for box, v in self.by_box().items() if v != "skipped"]
+
+    def notes(self) -> tuple[str, ...]:
+        """Tell in a line what of the log is damaged, if anything is."""
+        damaged = count_damaged(self.path)
+        if not damaged:
+            return ()
+        return (f"{damaged} damaged lines in {self.path}: review those edges again",)
 
     def _all(self) -> Iterator[tuple[tuple[int, Box], Verdict]]:
         for line in read_lines(self.path):

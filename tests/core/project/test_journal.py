@@ -216,6 +216,50 @@ def test_chunks_that_cannot_be_written_stay_in_memory(
     assert stored[:, 0, 0].tolist() == [1, 2, 3, 0, 0, 0]
 
 
+def test_strokes_reach_a_disk_that_was_full_without_being_asked(
+    make_case: Callable[..., Case], locked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody presses a button: the threads tell once, try again, and say it worked."""
+    import zarr
+
+    monkeypatch.setattr(journal, "_RETRY", 0.01)
+    monkeypatch.setattr(saver, "_RETRY", 0.01)
+    monkeypatch.setattr(saver, "_IDLE", 0.0)
+    case, written = make_case((6, 8, 10)), threading.Event()
+    told: list[str] = []
+    refusals = {"journal": 3, "chunks": 3}
+    write, assign = journal.write_whole, zarr.Array.__setitem__
+
+    def refuse(what: str) -> None:
+        if refusals[what]:
+            refusals[what] -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write_line(file: Any, content: bytes) -> None:
+        refuse("journal")
+        write(file, content)
+        if b'"flushed"' in content:
+            written.set()
+
+    def write_chunk(array: Any, key: Any, values: Any) -> None:
+        refuse("chunks")
+        assign(array, key, values)
+
+    monkeypatch.setattr(journal, "write_whole", write_line)
+    monkeypatch.setattr(zarr.Array, "__setitem__", write_chunk)
+    with case.open_labels() as store:
+        store.failed.append(lambda error: told.append(str(error)))
+        paint_rows(store, range(3))
+        assert np.asarray(store.levels[0])[:3, 0, 0].tolist() == [1, 2, 3]
+        assert written.wait(20)
+        assert refusals == {"journal": 0, "chunks": 0}
+        assert store.saved_seq == store.seq == 3
+    assert 1 <= len(told) <= 2  # of the journal, then of the chunks; not at each try
+    assert all("No space left" in line and "\n" not in line for line in told)
+    stored = zarr.open_array(str(case.labels_path / "0"), mode="r")
+    assert stored[:, 0, 0].tolist() == [1, 2, 3, 0, 0, 0]
+
+
 def test_a_fault_of_the_journals_thread_is_told_to_who_waits(
     make_case: Callable[..., Case], locked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
