@@ -19,6 +19,7 @@ __all__ = [
     "next_step_in_words",
     "place_in_words",
     "tally_in_words",
+    "tally_tip_in_words",
     "undone_in_words",
 ]
 
@@ -89,13 +90,19 @@ def undone_in_words(edge: Edge) -> str:
 
 
 def tally_in_words(tally: Tally) -> str:
-    """Return "4 of 17 edges done, 62 % of the expected errors dealt with"."""
-    line = f"{tally.done} of {tally.edges} edges done"
+    """Return "4 of 17 done, 1 skipped, 62 % of expected errors"; short: one line."""
+    line = f"{tally.done} of {tally.edges} done"
     if tally.skipped:
         line += f", {tally.skipped} skipped"
     if tally.share is not None:
-        line += f", {_percent(tally.share)} of the expected errors dealt with"
+        line += f", {_percent(tally.share)} of expected errors"
     return line
+
+
+def tally_tip_in_words(note: str) -> str:
+    """Tell what the share means; `note` is how the chances were calibrated."""
+    line = "Expected errors: how many of them lay in the edges that are done."
+    return f"{line} Calibration: {note}" if note else line
 
 
 def hit_rate_in_words(tally: Tally) -> str:

@@ -68,7 +68,7 @@ class ClassTable(QWidget):
         self.table.setRowCount(len(self._classes))
         for row, info in enumerate(self._classes):
             item = QTableWidgetItem(swatches([info.color]), info.name)
-            item.setToolTip(f"Paint with label value {info.value}")
+            item.setToolTip(f"Paint with {info.name}, label value {info.value}")
             self.table.setItem(row, 0, item)
         rows = min(len(self._classes), _MOST_ROWS)
         self.table.setFixedHeight(self.table.height_of(rows))

@@ -21,7 +21,7 @@ from e2miseg_napari.review_wording import (
 
 __all__ = ["EdgeTable"]
 
-_TITLES = ("", "#", "Classes", "Wrong voxels", "Dice")
+_TITLES = ("", "#", "Classes", "Wrong", "Dice")  # short: names need the room
 _TIPS = (
     "What you decided",
     "Rank: where a correction gains most comes first",
@@ -33,6 +33,7 @@ _VERDICT, _RANK, _CLASSES = range(3)
 _FEWEST_ROWS = 4
 _SWATCHES = 3  # at most
 _ICON_WIDTH = 40  # pixels, room for them
+_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -58,8 +59,7 @@ class EdgeTable(QWidget):
         for place, (title, tip) in enumerate(zip(_TITLES, _TIPS, strict=True)):
             item = QTableWidgetItem(title)
             item.setToolTip(tip)
-            if place > _CLASSES:
-                item.setTextAlignment(_RIGHT)
+            item.setTextAlignment(_LEFT if place == _CLASSES else _RIGHT)
             self.table.setHorizontalHeaderItem(place, item)
         self.table.cellClicked.connect(self._on_chosen)
         self.table.cellActivated.connect(self._on_chosen)

@@ -2,7 +2,14 @@
 
 from enum import StrEnum
 
+from e2miseg_napari.corrections import NEEDED
+from e2miseg_napari.finetune_state import FinetunePhase
+from e2miseg_napari.finetuning import Finetuning
+from e2miseg_napari.panels.known_project import KnownProject
 from e2miseg_napari.panels.parts import TextLine
+from e2miseg_napari.panels.volume_section import VolumeSection
+from e2miseg_napari.predicting import Phase, Predicting
+from e2miseg_napari.review import Review
 from e2miseg_napari.review_list import Stage
 
 __all__ = ["Guide", "Step", "next_step"]
@@ -46,11 +53,58 @@ class Step(StrEnum):
 
 
 class Guide(TextLine):
-    """The next step in words."""
+    """The next step in words, whatever happens.
 
-    def tell(self, step: Step) -> None:
-        """Show a step."""
-        self.setText(step.value)
+    Parameters
+    ----------
+    predicting, reviewing, finetuning : QObject
+        What runs, and how far it is.
+    volume : VolumeSection
+        Which image is chosen.
+    known : KnownProject
+        Of that image.
+    """
+
+    def __init__(
+        self,
+        predicting: Predicting,
+        reviewing: Review,
+        finetuning: Finetuning,
+        *,
+        volume: VolumeSection,
+        known: KnownProject,
+    ) -> None:
+        super().__init__()
+        self._predicting, self._reviewing = predicting, reviewing
+        self._finetuning, self._volume, self._known = finetuning, volume, known
+        for change in (
+            predicting.changed,
+            reviewing.changed,
+            finetuning.changed,
+            volume.chosen,
+            known.changed,
+        ):
+            change.connect(self._tell)
+        self._tell()
+
+    def _tell(self, _state: object = None) -> None:
+        self.setText(self._step().value)
+
+    def _step(self) -> Step:
+        stage, tally = self._reviewing.stage, self._reviewing.tally
+        if self._predicting.state.phase != Phase.IDLE:
+            first = stage in {Stage.NO_CASE, Stage.NO_PREDICTION}
+            return Step.WAIT if first else Step.GO_ON
+        if self._finetuning.state.phase != FinetunePhase.IDLE:
+            return Step.LEARN
+        return next_step(
+            stage,
+            volume=self._volume.choice is not None,
+            known=self._known.path is not None,
+            edges=tally.edges,
+            done=tally.done,
+            needed=NEEDED,
+        )
 
 
 def next_step(

@@ -21,14 +21,12 @@ from e2miseg_core import __version__
 from e2miseg_napari.background import Background
 from e2miseg_napari.close_guard import CloseGuard
 from e2miseg_napari.convert import LayerData
-from e2miseg_napari.corrections import NEEDED
 from e2miseg_napari.dialogs import ask_and_save
 from e2miseg_napari.edge_search import EdgeSearch
 from e2miseg_napari.engine_client import EngineClient
-from e2miseg_napari.finetune_state import FinetunePhase
 from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.panels.finetune import FinetuneTab
-from e2miseg_napari.panels.guide import Guide, Step, next_step
+from e2miseg_napari.panels.guide import Guide
 from e2miseg_napari.panels.known_project import KnownProject
 from e2miseg_napari.panels.parts import MessageLine, TextLine
 from e2miseg_napari.panels.predict import PredictTab
@@ -40,7 +38,6 @@ from e2miseg_napari.project_session import ProjectSession
 from e2miseg_napari.protocol import FinetuneResult, Ready
 from e2miseg_napari.readers import read_layers
 from e2miseg_napari.review import Review
-from e2miseg_napari.review_list import Stage
 from e2miseg_napari.saving import Saver
 
 if TYPE_CHECKING:
@@ -78,18 +75,25 @@ class MainPanel(QWidget):
         self._saver = Saver(self)
         self._guard: CloseGuard | None = None
         self._over = False
+        self._told = ""  # about the last prediction
         self._build()
         self._connect()
         self._on_opened()
 
     def _build(self) -> None:
-        self.guide = Guide()
         self.project = ProjectSection()
         self.predict = PredictTab(
             self._viewer, self.session, self.predicting, self.finetuning
         )
         self.review = ReviewTab(self.session, self.reviewing)
         self.finetune = FinetuneTab(self.session, self.finetuning)
+        self.guide = Guide(
+            self.predicting,
+            self.reviewing,
+            self.finetuning,
+            volume=self.predict.volume,
+            known=self._known,
+        )
         self.message = MessageLine()
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)  # no frame: the dock is narrow
@@ -125,19 +129,15 @@ class MainPanel(QWidget):
         self.predict.result.save_asked.connect(self._on_save)
         self.predicting.changed.connect(self._on_predicting)
         self.predicting.done.connect(self._on_predicted)
-        self.reviewing.changed.connect(self._update_guide)
+        self.reviewing.changed.connect(self._on_review)
         self.finetuning.predict_again_asked.connect(self._on_predict_again)
         self.finetuning.ended.connect(self._on_finetuned)
-        self.finetuning.changed.connect(self._update_guide)
         self.finetuning.problem.connect(_pop_up)
         self._known.changed.connect(self._on_known)
         self._known.problem.connect(self._on_thread_error)
         self.client.ready.connect(self._on_ready)
-        for notice in (
-            self.predicting.notice,
-            self.session.notice,
-        ):
-            notice.connect(self.message.show_notice)
+        self.predicting.notice.connect(self._on_prediction_notice)
+        self.session.notice.connect(self.message.show_notice)
         for problem in (
             self.predicting.problem,
             self.search.problem,
@@ -237,30 +237,19 @@ class MainPanel(QWidget):
 
     def _on_known(self) -> None:
         self.project.suggest(self._known.path)
-        self._update_guide()
 
     def _on_predicting(self, state: JobState) -> None:
         self.project.setEnabled(state.phase == Phase.IDLE)
-        self._update_guide()
 
-    def _update_guide(self, _state: object = None) -> None:
-        stage, tally = self.reviewing.stage, self.reviewing.tally
-        if self.predicting.state.phase != Phase.IDLE:
-            first = stage in {Stage.NO_CASE, Stage.NO_PREDICTION}
-            self.guide.tell(Step.WAIT if first else Step.GO_ON)
-            return
-        if self.finetuning.state.phase != FinetunePhase.IDLE:
-            self.guide.tell(Step.LEARN)
-            return
-        step = next_step(
-            stage,
-            volume=self.predict.volume.choice is not None,
-            known=self._known.path is not None,
-            edges=tally.edges,
-            done=tally.done,
-            needed=NEEDED,
-        )
-        self.guide.tell(step)
+    def _on_prediction_notice(self, line: str) -> None:
+        self._told = line
+        self.message.show_notice(line)
+
+    def _on_review(self) -> None:
+        """Once an edge is on show, what was said of the prediction is long past."""
+        if self.reviewing.current is not None and self._told:
+            self.message.clear_line(self._told)
+            self._told = ""
 
     def _on_predicted(self) -> None:
         self.show_tab(self.review)

@@ -209,6 +209,11 @@ class MessageLine(QWidget):
         """Show nothing."""
         self.setVisible(False)
 
+    def clear_line(self, line: str) -> None:
+        """Show nothing, if it is this line that is shown."""
+        if self.text.text() == line:
+            self.clear()
+
     def show_notice(self, line: str) -> None:
         """Show a line that is no error; an empty one clears."""
         self.text.setText(line)

@@ -8,7 +8,6 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
     QMainWindow,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import (
 
 from e2miseg_core.project import Verdict
 from e2miseg_napari.panels.class_table import ClassTable
+from e2miseg_napari.panels.done_bar import DoneBar
 from e2miseg_napari.panels.edge_list import EdgeTable
 from e2miseg_napari.panels.parts import MessageLine, TextLine, heading
 from e2miseg_napari.panels.review_icons import verdict_icon
@@ -28,6 +28,7 @@ from e2miseg_napari.review_wording import (
     next_step_in_words,
     place_in_words,
     tally_in_words,
+    tally_tip_in_words,
 )
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ class ReviewTab(QWidget):
     def _build(self) -> None:
         self.state = TextLine()
         self.search = _button("Find uncertain edges", "Rank them with the engine")
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(6)
+        self.progress = DoneBar()
         self.tally = TextLine()
         self.edges = EdgeTable()
         self.detail = TextLine()
@@ -178,7 +177,7 @@ class ReviewTab(QWidget):
         self.progress.setRange(0, max(1, tally.edges))
         self.progress.setValue(tally.done)
         self.tally.setText(tally_in_words(tally))
-        self.tally.setToolTip(f"Calibration: {review.note}" if review.note else "")
+        self.tally.setToolTip(tally_tip_in_words(review.note))
         _show_line(self.hit_rate, hit_rate_in_words(tally))
         _show_line(self.next_step, next_step_in_words(tally) if all_done else "")
 
@@ -203,6 +202,8 @@ class ReviewTab(QWidget):
 
     def _on_suggested(self, painted: bool) -> None:
         self.verdicts["corrected"].setChecked(painted)
+        if painted:  # what was said of the edge before is long past
+            self.status.setText("")
         current, project = self.review.current, self._session.project
         if current is None or project is None:
             self.detail.setText("Press . for the worst edge, or click one.")
@@ -212,6 +213,8 @@ class ReviewTab(QWidget):
             more = "You painted here: press C when it is right."
         elif current.verdict is None:
             more = figures_in_words(current.edge)
+        elif current.verdict == "skipped":
+            more = f"Skipped. {figures_in_words(current.edge)}".strip()
         else:
             more = f"{VERDICT_NAMES[current.verdict]}; another verdict replaces that."
         self.detail.setText(f"{place_in_words(current.edge, names)} {more}")

@@ -204,6 +204,21 @@ def test_the_guide_reads_nothing_from_the_disk(qtbot, viewer, open_panel, monkey
     monkeypatch.undo()
 
 
+def test_what_is_said_of_the_prediction_goes_with_the_first_edge(
+    qtbot, viewer, open_panel
+):
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+    assert panel.message.text.text().startswith("Done in")
+    assert panel.message.isVisibleTo(panel)
+    panel.reviewing.next()
+    assert not panel.message.isVisibleTo(panel)
+    panel.message.show_notice("Saved labels")
+    panel.reviewing.next()
+    assert panel.message.isVisibleTo(panel)
+
+
 def test_the_legend_names_classes_with_their_volumes(qtbot, viewer, open_panel):
     panel = open_panel(QUICK)
     image = sample(viewer)

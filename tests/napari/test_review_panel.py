@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QLineEdit
 
 from e2miseg_core.boxes import box_slices
 from e2miseg_core.io import create_store, open_volume
+from e2miseg_core.model_card import LabelInfo
 from e2miseg_core.project import (
     ACCEPTED,
     HUMAN,
@@ -270,7 +271,7 @@ def test_the_list_shows_the_worst_first(reviewing):
     assert len(texts) == len(CORNERS)
     tip = table.item(0, 3).toolTip()
     assert "first & best meets background. About 60 wrong voxels" in tip
-    assert reviewing.tab.tally.text().startswith("0 of 6 edges done, 0 %")
+    assert reviewing.tab.tally.text().startswith("0 of 6 done, 0 %")
     assert "made up" in reviewing.tab.tally.toolTip()
     assert reviewing.tab.detail.text() == "Press . for the worst edge, or click one."
 
@@ -608,7 +609,7 @@ def test_undo_takes_voxels_and_verdict_back(reviewing, qtbot):
     qtbot.keyClick(reviewing.canvas, "z", modifier=CONTROL)
     qtbot.waitUntil(lambda: verdicts(reviewing)[0] is None, timeout=WAIT)
     assert (authority(reviewing, 1) == MACHINE).all()
-    assert reviewing.tab.tally.text().startswith("0 of 6 edges done")
+    assert reviewing.tab.tally.text().startswith("0 of 6 done")
     both = CONTROL | Qt.KeyboardModifier.ShiftModifier
     qtbot.keyClick(reviewing.canvas, "z", modifier=both)
     qtbot.waitUntil(lambda: verdicts(reviewing)[0] == "fine", timeout=WAIT)
@@ -730,9 +731,10 @@ def test_skipped_edges_come_again_after_all_others(reviewing, qtbot):
     press(qtbot, reviewing, ".sasa")
     assert number(reviewing) == 5
     assert "4 of 6 edges" not in reviewing.tab.tally.text()
-    assert reviewing.tab.tally.text().startswith("2 of 6 edges done, 2 skipped")
+    assert reviewing.tab.tally.text().startswith("2 of 6 done, 2 skipped")
     press(qtbot, reviewing, "aa")
     assert number(reviewing) == 1  # by itself
+    assert "Skipped. About 60 wrong voxels" in reviewing.tab.detail.text()
     assert reviewing.tab.next_step.text().startswith(
         "2 skipped edges are left: press . to see them again."
     )
@@ -745,7 +747,7 @@ def test_skipped_edges_come_again_after_all_others(reviewing, qtbot):
     assert number(reviewing) == 1
     press(qtbot, reviewing, "s")
     assert number(reviewing) == 1
-    assert reviewing.tab.tally.text().startswith("5 of 6 edges done, 1 skipped")
+    assert reviewing.tab.tally.text().startswith("5 of 6 done, 1 skipped")
 
 
 def test_another_verdict_replaces_the_first(reviewing, qtbot, case):
@@ -759,14 +761,14 @@ def test_another_verdict_replaces_the_first(reviewing, qtbot, case):
     assert (
         case.review().latest()[1, reviewing.review.entries[0].edge.box] == "corrected"
     )
-    assert reviewing.tab.tally.text().startswith("1 of 6 edges done")
+    assert reviewing.tab.tally.text().startswith("1 of 6 done")
 
 
 def test_progress_hit_rate_and_what_next(reviewing, qtbot):
     tab = reviewing.tab
     draw_in(reviewing, 1, 2, 3)
     press(qtbot, reviewing, ".ccca")
-    assert tab.tally.text().startswith("4 of 6 edges done, 43 % of the expected")
+    assert tab.tally.text().startswith("4 of 6 done, 43 % of expected")
     assert (tab.progress.value(), tab.progress.maximum()) == (4, 6)
     assert not tab.hit_rate.isVisibleTo(tab)
     press(qtbot, reviewing, "a")
@@ -818,7 +820,7 @@ def test_a_new_ranking_keeps_verdicts_and_the_place(reviewing, qtbot, case):
     assert verdicts(reviewing) == [None, None, "corrected", "fine"]
     assert number(reviewing) == 2  # the same box
     # 60 + 30 of those and the 40 that are expected now
-    assert reviewing.tab.tally.text().startswith("2 of 4 edges done, 69 %")
+    assert reviewing.tab.tally.text().startswith("2 of 4 done, 69 %")
     assert "refitted on 3" in reviewing.tab.tally.toolTip()
 
 
@@ -848,6 +850,25 @@ def test_a_class_is_chosen_by_a_click(reviewing, qtbot):
     click_row(qtbot, table, 2)
     assert reviewing.labels.selected_label == 0
     assert reviewing.labels.mode == "fill"
+
+
+def test_long_names_have_room_or_are_told_in_full(shown, reviewing, qtbot):
+    """A dock is narrow: the name of one class fits, more are in the tip."""
+    long = LabelInfo(value=1, name="anterior hippocampus", color="#E69F00")
+    other = LabelInfo(value=2, name="posterior hippocampus", color="#56B4E9")
+    edges = reviewing.tab.edges
+    reviewing.tab.setFixedWidth(372)
+    edges.show_edges(reviewing.review.entries, None, (long, other))
+    qtbot.wait(50)
+    table = edges.table
+    metrics, item = table.fontMetrics(), table.item(0, 2)
+    swatches = table.iconSize().width() + 8
+    room = table.columnWidth(2) - swatches
+    assert metrics.horizontalAdvance(item.text()) <= room
+    tip = table.item(1, 2).toolTip()
+    assert "anterior hippocampus and posterior hippocampus meet background" in tip
+    viewport = table.viewport().width()
+    assert sum(table.columnWidth(n) for n in range(5)) <= viewport  # nothing is cut
 
 
 def test_the_class_table_follows_napari(reviewing, qtbot):

@@ -131,7 +131,7 @@ def test_boxes_known_from_the_log_only_are_counted_without_a_share():
     assert [one.verdict for one in queue.entries] == [None, "corrected"]
     assert queue.entries[1].edge.centre == (5, 4, 4)
     assert queue.tally() == Tally(edges=2, corrected=1, share=None)
-    assert tally_in_words(queue.tally()) == "1 of 2 edges done"
+    assert tally_in_words(queue.tally()) == "1 of 2 done"
     line = "Edge 2, from an earlier ranking."
     assert place_in_words(queue.entries[1].edge, NAMES) == line
     assert figures_in_words(queue.entries[1].edge) == ""
@@ -176,11 +176,11 @@ def test_a_verdict_is_taken_back_unless_another_has_replaced_it():
 def test_progress_in_words():
     tally = Tally(edges=17, corrected=3, fine=1, share=0.62)
     assert tally_in_words(tally) == (
-        "4 of 17 edges done, 62 % of the expected errors dealt with"
+        "4 of 17 done, 62 % of expected errors"
     )
     tally = Tally(edges=17, corrected=3, fine=13, skipped=1, share=0.999)
     assert tally_in_words(tally) == (
-        "16 of 17 edges done, 1 skipped, 99 % of the expected errors dealt with"
+        "16 of 17 done, 1 skipped, 99 % of expected errors"
     )
 
 
