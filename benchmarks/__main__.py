@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from benchmarks import edges, prediction
+from benchmarks import edges, prediction, strokes
 
 CONSOLE = Console()
 
-for benchmark in (prediction, edges):
+for benchmark in (prediction, edges, strokes):
     CONSOLE.print(benchmark.table())
