@@ -1,23 +1,20 @@
 """One image of a project, with all that belongs to it."""
 
-import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry
-from e2miseg_core.io import create_store, open_volume
-from e2miseg_core.io.atomic import write_json, writing_to
-from e2miseg_core.model_card import LabelInfo
-from e2miseg_core.project.authority import NAMES
+from e2miseg_core.io import open_volume
+from e2miseg_core.io.atomic import writing_to
+from e2miseg_core.project.case_file import (
+    COPIED_IMAGE,
+    image_place,
+    read_case_description,
+    update_case_description,
+)
 from e2miseg_core.project.fingerprint import fingerprint, same_image
-from e2miseg_core.project.levels import count_levels
-from e2miseg_core.project.lock import updating
 from e2miseg_core.project.predictions import CasePrediction, read_prediction
 from e2miseg_core.project.review_log import ReviewLog
 from e2miseg_core.volume import Volume
@@ -26,12 +23,9 @@ if TYPE_CHECKING:
     from e2miseg_core.project.label_store import LabelStore
     from e2miseg_core.project.project import Project
 
-__all__ = ["COPIED_IMAGE", "Case", "make_case"]
+__all__ = ["AUTHORITY", "LABELS", "Case", "read_case"]
 
-COPIED_IMAGE = "image.ome.zarr"
-DESCRIPTION = "case.json"
 LABELS, AUTHORITY = "labels.ome.zarr", "authority.ome.zarr"
-_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +107,8 @@ class Case:
         """
         volume = open_volume(path)
         self._check_same(volume, str(path))
-        self._update(**_place(Path(path), self.project.path))
+        place = image_place(Path(path), self.project.path)
+        update_case_description(self.folder, place)
 
     def new_prediction_folder(self) -> Path:
         """Make the folder of the next prediction.
@@ -184,7 +179,7 @@ class Case:
         ReadError
             If it is damaged.
         """
-        return _read_description(self.folder)
+        return read_case_description(self.folder)
 
     def set_merged(self, number: int | None, *, merging: int | None) -> None:
         """Record which prediction the labels hold, and which is being merged.
@@ -196,15 +191,11 @@ class Case:
         merging : int or None
             The one that they hold in part, after a merge that did not end.
         """
-        self._update(prediction=number, merging=merging)
+        values = {"prediction": number, "merging": merging}
+        update_case_description(self.folder, values)
 
     def _with_number(self, number: int | None) -> CasePrediction | None:
         return next((p for p in self.predictions() if p.number == number), None)
-
-    def _update(self, **values: Any) -> None:
-        path = self.folder / DESCRIPTION
-        with updating(path):
-            write_json(path, {**self.description(), **values})
 
     def _check_same(self, volume: Volume, uri: str) -> None:
         known, found = self.description()["fingerprint"], fingerprint(volume)
@@ -219,58 +210,6 @@ class Case:
         )
 
 
-def make_case(
-    folder: Path, volume: Volume, labels: tuple[LabelInfo, ...], project: Path
-) -> None:
-    """Fill a new folder with all that a case without any prediction has.
-
-    Parameters
-    ----------
-    folder : Path
-        Exists; holds the image if that was copied in.
-    volume : Volume
-        The image.
-    labels : tuple of LabelInfo
-        The project's classes.
-    project : Path
-        The project's folder.
-
-    Raises
-    ------
-    ReadError
-        If the image cannot be read.
-    WriteError
-        If something cannot be written.
-    """
-    geometry = volume.geometry
-    dtype = np.min_scalar_type(max((label.value for label in labels), default=1))
-    names = {label.value: label.name for label in labels}
-    n_levels = count_levels(geometry.shape)
-    create_store(folder / LABELS, geometry, dtype, names=names, n_levels=n_levels)
-    create_store(
-        folder / AUTHORITY,
-        geometry,
-        np.uint8,
-        names=NAMES,
-    )
-    (folder / "predictions").mkdir()
-    image = Path(volume.source.uri if volume.source else "")
-    copied = image.parent == folder
-    place = {"image": COPIED_IMAGE} if copied else _place(image, project)
-    write_json(
-        folder / DESCRIPTION,
-        {
-            "format": _FORMAT,
-            **place,
-            "fingerprint": fingerprint(volume),
-            "geometry": geometry.to_json(),
-            "channels": list(volume.channels),
-            "prediction": None,
-            "merging": None,
-        },
-    )
-
-
 def read_case(project: "Project", name: str) -> Case:
     """Read a case of a project.
 
@@ -280,7 +219,7 @@ def read_case(project: "Project", name: str) -> Case:
         If it is damaged or of a newer format.
     """
     folder = project.path / "cases" / name
-    stored = _read_description(folder)
+    stored = read_case_description(folder)
     return Case(
         project=project,
         name=name,
@@ -288,38 +227,6 @@ def read_case(project: "Project", name: str) -> Case:
         geometry=Geometry.from_json(stored["geometry"]),
         channels=tuple(stored["channels"]),
     )
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kind = stored["format"]
-        missing = {"image", "fingerprint", "geometry", "channels", "prediction"}
-        missing -= set(stored)
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        raise _unreadable(path, f"it is missing or damaged ({error})") from error
-    if kind != _FORMAT or missing:
-        raise _unreadable(path, f"its format is {kind}, it lacks {sorted(missing)}")
-    return stored
-
-
-def _unreadable(path: Path, why: str) -> ReadError:
-    return ReadError(
-        found=f"{path} cannot be understood: {why}",
-        needed=f"the description of a case, format {_FORMAT}",
-        do="copy it from a backup, or update e2miseg-napari",
-    )
-
-
-def _place(image: Path, project: Path) -> Mapping[str, str]:
-    """Where an image is, also as seen from the project."""
-    absolute = image.expanduser().absolute()
-    try:
-        relative = Path(os.path.relpath(absolute, project.absolute())).as_posix()
-    except ValueError:  # on another drive
-        relative = ""
-    return {"image": str(absolute), "relative": relative}
 
 
 def _numbered(folder: Path) -> list[Path]:

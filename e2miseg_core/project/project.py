@@ -14,12 +14,13 @@ from e2miseg_core.io.atomic import sync_folder, writing_to
 from e2miseg_core.model_card import LabelInfo, read_card
 from e2miseg_core.models import find_model
 from e2miseg_core.progress import Progress
-from e2miseg_core.project.cases import COPIED_IMAGE, Case, make_case, read_case
+from e2miseg_core.project.case_file import COPIED_IMAGE
+from e2miseg_core.project.cases import Case, read_case
 from e2miseg_core.project.clock import now
 from e2miseg_core.project.jobs import remove_remains
 from e2miseg_core.project.json_lines import append_line, read_lines
 from e2miseg_core.project.lock import ProjectLock
-from e2miseg_core.project.new_case import new_case_folder
+from e2miseg_core.project.new_case import make_case, new_case_folder
 from e2miseg_core.project.new_folder import remove_dead_folders
 from e2miseg_core.project.project_file import (
     SUFFIX,
