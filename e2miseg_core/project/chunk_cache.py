@@ -6,42 +6,29 @@ painting needs, so a slow disk does not hold up a stroke elsewhere.
 
 import collections
 import itertools
-import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import (
     Box,
-    bounding_box,
     box_shape,
-    box_slices,
-    clip_box,
     common_box,
-    make_box,
     slices_within,
     whole_box,
 )
-from e2miseg_core.errors import ReadError
-from e2miseg_core.io.atomic import writing_to
+from e2miseg_core.project.chunk_files import ChunkFiles, Index, compact
 from e2miseg_core.project.keys import index_volume
 
 if TYPE_CHECKING:
     import threading
 
-__all__ = ["CachedVolume", "Index"]
+__all__ = ["CachedVolume"]
 
-# Of a chunk, along Z, Y, X.
-Index: TypeAlias = tuple[int, int, int]
 Slices: TypeAlias = tuple[slice, slice, slice]
-
-_LARGEST_READ = 256  # chunks in one call of zarr, which decodes them side by side
-_FAULTS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 class CachedVolume:
@@ -78,13 +65,10 @@ class CachedVolume:
         max_chunks: int = 2048,
         on_write: Callable[[Any, Any], None] | None = None,
     ) -> None:
-        self.path, self._lock, self._on_write = path, lock, on_write
-        self._array = _open(path, writable=writable)
-        z, y, x = (int(size) for size in self._array.shape)
-        self.shape = (z, y, x)
-        self.chunks: tuple[int, ...] = tuple(self._array.chunks)
-        self.dtype: np.dtype[Any] = np.dtype(self._array.dtype)
-        self.size = math.prod(self.shape)
+        self._lock, self._on_write = lock, on_write
+        self._files = files = ChunkFiles(path, writable=writable)
+        self.path, self.shape, self.chunks = path, files.shape, files.chunks
+        self.dtype, self.size = files.dtype, files.size
         self._max_chunks = max_chunks
         self._chunks: collections.OrderedDict[Index, NDArray[Any]] = (
             collections.OrderedDict()
@@ -140,7 +124,7 @@ class CachedVolume:
                     return found
                 self._spoiled.append(spoiled)
             try:
-                fetched = self._fetch(missing)
+                fetched = self._files.read(missing)
             finally:
                 with self._lock:
                     self._spoiled = [s for s in self._spoiled if s is not spoiled]
@@ -221,22 +205,18 @@ class CachedVolume:
                 return
             stamp, chunk = self._dirty[index], self._chunks[index].copy()
         before()
-        with writing_to(self.path):
-            self._array[box_slices(self.chunk_box(index))] = chunk
-            if precious():
-                self._sync(index)
+        self._files.write(index, chunk, precious=precious)
         with self._lock:
             for spoiled in self._spoiled:
                 spoiled.add(index)
             if self._dirty[index] == stamp:
                 del self._dirty[index]
-                self._chunks[index] = _compact(chunk)
+                self._chunks[index] = compact(chunk)
                 self._evict()
 
     def chunk_box(self, index: Index) -> Box:
         """Voxels of a chunk."""
-        start = [i * size for i, size in zip(index, self.chunks, strict=True)]
-        return clip_box(make_box(start, self.chunks), self.shape)
+        return self._files.box(index)
 
     def _indices(self, box: Box) -> Iterator[Index]:
         z, y, x = (
@@ -252,38 +232,6 @@ class CachedVolume:
             common = common_box(chunk, box)
             yield index, slices_within(common, chunk), slices_within(common, box)
 
-    def _fetch(self, missing: list[Index]) -> dict[Index, NDArray[Any]]:
-        chunks: dict[Index, NDArray[Any]] = {}
-        for row in _rows(missing):
-            if self._file(row[0]).parent.is_dir():
-                chunks.update(self._fetch_row(row))
-            else:  # nothing was ever written there: zarr would look for each file
-                empty = np.asarray(self._array.fill_value, self.dtype)
-                for index in row:
-                    size = box_shape(self.chunk_box(index))
-                    chunks[index] = np.broadcast_to(empty, size)
-        return chunks
-
-    def _fetch_row(self, row: list[Index]) -> dict[Index, NDArray[Any]]:
-        """Read neighbouring chunks along X."""
-        box = bounding_box(self.chunk_box(index) for index in row)
-        try:
-            block = np.asarray(self._array[box_slices(box)])
-        except _FAULTS as error:
-            raise ReadError(
-                found=f"{self.path} is damaged ({error})",
-                needed="the chunks as they were written",
-                do="copy them from a backup",
-            ) from error
-        return {
-            index: _compact(block[slices_within(self.chunk_box(index), box)])
-            for index in row
-        }
-
-    def _file(self, index: Index) -> Path:
-        """Where a chunk is, if it is not all zeros."""
-        return self.path / self._array.metadata.encode_chunk_key(index)
-
     def _evict(self) -> None:
         surplus = len(self._chunks) - self._max_chunks
         if surplus <= 0:
@@ -291,49 +239,3 @@ class CachedVolume:
         clean = (index for index in self._chunks if index not in self._dirty)
         for index in list(itertools.islice(clean, surplus)):
             del self._chunks[index]
-
-    def _sync(self, index: Index) -> None:
-        """Have the file of a chunk, if there is one, survive a loss of power."""
-        file = self._file(index)
-        if file.exists():  # a chunk of zeros has none
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
-
-
-def _open(path: Path, *, writable: bool) -> "zarr.Array[Any]":
-    try:
-        array = zarr.open_array(str(path), mode="r+" if writable else "r")
-    except _FAULTS as error:
-        raise ReadError(
-            found=f"{path} is missing or damaged ({error})",
-            needed="a zarr array",
-            do="copy it from a backup",
-        ) from error
-    if array.ndim != 3 or array.dtype.kind not in "bu":
-        raise ReadError(
-            found=f"{path} holds {array.dtype} along {array.ndim} axes",
-            needed="whole numbers along Z, Y, X",
-            do="choose another store",
-        )
-    return array
-
-
-def _compact(chunk: NDArray[Any]) -> NDArray[Any]:
-    """Keep a chunk of one value as one value, another as an array of its own."""
-    first = chunk.flat[0]
-    if (chunk == first).all():
-        return np.broadcast_to(np.asarray(first), chunk.shape)
-    return chunk if chunk.base is None and chunk.flags.writeable else chunk.copy()
-
-
-def _rows(indices: list[Index]) -> Iterator[list[Index]]:
-    """Split chunks into full rows, so that none is read that is not missing."""
-    row: list[Index] = []
-    for index in sorted(indices):
-        adjoins = row and index == (*row[-1][:2], row[-1][2] + 1)
-        if row and (not adjoins or len(row) == _LARGEST_READ):
-            yield row
-            row = []
-        row.append(index)
-    if row:
-        yield row

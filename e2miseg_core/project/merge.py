@@ -11,7 +11,8 @@ from e2miseg_core.errors import Cancelled
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.cases import Case
-from e2miseg_core.project.chunk_cache import CachedVolume, Index
+from e2miseg_core.project.chunk_cache import CachedVolume
+from e2miseg_core.project.chunk_files import Index
 from e2miseg_core.project.edit_log import EditLog
 from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.predictions import CasePrediction

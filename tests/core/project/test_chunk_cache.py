@@ -151,18 +151,18 @@ def test_a_read_does_not_bring_back_what_was_replaced_meanwhile(
     volume: CachedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chunk is read; before it arrives it is changed, written and let go."""
-    fetch = volume._fetch
+    fetch = volume._files.read
     box = make_box((0, 0, 0), (1, 1, 1))
 
     def slow(missing: list[Any]) -> Any:
         old = fetch(missing)
-        monkeypatch.setattr(volume, "_fetch", fetch)
+        monkeypatch.setattr(volume._files, "read", fetch)
         volume.put(box, np.full((1, 1, 1), 77, np.uint16))
         volume.write_back((0, 0, 0), before=lambda: None)
         volume.forget((0, 0, 0))
         return old
 
-    monkeypatch.setattr(volume, "_fetch", slow)
+    monkeypatch.setattr(volume._files, "read", slow)
     assert volume.read(box)[0, 0, 0] == 77
 
 
