@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # A display of our own where there is none: napari draws with OpenGL.
 DISPLAY_RUN := .ci/with-display
+# One process of tests a processor, but memory for four at most, with one thread each:
+# the networks of tests are too small to share out.
+TEST_PROCESSES := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help env system demo lint format test bench notices clean
@@ -41,7 +44,7 @@ format: env
 	$(BIN)/ruff check --fix .
 
 test: lint
-	$(DISPLAY_RUN) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(DISPLAY_RUN) $(BIN)/python -m pytest $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 bench: env
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,10 @@
 """What tests of both packages share."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,45 @@ from e2miseg_core.geometry import Geometry
 # Tests assert correctness, never a clock time.
 settings.register_profile("e2miseg", deadline=None)
 settings.load_profile("e2miseg")
+
+_displays: list[subprocess.Popen[str]] = []
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_configure_node(node: Any) -> None:
+    """Give each process of tests a display: on one they would take the focus away."""
+    if screen := os.environ.get("VIRTUAL_SCREEN"):
+        node.workerinput["display"] = _start_display(screen)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Use the display of this process, where it has been given one."""
+    if display := getattr(config, "workerinput", {}).get("display"):
+        os.environ["DISPLAY"] = display
+
+
+def pytest_unconfigure() -> None:
+    """End the displays."""
+    for server in _displays:
+        server.terminate()
+        server.wait()
+
+
+def _start_display(screen: str) -> str:
+    """Start a server, which chooses a free number, and wait until it serves."""
+    reading, writing = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", screen]
+    server = subprocess.Popen(
+        [*command, "-nolisten", "tcp"],
+        stderr=subprocess.DEVNULL,
+        text=True,
+        pass_fds=[writing],
+    )
+    _displays.append(server)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return f":{int(told.readline())}"
+
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 

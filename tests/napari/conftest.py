@@ -1,5 +1,7 @@
 """Every test: own napari settings and folders; no worker is left behind."""
 
+import gc
+import importlib
 import subprocess
 import sys
 import time
@@ -30,6 +32,18 @@ def folders_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         for name, place in places.items():
             patch.setenv(name, place)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_to_collect() -> None:
+    """Keep modules and the like out of the collections to come.
+
+    napari collects garbage whenever a layer goes, and each time would look through all
+    that PyTorch and Qt have loaded, which takes longer than most tests.
+    """
+    importlib.import_module("napari.window")  # loads all of the viewer
+    gc.collect()
+    gc.freeze()
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
