@@ -13,6 +13,7 @@ from e2miseg_napari import engine_client
 from e2miseg_napari.engine_client import EngineClient, worker_command
 from e2miseg_napari.jobs import EdgesJob, FinetuneJob, Job, PredictJob
 from e2miseg_napari.protocol import EdgesResult, FinetuneResult, PredictResult
+from e2miseg_napari.worker_process import WorkerProcess
 
 
 def submit(client: EngineClient, kind: str = "predict") -> str:
@@ -113,14 +114,24 @@ def test_only_the_job_that_is_cancelled_stops(qtbot, fake_client):
         submit(client)
 
 
-def test_words_about_a_job_that_has_ended_go_nowhere(qtbot, fake_client):
+def test_words_about_a_job_that_has_ended_go_nowhere(qtbot, fake_client, monkeypatch):
+    sent: list[str] = []
+    send = WorkerProcess.send
+
+    def listen(worker, message):
+        sent.append(message["command"])
+        send(worker, message)
+
+    monkeypatch.setattr(WorkerProcess, "send", listen)
     client = fake_client("good")
     with qtbot.waitSignal(client.result):
         name = submit(client)
     for tell in (client.cancel, client.pause, client.resume, client.finish):
         tell(name)
-    with qtbot.waitSignal(client.result):  # the fake worker has not stumbled
-        submit(client)
+    with qtbot.waitSignal(client.result) as seen:
+        other = submit(client)
+    assert seen.args[0].id == other
+    assert sent == ["predict", "predict"]
 
 
 def test_a_fine_tuning_rests_goes_on_and_finishes_early(qtbot, fake_client):
@@ -149,8 +160,12 @@ def test_a_paused_job_can_be_cancelled(qtbot, fake_client):
         name = submit(client, "finetune")
     with qtbot.waitSignal(client.paused):
         client.pause(name)
-    with qtbot.waitSignal(client.cancelled):
+    results = record(client.result)
+    with qtbot.waitSignal(client.cancelled) as seen:
         client.cancel(name)
+    assert seen.args[0].id == name
+    assert not client.jobs
+    assert results == []
 
 
 def test_abandoning_a_job_ends_the_engine_and_tells_the_others(
@@ -267,8 +282,9 @@ def test_without_a_job_the_engine_tells_its_end_itself(qtbot, fake_client):
 
 def test_a_program_that_does_not_exist(qtbot):
     client = EngineClient(["/nowhere/python"])
-    with qtbot.waitSignal(client.error):
-        submit(client)
+    with qtbot.waitSignal(client.error) as seen:
+        name = submit(client)
+    assert seen.args[0].id == name
     assert not client.jobs
 
 
@@ -317,6 +333,8 @@ def test_a_stubborn_worker_and_its_child_are_ended(qtbot, fake_client, children)
         client.warm_up()
     assert len(children()) == 2
     client.shutdown()
+    assert client.pid is None
+    assert len(children()) == 2  # it is asked first
     qtbot.waitUntil(lambda: not children(), timeout=8000)
 
 
@@ -330,11 +348,16 @@ def test_kill_leaves_nothing_when_it_returns(qtbot, fake_client, children, wait_
 
 def test_a_job_right_after_a_shutdown_gets_a_fresh_worker(qtbot, fake_client):
     client = fake_client("good")
+    failures = record(client.error)
     with qtbot.waitSignal(client.ready):
         client.warm_up()
+    first = client.pid
     client.shutdown()
-    with qtbot.waitSignal(client.result):
-        submit(client)
+    with qtbot.waitSignal(client.result) as seen:
+        name = submit(client)
+    assert seen.args[0].id == name
+    assert client.pid not in {None, first}
+    assert failures == []
 
 
 VIEWER = """
