@@ -1,6 +1,6 @@
 """Edits made, logged and taken back: voxels, journal and prediction held together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,7 +122,39 @@ class EditLog:
             self._journal.strokes.record(kind, number, name, seq)
         return number
 
-    def take_back(self, stroke: Stroke, kind: Kind) -> Box | None:
+    def undo(self) -> Box | None:
+        """Take back the latest stroke of which a line can be read.
+
+        Returns
+        -------
+        Box or None
+            Around what changed; None if there was nothing to take back.
+        """
+        done = self._journal.strokes.done
+        return self._move(done, lambda stroke: self._take_back(stroke, "undo"))
+
+    def redo(self) -> Box | None:
+        """Bring back the stroke that was undone last; returns as `undo`."""
+        return self._move(self._journal.strokes.undone, self._bring_back)
+
+    def abort(self, number: int) -> Box | None:
+        """Take back a stroke for good, if it is the latest; returns as `undo`."""
+        done = self._journal.strokes.done
+        if not done or done[-1].number != number:
+            return None
+        return self._take_back(done[-1], "abort")
+
+    def _move(
+        self, strokes: list[Stroke], move: Callable[[Stroke], Box | None]
+    ) -> Box | None:
+        while strokes:
+            box = move(strokes[-1])
+            if box is not None:
+                return box
+            strokes.pop()  # its lines are damaged: nothing is known of it
+        return None
+
+    def _take_back(self, stroke: Stroke, kind: Kind) -> Box | None:
         """Give the voxels of a stroke what they had, machine's what it says now.
 
         Returns
@@ -133,8 +165,8 @@ class EditLog:
         entries = self._entries(range(stroke.last, stroke.number - 1, -1))
         return self._replace([entry.before for entry in entries], kind, stroke)
 
-    def bring_back(self, stroke: Stroke) -> Box | None:
-        """Make the edits of a stroke again; returns as `take_back`."""
+    def _bring_back(self, stroke: Stroke) -> Box | None:
+        """Make the edits of a stroke again; returns as `_take_back`."""
         entries = self._entries(range(stroke.number, stroke.last + 1))
         return self._replace([entry.after for entry in entries], "redo", stroke)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box
-from e2miseg_core.errors import ReadError
+from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.changes import Change
 from e2miseg_core.project.chunk_cache import CachedVolume
@@ -95,6 +95,18 @@ class LabelArrays:
             for file in store.glob("*/c/**/*.partial"):
                 with suppress(OSError):
                     file.unlink()
+
+    def as_labels(self, values: Any) -> NDArray[Any]:
+        """Return values as labels of these arrays; ConfigError if one does not fit."""
+        labels, dtype = np.asarray(values), self.levels[0].dtype
+        limit = np.iinfo(dtype).max
+        if labels.size and (labels.min() < 0 or labels.max() > limit):
+            raise ConfigError(
+                found=f"labels from {labels.min()} to {labels.max()}",
+                needed=f"values from 0 to {limit}",
+                do="paint with one of the project's classes",
+            )
+        return labels.astype(dtype, copy=False)
 
     def load(self, box: Box) -> None:
         """Bring what a change of a box needs to memory, without holding the lock."""

@@ -1,8 +1,7 @@
 """The one way in which labels change: painted, accepted, undone, merged."""
 
 import atexit
-import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box, box_shape, clip_box
-from e2miseg_core.errors import ConfigError, E2MISegError
+from e2miseg_core.errors import E2MISegError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import ACCEPTED, HUMAN, MACHINE
 from e2miseg_core.project.changes import Change
@@ -22,10 +21,10 @@ from e2miseg_core.project.keys import basic_box
 from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.listeners import Listeners
 from e2miseg_core.project.lock import ProjectInUse, ProjectLock, is_held_here
-from e2miseg_core.project.merge import merge_prediction, step_by_step
+from e2miseg_core.project.merge import Merging
 from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.saver import ChunkSaver
-from e2miseg_core.project.strokes import OpenStroke, Stroke
+from e2miseg_core.project.strokes import OpenStroke
 
 if TYPE_CHECKING:
     from e2miseg_core.project.cases import Case
@@ -78,8 +77,6 @@ class LabelStore:
         self._listeners = Listeners()
         self.changed, self.failed = self._listeners.changed, self._listeners.failed
         self._stroke: OpenStroke | None = None
-        self._merging, self._row = threading.Lock(), threading.Lock()
-        self._closing = False
         self._arrays = LabelArrays(
             case.labels_path, case.authority_path, on_write=self.write
         )
@@ -102,6 +99,9 @@ class LabelStore:
         atexit.register(self._save_at_exit)
         self._saver = ChunkSaver(
             self._arrays, self._journal, on_failed=self._listeners.tell_failure
+        )
+        self._merging = Merging(
+            case, self._log, self._saver, changed=self._listeners.tell_change
         )
 
     def __enter__(self) -> Self:
@@ -143,7 +143,7 @@ class LabelStore:
         box, dropped = basic_box(key, self.levels[0].shape)
         size = box_shape(box)
         kept = [n for axis, n in enumerate(size) if axis not in dropped]
-        labels = np.broadcast_to(self._checked(values), kept).reshape(size)
+        labels = np.broadcast_to(self._arrays.as_labels(values), kept).reshape(size)
         self._saver.postpone()
         self._arrays.load(box)
         with self._arrays.lock:
@@ -170,7 +170,7 @@ class LabelStore:
         ConfigError
             If a label does not fit the type of the labels.
         """
-        labels = np.broadcast_to(self._checked(labels), mask.shape)
+        labels = np.broadcast_to(self._arrays.as_labels(labels), mask.shape)
         self._saver.postpone()
         self._arrays.load(box)
         with self._arrays.lock:
@@ -188,10 +188,8 @@ class LabelStore:
         """End the stroke under way and take it back, never to be redone."""
         number = None if self._stroke is None else self._stroke.number
         self.end_stroke()
-        done = self._journal.strokes.done
-        if number is not None and done and done[-1].number == number:
-            box = self._log.take_back(done[-1], "abort")
-            self._listeners.tell_change(box)
+        if number is not None:
+            self._listeners.tell_change(self._log.abort(number))
 
     @contextmanager
     def stroke(self, name: str) -> Iterator[None]:
@@ -220,7 +218,7 @@ class LabelStore:
             Inside the volume.
         labels : ndarray, shape of the box
         """
-        labels = self._checked(labels)
+        labels = self._arrays.as_labels(labels)
         with self._alone("set labels", box):
             self._set_as_human("truth", box, np.ones(labels.shape, bool), labels)
 
@@ -233,8 +231,9 @@ class LabelStore:
             Around what changed; None if there was nothing to take back.
         """
         self.end_stroke()
-        done = self._journal.strokes.done
-        return self._step(done, lambda stroke: self._log.take_back(stroke, "undo"))
+        box = self._log.undo()
+        self._listeners.tell_change(box)
+        return box
 
     def redo(self) -> Box | None:
         """Bring back the stroke that was undone last.
@@ -245,7 +244,9 @@ class LabelStore:
             Around what changed; None if there was nothing to bring back.
         """
         self.end_stroke()
-        return self._step(self._journal.strokes.undone, self._log.bring_back)
+        box = self._log.redo()
+        self._listeners.tell_change(box)
+        return box
 
     def merge(self, prediction: CasePrediction) -> Generator[Progress, None, int]:
         """Give all voxels without a human's word the labels of a prediction.
@@ -277,24 +278,7 @@ class LabelStore:
         Cancelled
             If the store is being closed.
         """
-        if not self._merging.acquire(blocking=False):
-            raise ConfigError(
-                found="a prediction that is just being merged",
-                needed="one at a time",
-                do="wait for it to end",
-            )
-        changed = self._listeners.tell_change
-        job = merge_prediction(
-            self.case, self._log, self._saver, prediction, changed=changed
-        )
-        try:
-            return (
-                yield from step_by_step(
-                    job, lock=self._row, stopped=lambda: self._closing
-                )
-            )
-        finally:
-            self._merging.release()
+        return self._merging.run(prediction)
 
     def flush(self) -> None:
         """Bring everything to disk, chunks too.
@@ -318,13 +302,8 @@ class LabelStore:
         if self._journal.closed:
             return
         self.end_stroke()
-        self._closing = True
-        try:
-            with self._row:  # a merge in another thread ends after its row of chunks
-                self.flush()
-        except E2MISegError:
-            self._closing = False
-            raise
+        with self._merging.ended():
+            self.flush()
         self._saver.close()
         self._journal.close()
         atexit.unregister(self._save_at_exit)
@@ -356,17 +335,6 @@ class LabelStore:
         new |= self.authority.read(box) != HUMAN
         self._edit(kind, box, new & mask, labels, HUMAN)
 
-    def _checked(self, values: Any) -> NDArray[Any]:
-        labels, dtype = np.asarray(values), self.levels[0].dtype
-        limit = np.iinfo(dtype).max
-        if labels.size and (labels.min() < 0 or labels.max() > limit):
-            raise ConfigError(
-                found=f"labels from {labels.min()} to {labels.max()}",
-                needed=f"values from 0 to {limit}",
-                do="paint with one of the project's classes",
-            )
-        return labels.astype(dtype, copy=False)
-
     def _edit(
         self,
         kind: Kind,
@@ -381,18 +349,6 @@ class LabelStore:
         change = Change.crop(box, mask, labels, authority)
         stroke = self._stroke or OpenStroke(kind)
         stroke.number = self._log.make([change], kind, stroke.number, stroke.name)
-
-    def _step(
-        self, strokes: list[Stroke], move: Callable[[Stroke], Box | None]
-    ) -> Box | None:
-        """Undo or redo the latest of some strokes."""
-        while strokes:
-            box = move(strokes[-1])
-            if box is not None:
-                self._listeners.tell_change(box)
-                return box
-            strokes.pop()  # its lines are damaged: nothing is known of it
-        return None
 
     def _save_at_exit(self) -> None:
         """A program that forgets to close the store loses no edit."""

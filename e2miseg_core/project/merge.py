@@ -1,13 +1,14 @@
 """A new prediction takes the place of the old one wherever no human spoke."""
 
 import itertools
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from e2miseg_core.boxes import Box, bounding_box
-from e2miseg_core.errors import Cancelled
+from e2miseg_core.errors import Cancelled, ConfigError, E2MISegError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.cases import Case
@@ -18,54 +19,74 @@ from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.predictions import CasePrediction
 from e2miseg_core.project.saver import ChunkSaver
 
-if TYPE_CHECKING:
-    import threading
-
-__all__ = ["merge_prediction", "step_by_step"]
+__all__ = ["Merging", "merge_prediction"]
 
 
-def step_by_step(
-    job: Generator[Progress, None, int],
-    *,
-    lock: "threading.Lock",
-    stopped: Callable[[], bool],
-) -> Generator[Progress, None, int]:
-    """Take the steps of a job one by one, and no more of them once it is stopped.
+class Merging:
+    """The merges of predictions into the labels of a case.
 
     Parameters
     ----------
-    job : generator
-    lock : Lock
-        Held during each step, not in between: who holds it knows that none is under
-        way, even where nobody goes on with the job.
-    stopped : callable
-        Asked before each step.
-
-    Yields
-    ------
-    Progress
-        Of the job.
-
-    Returns
-    -------
-    int
-        Of the job.
-
-    Raises
-    ------
-    Cancelled
-        If `stopped()`.
+    case : Case
+        Whose labels.
+    log, saver : EditLog, ChunkSaver
+        Of the same case.
+    changed : callable
+        Called with a box around the changed voxels of each row of chunks.
     """
-    while True:
-        with lock:
-            if stopped():
-                what = "the merge"
-                raise Cancelled(what)
-            try:
-                step = next(job)
-            except StopIteration as end:
-                return int(end.value)
-        yield step
+
+    def __init__(
+        self,
+        case: Case,
+        log: EditLog,
+        saver: ChunkSaver,
+        *,
+        changed: Callable[[Box], None],
+    ) -> None:
+        self._case, self._log, self._saver, self._changed = case, log, saver, changed
+        self._busy = threading.Lock()  # a merge is under way
+        self._step = threading.Lock()  # a row of chunks is being merged
+        self.closing = False
+
+    def run(self, prediction: CasePrediction) -> Generator[Progress, None, int]:
+        """Merge a prediction; see `LabelStore.merge`."""
+        if not self._busy.acquire(blocking=False):
+            raise ConfigError(
+                found="a prediction that is just being merged",
+                needed="one at a time",
+                do="wait for it to end",
+            )
+        job = merge_prediction(
+            self._case, self._log, self._saver, prediction, changed=self._changed
+        )
+        try:
+            while True:
+                with self._step:
+                    if self.closing:
+                        what = "the merge"
+                        raise Cancelled(what)
+                    try:
+                        step = next(job)
+                    except StopIteration as end:
+                        return int(end.value)
+                yield step
+        finally:
+            self._busy.release()
+
+    @contextmanager
+    def ended(self) -> Iterator[None]:
+        """Let no merge take a step in the block; nor later, if the block succeeds.
+
+        One in another thread ends after its row of chunks. One that nobody goes on with
+        holds up nothing.
+        """
+        self.closing = True
+        try:
+            with self._step:
+                yield
+        except E2MISegError:
+            self.closing = False
+            raise
 
 
 def merge_prediction(

@@ -475,7 +475,7 @@ def test_closing_ends_a_merge_in_another_thread(
     next(job)
     thread = threading.Thread(target=store.close)
     thread.start()
-    while not store._closing:
+    while not store._merging.closing:
         pass
     with pytest.raises(Cancelled):
         run(job)
