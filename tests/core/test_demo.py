@@ -1,15 +1,23 @@
 """The headless demonstration goes the whole way round."""
 
+from dataclasses import replace
+
+import nibabel
 import numpy as np
 import pytest
 from skimage.io import imread
 
 from e2miseg_core.boxes import make_box
-from e2miseg_core.demo.loop import PROJECT, run_headless
+from e2miseg_core.demo import loop
+from e2miseg_core.demo.loop import PROJECT, choose_demo_model, run_headless
 from e2miseg_core.demo.pictures import Stage, write_picture
 from e2miseg_core.geometry import Geometry
+from e2miseg_core.io import open_volume
+from e2miseg_core.model import save_model
 from e2miseg_core.model_card import LabelInfo
+from e2miseg_core.models import add_model
 from e2miseg_core.project import Project
+from e2miseg_core.samples import sample_labels_path, sample_path
 
 
 def test_a_picture_shows_image_labels_and_errors_of_one_slice(tmp_path):
@@ -37,7 +45,36 @@ def test_a_picture_shows_image_labels_and_errors_of_one_slice(tmp_path):
     assert at(2, 0, 10) == at(2, 20, 0) == (255, 255, 255)  # the edge's outline
 
 
-@pytest.mark.slow
+def test_the_starter_model_is_the_one_for_the_sample():
+    assert choose_demo_model(open_volume(sample_path())) == "phantom-lesions"
+
+
+@pytest.fixture
+def quick_model(tiny_model, tmp_path, monkeypatch):
+    """Stand in for the starter model, of which each step takes seconds."""
+    labels = tuple(
+        replace(label, value=value)
+        for value, label in enumerate(tiny_model.card.labels, start=1)
+    )
+    path = tmp_path / "quick.safetensors"
+    save_model(tiny_model.network, replace(tiny_model.card, labels=labels), path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(loop, "DEMO_MODEL", add_model(path).name)
+
+
+@pytest.fixture
+def part_of_the_sample(tmp_path, monkeypatch):
+    """Stand in for the sample: a part with a lesion."""
+    for name, whole in (
+        ("sample_path", sample_path()),
+        ("sample_labels_path", sample_labels_path()),
+    ):
+        path = tmp_path / f"{name}.nii.gz"
+        nibabel.save(nibabel.load(whole).slicer[20:52, 30:62, 18:38], path)
+        monkeypatch.setattr(loop, name, lambda path=path: path)
+
+
+@pytest.mark.usefixtures("quick_model", "part_of_the_sample")
 def test_the_loop_is_closed_without_a_window(tmp_path):
     earlier = tmp_path / PROJECT
     earlier.mkdir()
