@@ -61,13 +61,17 @@ class Client:
         return self.process.wait(timeout=240)
 
 
-@pytest.fixture
-def client() -> Iterator[Client]:
+def _speak() -> Iterator[Client]:
     found = Client()
     yield found
     if found.process.poll() is None:
         found.process.kill()
     found.close()
+
+
+client = pytest.fixture(_speak, name="client")
+# Of tests that leave no trace in the worker, whose start takes seconds.
+common_client = pytest.fixture(_speak, name="common_client", scope="module")
 
 
 @pytest.fixture
@@ -146,7 +150,7 @@ def test_cancelling_stops_the_job_and_leaves_nothing(
     ],
 )
 def test_mendable_faults_are_one_line_and_the_worker_lives_on(
-    client: Client,
+    common_client: Client,
     image_file: Path,
     tiny_model_path: Path,
     tmp_path: Path,
@@ -160,13 +164,13 @@ def test_mendable_faults_are_one_line_and_the_worker_lives_on(
         "model": str(tiny_model_path),
         "output": str(tmp_path / "out"),
     }
-    client.send(**{**command, **change})
-    event = client.until("error", "result")[-1]
+    common_client.send(**{**command, **change})
+    event = common_client.until("error", "result")[-1]
     assert event["kind"] == "user"
     assert message in event["message"]
     assert "\n" not in event["message"]
-    client.send(command="ping")
-    assert client.until("pong")
+    common_client.send(command="ping")
+    assert common_client.until("pong")
 
 
 def test_earlier_results_in_the_folder_are_left_alone(
