@@ -27,6 +27,7 @@ STEP = 32
 THRESHOLDS = (60.0, 90.0)  # per cent
 ERROR = 128
 EDGES = 8
+QUICK = 0.01  # seconds a block
 
 
 def predicted(image: np.ndarray) -> np.ndarray:
@@ -92,6 +93,7 @@ class Worker:
         corners = list(itertools.product(*starts))
         for done, corner in enumerate(corners, start=1):
             if self.cancelled.wait(self.pause):
+                self.pause = QUICK  # it was slow in order to be caught
                 shutil.rmtree(folder)
                 say("cancelled", id=name)
                 return

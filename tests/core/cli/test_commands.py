@@ -192,6 +192,8 @@ LOADING = """
 import builtins, os, signal, sys
 from e2miseg_core import cli
 module = sys.argv.pop(1)
+# What is started in the background, as these tests may be, ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 load = builtins.__import__
 def interrupted(name, *args, **options):
     if name == module:
