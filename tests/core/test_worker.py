@@ -76,7 +76,7 @@ common_client = pytest.fixture(_speak, name="common_client", scope="module")
 
 @pytest.fixture
 def image_file(tmp_path: Path, make_image: Callable[..., Volume]) -> Path:
-    volume = make_image(11, (40, 60, 50))
+    volume = make_image(11, (26, 44, 36))
     return write_image(
         np.asarray(volume.data[0]), tmp_path / "scan.nii.gz", like=volume
     )
