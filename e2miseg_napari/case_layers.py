@@ -78,16 +78,30 @@ class CaseLayers:
             self._add_error_map(array, path)
             selection.active = active
         else:
+            first = layer.data.errors is None and layer.data.preview is None
             layer.data.errors = array
             layer.metadata[KEY]["store"] = path
             self._refresh(layer)
+            layer.visible = layer.visible or first
 
     def show_preview(self, preview: Preview | None) -> None:
-        """Show a running prediction in the layers of the case; None ends that."""
-        for layer in (self.labels, self.error_map):
-            if layer is not None:
-                layer.data.preview = preview
-                self._refresh(layer)
+        """Show a first prediction in the layers of the case; None ends that."""
+        labels, errors = self.labels, self.error_map
+        if labels is not None:
+            labels.preview = preview
+            self._refresh(labels)
+        if errors is not None:
+            errors.data.preview = preview
+            errors.visible = preview is not None or (
+                errors.visible and errors.data.errors is not None
+            )
+            self._refresh(errors)
+
+    def follow(self, boxes: Collection[Box]) -> None:
+        """Draw what a preview has got, unless that would take long."""
+        flat = self._viewer.dims.ndisplay == 2
+        if self.labels is not None and (flat or self.labels.data.size <= MOST_VOXELS):
+            self.redraw(boxes)
 
     def bring_image_back(self) -> None:
         """Show the image again, below the rest, where the user has removed it."""
@@ -110,6 +124,8 @@ class CaseLayers:
             meets_view(errors, box, self._viewer) for box in boxes
         ):
             self._refresh(errors)
+        if not self.labels.visible:
+            return
         flat = self._viewer.dims.ndisplay == 2
         if flat and len(boxes) <= _MOST_BOXES:
             for box in boxes:
@@ -168,6 +184,7 @@ class CaseLayers:
         metadata = {**opened.metadata, "store": path}
         remaining = RemainingErrors(array, opened.store)
         self.error_map = make_error_layer(grid, remaining, metadata)
+        self.error_map.visible = array is not None  # else there is nothing to see
         self._add(self.error_map)
 
     def _refresh(self, layer: Layer) -> None:
@@ -188,8 +205,8 @@ class CaseLayers:
 def meets_view(layer: Layer, box: Box, viewer: ViewerModel) -> bool:
     """Whether the slice that a viewer shows of a layer cuts a box of its voxels."""
     dims = viewer.dims
-    if dims.ndisplay == 3:  # napari loads the whole layer for each refresh
-        return int(layer.data.size) <= MOST_VOXELS
+    if dims.ndisplay == 3:
+        return True
     position = layer.world_to_data(dims.point)
     offset = dims.ndim - layer.ndim
     for axis, (start, stop) in enumerate(box):

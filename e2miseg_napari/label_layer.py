@@ -31,6 +31,7 @@ from e2miseg_napari.label_pyramid import (
     PlaneRequest,
     iter_chunks,
 )
+from e2miseg_napari.preview import Preview, PreviewedLevel
 from e2miseg_napari.result_layers import label_colors, label_features
 
 __all__ = ["PyramidLabels", "make_labels_layer"]
@@ -49,6 +50,7 @@ _HOOKS = (
     (Labels, "_reset_editable"),
     (Labels, "_type_string"),
     (Labels, "block_history"),
+    (LevelSlicing, "_make_slice_request_internal"),
     (LevelSlicing, "_slice_request_class"),
     (LevelSlicing, "loaded_data"),
     (PlaneRequest.__base__, "_thick_slice_at_level"),
@@ -79,6 +81,12 @@ class PyramidLabels(Labels):
         Classes that may be painted with, without the background.
     **options
         As for `napari.layers.Labels`.
+
+    Attributes
+    ----------
+    preview : Preview or None
+        Of the case's first prediction: drawn where no human has spoken, but no part of
+        the data.
     """
 
     _drag_modes = Labels._drag_modes | {Mode.PICK: _pick}
@@ -89,6 +97,7 @@ class PyramidLabels(Labels):
         _check_napari()
         self._store: LabelStore | None = store
         self._values = sorted({0, *(item.value for item in classes)})
+        self.preview: Preview | None = None
         self._strokes = 0  # open ones, one within the other
         self._painted: list[Box] = []  # not yet drawn
         self._stale = False  # painted on while a slice was being read
@@ -147,6 +156,15 @@ class PyramidLabels(Labels):
         else:
             self.events.selected_label()  # controls show again what holds
 
+    def level_on_show(self, level: int) -> Any:
+        """Level of the pyramid as it is to be drawn."""
+        volume, store = self.data[level], self._store
+        if self.preview is None or store is None:
+            return volume
+        return PreviewedLevel(
+            volume, self.preview, level=level, authority=store.authority
+        )
+
     def release(self) -> None:
         """Let go of the store, which may then be closed; nothing can be painted."""
         self._end_strokes()
@@ -167,6 +185,12 @@ class PyramidLabels(Labels):
         self, coord: Sequence[float], new_label: int, refresh: bool = True
     ) -> None:
         """Fill the region under a coordinate, if it fits into memory."""
+        if self.preview is not None:
+            show_warning(
+                "The labels on show are still being predicted; fill when they are "
+                "complete. Brush, eraser and polygon work meanwhile"
+            )
+            return
         shape, _ = self._get_shape_and_dims_to_paint()
         if np.prod(shape, dtype=float) > _LARGEST_FILL:
             show_warning(
@@ -308,7 +332,7 @@ class PyramidLabels(Labels):
             key.append(slice(int(max(low, first)), int(min(high, last))))
         if any(part.stop <= part.start for part in key):
             return
-        part = np.asarray(self.data[level][tuple(key)])
+        part = np.asarray(self.level_on_show(level)[tuple(key)])
         part = part.transpose(self._slice_input.not_displayed + displayed)
         where = tuple(
             slice(key[axis].start - corner[axis], key[axis].stop - corner[axis])

@@ -1,19 +1,16 @@
 """A case's labels as the pyramid that the label layer shows and edits."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from napari.layers._multiscale_data import MultiScaleData
 from napari.layers.labels import labels as napari_labels
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, whole_box
+from e2miseg_core.boxes import Box, box_slices
 from e2miseg_core.project import LabelStore
-from e2miseg_core.project.keys import index_volume
-
-if TYPE_CHECKING:
-    from e2miseg_napari.preview import Preview
 
 __all__ = ["EditablePyramid", "LevelSlicing", "PlaneRequest", "iter_chunks"]
 
@@ -27,23 +24,11 @@ class EditablePyramid(MultiScaleData):
     ----------
     store : LabelStore
         Of the case.
-
-    Attributes
-    ----------
-    preview : Preview or None
-        Of a running prediction, shown wherever no human has spoken.
     """
 
     def __init__(self, store: LabelStore) -> None:
-        levels = enumerate(store.levels)
-        super().__init__([_ShownLevel(self, volume, level) for level, volume in levels])
+        super().__init__(store.levels)
         self._store = store
-        self.preview: Preview | None = None
-
-    @property
-    def authority(self) -> Any:
-        """Who has spoken for each voxel of the finest level."""
-        return self._store.authority
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -82,38 +67,6 @@ class EditablePyramid(MultiScaleData):
         return found
 
 
-class _ShownLevel:
-    """A level of the labels as it is shown: with the preview over it."""
-
-    ndim = 3
-
-    def __init__(self, pyramid: EditablePyramid, volume: Any, level: int) -> None:
-        self._pyramid, self._volume, self._level = pyramid, volume, level
-        self.shape, self.chunks = volume.shape, volume.chunks
-        self.dtype, self.size = volume.dtype, volume.size
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self.read(whole_box(self.shape)).astype(dtype or self.dtype, copy=False)
-
-    def __getitem__(self, key: Any) -> Any:
-        return index_volume(self, key)
-
-    def __setitem__(self, key: Any, values: Any) -> None:
-        self._volume[key] = values
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Return the voxels of a box inside the volume."""
-        part: NDArray[Any] = self._volume.read(box)
-        preview = self._pyramid.preview
-        if preview is not None:
-            authority = self._pyramid.authority
-            preview.draw_labels(part, box, level=self._level, authority=authority)
-        return part
-
-
 def iter_chunks(
     points: NDArray[np.integer], chunks: Sequence[int]
 ) -> Iterator[tuple[Box, NDArray[np.integer]]]:
@@ -149,6 +102,11 @@ class PlaneRequest(napari_labels._LabelsSliceRequest):
 
 
 class LevelSlicing(napari_labels._LabelsSlicingState):
-    """Slicing of a pyramid whose levels are exact halves."""
+    """Slicing of a pyramid whose levels are exact halves, with a preview over it."""
 
     _slice_request_class = PlaneRequest
+
+    def _make_slice_request_internal(self, **options: Any) -> Any:
+        request = super()._make_slice_request_internal(**options)
+        shown = self.layer.level_on_show(request.data_level)
+        return replace(request, data_at_data_level=shown)

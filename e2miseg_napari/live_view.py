@@ -15,7 +15,7 @@ _INTERVAL_MS = 300
 
 
 class LiveView(QObject):
-    """Lets the layers of the case on show follow the stores that the engine fills.
+    """Lets the layers of the case follow the stores that its first prediction fills.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class LiveView(QObject):
         if not boxes:
             return
         begun = time.perf_counter()
-        self._session.redraw(boxes)
+        self._session.follow(boxes)
         # Wide planes take longer to read: they may have a tenth of the viewer's time.
         spent_ms = 1000 * (time.perf_counter() - begun)
         self._timer.setInterval(max(_INTERVAL_MS, round(10 * spent_ms)))

@@ -1,8 +1,8 @@
-"""What a running prediction has found so far, put over what a case's layers show.
+"""What a case's first prediction has found so far, put over what its layers show.
 
 Adding layers to a window and taking them away stalls it far longer than a new picture
-in layers that are there. So the layers of the case show the growing result themselves;
-their data stay as they are until it is complete.
+in layers that are there. So the layers of the case show the growing result themselves.
+Only what is drawn is changed: whoever reads a layer's data gets the project's labels.
 """
 
 import math
@@ -11,14 +11,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import block_reduce
 
-from e2miseg_core.boxes import Box, box_slices
+from e2miseg_core.boxes import (
+    Box,
+    box_shape,
+    box_slices,
+    common_box,
+    overlap,
+    slices_within,
+)
 from e2miseg_core.project import MACHINE
+from e2miseg_core.project.keys import index_volume
 
-__all__ = ["MOST_VOXELS", "Preview"]
+__all__ = ["MOST_VOXELS", "Preview", "PreviewedLevel"]
 
-MOST_VOXELS = 1 << 24  # of the finest level; more would be slow to read for one picture
+MOST_VOXELS = 1 << 24  # more would be slow to read for one picture
 
 
 class Preview:
@@ -43,12 +50,13 @@ class Preview:
     ) -> None:
         """Put the labels found so far over those of a box.
 
-        Views of more than `MOST_VOXELS` voxels stay as they are.
+        Views that more than `MOST_VOXELS` voxels would have to be read for stay as they
+        are.
 
         Parameters
         ----------
         shown : ndarray, shape of the box
-            Is changed.
+            The project's labels, where the machine has said nothing yet; is changed.
         box : Box
             In voxels of the level.
         level : int
@@ -58,40 +66,62 @@ class Preview:
             Of the case, at the finest level.
         """
         step = 2**level
-        size = authority.shape
-        for low, high in self._parts(box, step):
-            block = [
-                (a * step, min(b * step, n))
-                for a, b, n in zip(low, high, size, strict=True)
-            ]
-            if math.prod(b - a for a, b in block) > MOST_VOXELS:
-                continue
-            fine = box_slices((block[0], block[1], block[2]))
-            spoken = np.asarray(authority[fine]) != MACHINE
-            spoken = block_reduce(spoken, (step,) * 3, np.max)
-            found = self._labels[tuple(slice(s.start, s.stop, step) for s in fine)]
-            where = _inside(low, high, box)
-            np.copyto(shown[where], found, where=~spoken)
+        if math.prod(n * step if n > 1 else 1 for n in box_shape(box)) > MOST_VOXELS:
+            return
+        for part in self._parts(box, step):
+            fine = tuple(slice(a * step, (b - 1) * step + 1, step) for a, b in part)
+            where = slices_within(part, box)
+            if level:  # what a human drew; their background shows up close only
+                free = shown[where] == 0
+            else:
+                free = np.asarray(authority[box_slices(part)]) == MACHINE
+            np.copyto(shown[where], self._labels[fine], where=free)
 
     def draw_errors(self, shown: NDArray[Any], box: Box) -> None:
         """Put the chances of error found so far over those of a box."""
-        for low, high in self._parts(box, 1):
-            fine = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-            shown[_inside(low, high, box)] = self._errors[fine]
+        if shown.size > MOST_VOXELS:
+            return
+        for part in self._parts(box, 1):
+            shown[slices_within(part, box)] = self._errors[box_slices(part)]
 
-    def _parts(self, box: Box, step: int) -> Iterator[tuple[list[int], list[int]]]:
-        """Bounds of what is final in a box, in its own voxels."""
+    def _parts(self, box: Box, step: int) -> Iterator[Box]:
+        """What is final in a box of a level, in its own voxels."""
         for final in list(self._final):
-            low = [
-                max(a, -(-f // step)) for (a, _), (f, _) in zip(box, final, strict=True)
-            ]
-            high = [
-                min(b, -(-f // step)) for (_, b), (_, f) in zip(box, final, strict=True)
-            ]
-            if all(a < b for a, b in zip(low, high, strict=True)):
-                yield low, high
+            z, y, x = ((-(-low // step), -(-high // step)) for low, high in final)
+            if overlap(box, (z, y, x)):
+                yield common_box(box, (z, y, x))
 
 
-def _inside(low: list[int], high: list[int], box: Box) -> tuple[slice, ...]:
-    bounds = zip(low, high, box, strict=True)
-    return tuple(slice(a - first, b - first) for a, b, (first, _) in bounds)
+class PreviewedLevel:
+    """A level of a case's labels with a preview over it, for slicing.
+
+    Parameters
+    ----------
+    volume : CachedVolume
+        The level.
+    preview : Preview
+    level : int
+        0 is the finest.
+    authority : CachedVolume
+    """
+
+    ndim = 3
+
+    def __init__(
+        self, volume: Any, preview: Preview, *, level: int, authority: Any
+    ) -> None:
+        self._volume, self._preview = volume, preview
+        self._level, self._authority = level, authority
+        self.shape, self.dtype = volume.shape, volume.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        """Voxels at a key, read when an array of them is asked for."""
+        return index_volume(self, key)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the voxels of a box inside the volume."""
+        part: NDArray[Any] = self._volume.read(box)
+        self._preview.draw_labels(
+            part, box, level=self._level, authority=self._authority
+        )
+        return part

@@ -197,12 +197,18 @@ class ProjectSession(QObject):
         self._merges.merge(store, prediction)
 
     def show_preview(self, preview: Preview | None) -> None:
-        """Show a running prediction in the layers of the case; None ends that."""
-        self._layers.show_preview(preview)
+        """Show the case's first prediction as it grows; None ends that.
 
-    def redraw(self, boxes: Collection[Box]) -> None:
-        """Draw parts of the layers again whose data others have changed."""
-        self._layers.redraw(boxes)
+        A later one is shown when it is complete: until then verdicts are about the
+        labels and edges that are there.
+        """
+        shown = self._shown
+        if preview is None or (shown is not None and shown.merged is None):
+            self._layers.show_preview(preview)
+
+    def follow(self, boxes: Collection[Box]) -> None:
+        """Draw what the preview has got."""
+        self._layers.follow(boxes)
 
     def leave(self) -> None:
         """Close the project as `close` does, without waiting: errors are told later."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from e2miseg_core.boxes import Box, box_slices, whole_box
+from e2miseg_core.boxes import Box, box_shape, box_slices, whole_box
 from e2miseg_core.project import MACHINE, LabelStore
 from e2miseg_core.project.keys import index_volume
 
@@ -32,7 +32,7 @@ class RemainingErrors:
     errors : zarr.Array or None
         May be replaced by that of another prediction.
     preview : Preview or None
-        Of a running prediction, shown above it.
+        Of the case's first prediction, shown above it.
     """
 
     ndim = 3
@@ -48,7 +48,9 @@ class RemainingErrors:
         """Return the voxels of a box inside the volume."""
         where = box_slices(box)
         if self.errors is None:
-            part = np.zeros([high - low for low, high in box], self.dtype)
+            part = np.zeros(box_shape(box), self.dtype)
+            if self.preview is None:
+                return part
         else:
             part = np.array(self.errors[where])
         if self.preview is not None:

@@ -1,7 +1,8 @@
 """A worker without a network: its labels are thresholds of the image, block by block.
 
 It speaks the protocol and fills a project's stores, so that a test of the window knows
-each voxel that has to be shown. `python phantom_worker.py SECONDS_PER_BLOCK`.
+each voxel that has to be shown. `python phantom_worker.py SECONDS_PER_BLOCK [HOLD]`:
+after block HOLD it waits until it is cancelled.
 """
 
 import itertools
@@ -63,8 +64,8 @@ def say(event: str, **fields: object) -> None:
 
 
 class Worker:
-    def __init__(self, pause: float) -> None:
-        self.pause = pause
+    def __init__(self, pause: float, hold: int = 0) -> None:
+        self.pause, self.hold = pause, hold
         self.cancelled = threading.Event()
 
     def predict(self, job: dict) -> None:
@@ -92,7 +93,8 @@ class Worker:
         starts = [range(0, size, STEP) for size in labels.shape]
         corners = list(itertools.product(*starts))
         for done, corner in enumerate(corners, start=1):
-            if self.cancelled.wait(self.pause):
+            holds = done == self.hold + 1 > 1
+            if self.cancelled.wait(None if holds else self.pause):
                 self.pause = QUICK  # it was slow in order to be caught
                 shutil.rmtree(folder)
                 say("cancelled", id=name)
@@ -152,4 +154,4 @@ class Worker:
 
 
 if __name__ == "__main__":
-    Worker(float(sys.argv[1])).run()
+    Worker(float(sys.argv[1]), *map(int, sys.argv[2:])).run()

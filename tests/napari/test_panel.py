@@ -24,10 +24,12 @@ from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.panels.guide import Step
 from e2miseg_napari.panels.main import MainPanel
 from e2miseg_napari.predicting import Phase
+from e2miseg_napari.writers import write_labels_layer
 
 WORKER = Path(__file__).with_name("phantom_worker.py")
 THRESHOLDS = (60.0, 90.0)  # as the worker's
 QUICK, SLOW = "0.01", "0.25"  # seconds a block
+HOLD = "8"  # blocks, of 24, after which the worker waits to be cancelled
 WAIT = 60_000
 
 
@@ -51,8 +53,8 @@ def open_panel(viewer, qtbot, children):
     before = children()
     panels = []
 
-    def make(pause: str) -> MainPanel:
-        client = EngineClient([sys.executable, "-u", str(WORKER), pause])
+    def make(*pause: str) -> MainPanel:
+        client = EngineClient([sys.executable, "-u", str(WORKER), *pause])
         panel = MainPanel(viewer, client)
         viewer.window.add_dock_widget(panel, name="E2MISeg")
         panel.attach()
@@ -90,6 +92,11 @@ def predict(qtbot, panel) -> None:
 
 def labels_of(panel) -> np.ndarray:
     return np.asarray(panel.session.store.levels[0][:, :, :])
+
+
+def raw(layer) -> np.ndarray:
+    """What the canvas shows of a layer."""
+    return np.asarray(layer._slice.image.raw)
 
 
 def expected_labels(image: np.ndarray) -> np.ndarray:
@@ -241,7 +248,7 @@ def test_the_legend_names_classes_with_their_volumes(qtbot, viewer, open_panel):
 
 
 def test_progress_is_told_while_blocks_appear(qtbot, viewer, open_panel):
-    panel = open_panel(SLOW)
+    panel = open_panel(SLOW, HOLD)
     sample(viewer)
     viewer.dims.set_current_step(0, 5)  # the first blocks
     lines, steps = [], []
@@ -250,20 +257,59 @@ def test_progress_is_told_while_blocks_appear(qtbot, viewer, open_panel):
     click(qtbot, panel.predict.button)
     assert panel.predict.button.text() == "Cancel"
     assert not panel.predict.volume.isEnabled()
-    qtbot.waitUntil(lambda: panel.predicting.state.done >= 8, timeout=WAIT)
-    labels, errors = panel.session.labels_layer, panel.session.error_layer
-    for growing in (labels, errors):  # before the end
-        qtbot.waitUntil(np.asarray(growing._slice.image.raw).any, timeout=WAIT)
-        assert len(viewer.layers) == 3  # no others: adding some stalls the window
-    assert not labels_of(panel).any()
-    labels.brush_size = 1
-    labels.paint((5, 1, 2), 1)  # painting goes on beside it
-    assert np.asarray(labels._slice.image.raw)[1, 2] == 1
+    qtbot.waitUntil(lambda: panel.predicting.state.done == 8, timeout=WAIT)
     assert panel.predict.progress.isVisibleTo(panel.predict)
     assert any(line.startswith("tile 3 of 24, about") for line in lines)
     assert steps == sorted(steps)
     click(qtbot, panel.predict.button)
     wait_for_phase(qtbot, panel, Phase.IDLE)
+
+
+def test_a_first_prediction_is_drawn_as_it_grows_but_is_no_data_yet(
+    qtbot, viewer, open_panel, tmp_path
+):
+    panel = open_panel(QUICK, HOLD)
+    image = sample(viewer)
+    viewer.dims.set_current_step(0, 5)  # the first blocks
+    click(qtbot, panel.predict.button)
+    qtbot.waitUntil(lambda: panel.predicting.state.done == 8, timeout=WAIT)
+    labels, errors = panel.session.labels_layer, panel.session.error_layer
+    assert list(viewer.layers) == [image, labels, errors]  # others would stall it
+    qtbot.waitUntil(lambda: raw(labels).any() and raw(errors).any(), timeout=WAIT)
+    found = expected_labels(np.asarray(image.data))[5]
+    done = slice(0, 32)  # the first row of blocks
+    np.testing.assert_array_equal(raw(labels)[done, done], found[done, done])
+    assert not np.asarray(labels.data).any()
+    data, attributes, _ = labels.as_layer_data_tuple()
+    write_labels_layer(str(tmp_path / "a.nii.gz"), data, attributes)
+    assert not np.asarray(open_labels(tmp_path / "a.nii.gz").data).any()
+    labels.preserve_labels = False
+    labels.fill((5, 1, 2), 2)  # by what? It says so, and does nothing
+    assert not np.asarray(panel.session.store.authority[5]).any()
+    labels.brush_size = 1
+    at = tuple(np.argwhere(found[done, done] != 2)[0])
+    labels.paint((5, *at), 2)  # painting goes on beside it
+    assert raw(labels)[at] == labels.data[(5, *at)] == 2
+    click(qtbot, panel.predict.button)
+    wait_for_phase(qtbot, panel, Phase.IDLE)
+    assert np.flatnonzero(raw(labels)).tolist() == [
+        np.ravel_multi_index(at, found.shape)
+    ]
+    assert not errors.visible
+
+
+def test_a_later_prediction_is_shown_when_it_is_complete(qtbot, viewer, open_panel):
+    """Until then verdicts are about the labels and edges on show."""
+    panel = open_panel(QUICK, "24")  # there are no more blocks
+    sample(viewer)
+    predict(qtbot, panel)
+    previews = []
+    panel.predicting.changed.connect(
+        lambda _: previews.append(panel.session.labels_layer.preview)
+    )
+    predict(qtbot, panel)
+    assert len(previews) > 24
+    assert set(previews) == {None}
 
 
 def test_cancel_then_predict_again(qtbot, viewer, open_panel):
@@ -434,7 +480,7 @@ def test_removing_the_image_cancels(qtbot, viewer, open_panel):
     qtbot.waitUntil(lambda: panel.predicting.state.done >= 1, timeout=WAIT)
     viewer.layers.remove(image)
     wait_for_phase(qtbot, panel, Phase.IDLE)
-    assert panel.session.labels_layer.data.preview is None
+    assert panel.session.labels_layer.preview is None
     assert panel.session.error_layer.data.preview is None
 
 

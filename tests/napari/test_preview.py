@@ -49,11 +49,10 @@ def expected_labels(found, authority, old, box, step):
     out = old.copy()
     for at in itertools.product(*(range(low, high) for low, high in box)):
         first = tuple(step * i for i in at)
-        block = tuple(slice(i, i + step) for i in first)
-        if final[first] and not authority[block].any():
-            out[tuple(i - low for i, (low, _) in zip(at, box, strict=True))] = found[0][
-                first
-            ]
+        inside = tuple(i - low for i, (low, _) in zip(at, box, strict=True))
+        free = authority[first] == 0 if step == 1 else old[inside] == 0
+        if final[first] and free:
+            out[inside] = found[0][first]
     return out
 
 
@@ -69,9 +68,9 @@ def expected_labels(found, authority, old, box, step):
     ],
 )
 def test_what_is_final_shows_where_no_human_spoke(
-    preview, found, authority, level, box
+    rng, preview, found, authority, level, box
 ):
-    old = np.full([high - low for low, high in box], 9, np.uint8)
+    old = 9 * (rng.random([high - low for low, high in box]) < 0.1).astype(np.uint8)
     shown = old.copy()
     preview.draw_labels(shown, box, level=level, authority=authority)
     expected = expected_labels(found, authority, old, box, 2**level)
@@ -79,14 +78,25 @@ def test_what_is_final_shows_where_no_human_spoke(
     np.testing.assert_array_equal(shown, expected)
 
 
-def test_views_that_are_slow_to_read_stay_as_they_are(preview, authority, monkeypatch):
-    box = ((0, 12), (0, 14), (0, 17))
-    shown = np.full(SHAPE, 9, np.uint8)
-    monkeypatch.setattr(module, "MOST_VOXELS", 4 * 14 * 17 - 1)
+@pytest.mark.parametrize(
+    ("level", "box", "voxels"),
+    [
+        (0, ((0, 4), (0, 14), (0, 17)), 4 * 14 * 17),
+        (1, ((1, 2), (0, 7), (0, 8)), 14 * 16),
+        (1, ((0, 2), (0, 7), (0, 8)), 4 * 14 * 16),
+    ],
+)
+def test_views_that_are_slow_to_read_stay_as_they_are(
+    preview, authority, monkeypatch, level, box, voxels
+):
     authority[:] = 0
-    preview.draw_labels(shown, box, level=0, authority=authority)
-    assert (shown[:4] == 9).all()
-    assert (shown[4:9, 3:8, 2:11] != 9).all()
+    shown = np.zeros([high - low for low, high in box], np.uint8)
+    monkeypatch.setattr(module, "MOST_VOXELS", voxels - 1)
+    preview.draw_labels(shown, box, level=level, authority=authority)
+    assert not shown.any()
+    monkeypatch.setattr(module, "MOST_VOXELS", voxels)
+    preview.draw_labels(shown, box, level=level, authority=authority)
+    assert shown.any()
 
 
 def test_chances_found_so_far_stand_above_those_of_the_last_prediction(
@@ -113,3 +123,14 @@ def test_without_a_prediction_nothing_is_in_doubt(authority):
     errors = RemainingErrors(None, SimpleNamespace(authority=zarr.array(authority)))
     assert errors.shape == SHAPE
     assert not np.asarray(errors).any()
+
+
+def test_an_empty_map_costs_no_reading():
+    class Unread:
+        shape, chunks, size = (1 << 12,) * 3, (64,) * 3, 1 << 36
+
+        def __getitem__(self, key):
+            pytest.fail("read")
+
+    errors = RemainingErrors(None, SimpleNamespace(authority=Unread()))
+    assert not np.asarray(errors[7, :20]).any()
