@@ -74,6 +74,7 @@ def part_of_the_sample(tmp_path, monkeypatch):
         monkeypatch.setattr(loop, name, lambda path=path: path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_model", "part_of_the_sample")
 def test_the_loop_is_closed_without_a_window(tmp_path):
     earlier = tmp_path / PROJECT
