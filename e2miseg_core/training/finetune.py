@@ -30,6 +30,7 @@ from e2miseg_core.project.jobs import (
     working_on,
 )
 from e2miseg_core.project.sites import Site, find_sites
+from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.gate import Verdict
 from e2miseg_core.training.material import (
     PREPARED,
@@ -39,11 +40,7 @@ from e2miseg_core.training.material import (
 )
 from e2miseg_core.training.sites import SiteSplit, split_sites
 from e2miseg_core.training.trial import run_trial
-from e2miseg_core.training.tuning import (
-    CHECKPOINT,
-    FinetuneControl,
-    FinetuneSettings,
-)
+from e2miseg_core.training.tuning import CHECKPOINT, FinetuneControl
 
 __all__ = [
     "FinetuneControl",

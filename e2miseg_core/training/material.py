@@ -29,14 +29,12 @@ from e2miseg_core.training.crops import (
     save_crop,
 )
 from e2miseg_core.training.exam import HeldOut
+from e2miseg_core.training.finetune_settings import FinetuneSettings
+from e2miseg_core.training.forgetting import Watch
 from e2miseg_core.training.replay import CaseSampler, prepare_replay
 from e2miseg_core.training.sites import FEWEST_HELD_OUT, SiteSplit
 from e2miseg_core.training.trial import Material
-from e2miseg_core.training.tuning import (
-    FinetuneSettings,
-    Sampler,
-    training_precision,
-)
+from e2miseg_core.training.tuning import Sampler, training_precision
 from e2miseg_core.uncertainty.calibration import Calibration
 
 __all__ = [
@@ -132,14 +130,22 @@ def load_material(folder: Path, model: Model, replay: Path | None) -> Job[Materi
         ) from error
     old_cases = yield from prepare_replay(model.card, replay, folder / REPLAY)
     patch = model.card.patch_size
-    memory: Sampler = (
-        CaseSampler(old_cases.training, patch)
-        if old_cases.training
-        else CropSampler(crops[ANCHOR], patch)
-    )
+    memory: Sampler
+    watch = None
+    if old_cases.training:
+        memory = CaseSampler(old_cases.training, patch)
+        watch = Watch(
+            sampler=memory,
+            patch_size=patch,
+            n_classes=model.card.n_classes,
+            folder=folder / REPLAY,
+        )
+    else:
+        memory = CropSampler(crops[ANCHOR], patch)
     return Material(
         corrections=CropSampler(crops[SITE], patch),
         memory=memory,
+        watch=watch,
         held_out=HeldOut(paths=crops[TEST]),
         anchors=crops[TEST_ANCHOR],
         replay=old_cases.tested,

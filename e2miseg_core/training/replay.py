@@ -1,12 +1,13 @@
 """Cases of a model's first training, for a fine-tuning not to forget them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.model_card import ModelCard
@@ -27,6 +28,7 @@ __all__ = ["CaseSampler", "Replay", "can_replay", "prepare_replay"]
 
 N_TRAINING = 6  # cases learnt from again: enough not to be learnt by heart
 N_TEST = 4
+AGAIN = 0.5  # of the patches, where anything is being forgotten
 Opener = Callable[[], tuple[Volume, Volume]]
 
 
@@ -44,6 +46,8 @@ class Replay:
 class CaseSampler:
     """Random patches of whole cases, every other one at foreground.
 
+    Once it is told what is being forgotten, every other patch shows that.
+
     Parameters
     ----------
     cases : sequence of PreparedCase
@@ -53,11 +57,30 @@ class CaseSampler:
     def __init__(
         self, cases: Sequence[PreparedCase], patch_size: tuple[int, int, int]
     ) -> None:
+        self.cases = tuple(cases)
+        self._patch_size = patch_size
         # Of a batch of 2 the second patch shows foreground.
         self._sampler = PatchSampler(cases, patch_size, batch_size=2)
+        self._again: list[PatchSampler] = []
+        self._shares: list[float] = []
+
+    def show_again(self, voxels: Sequence[NDArray[np.intp]]) -> None:
+        """From now on, show these voxels (n, 3) of each case; each is as likely."""
+        counts = [len(found) for found in voxels]
+        self._shares = [n / sum(counts) for n in counts if n]
+        self._again = [
+            PatchSampler(
+                [replace(case, foreground=(found,))], self._patch_size, batch_size=2
+            )
+            for case, found in zip(self.cases, voxels, strict=True)
+            if len(found)
+        ]
 
     def sample(self, random: np.random.Generator) -> Sample:
         """One patch with its margin; all of it counts."""
+        if self._again and random.random() < AGAIN:
+            index = int(random.choice(len(self._again), p=self._shares))
+            return self._again[index].sample(1, random)
         return self._sampler.sample(int(random.integers(2)), random)
 
 

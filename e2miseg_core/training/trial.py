@@ -20,6 +20,8 @@ from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import E2MISeg
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.exam import Baseline, HeldOut, examine, measure_old
+from e2miseg_core.training.finetune_settings import FinetuneSettings
+from e2miseg_core.training.forgetting import Watch
 from e2miseg_core.training.gate import (
     Evidence,
     Verdict,
@@ -28,12 +30,7 @@ from e2miseg_core.training.gate import (
     not_trained,
 )
 from e2miseg_core.training.prepare import PreparedCase
-from e2miseg_core.training.tuning import (
-    FinetuneControl,
-    FinetuneSettings,
-    Sampler,
-    Tuning,
-)
+from e2miseg_core.training.tuning import FinetuneControl, Sampler, Tuning
 from e2miseg_core.uncertainty.calibration import Calibration
 
 __all__ = ["Material", "blend", "choose", "run_trial"]
@@ -50,6 +47,8 @@ class Material:
     ----------
     corrections, memory : Sampler
         The two parts of a batch: what is new, and what must not be forgotten.
+    watch : Watch or None
+        Finds what is being forgotten, where old cases can be had.
     held_out : HeldOut
         Never trained on.
     anchors : tuple of Path
@@ -62,6 +61,7 @@ class Material:
 
     corrections: Sampler
     memory: Sampler
+    watch: Watch | None = None
     held_out: HeldOut
     anchors: tuple[Path, ...]
     replay: tuple[PreparedCase, ...]
@@ -106,6 +106,7 @@ def run_trial(
         settings,
         corrections=material.corrections,
         memory=material.memory,
+        watch=material.watch,
     )
     if tuning.checkpoint.exists():
         tuning.resume()

@@ -8,15 +8,15 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from e2miseg_core.devices import autocast, choose_device, choose_precision
 from e2miseg_core.errors import ConfigError
@@ -32,85 +32,17 @@ from e2miseg_core.training.checkpoint import (
     save_checkpoint,
 )
 from e2miseg_core.training.exam import HeldOut
+from e2miseg_core.training.finetune_settings import FinetuneSettings
+from e2miseg_core.training.forgetting import Watch
 from e2miseg_core.training.patches import Sample, sample_generator
 from e2miseg_core.training.validation import retold
 
-__all__ = ["FinetuneControl", "FinetuneSettings", "Tuning", "TuningState"]
+__all__ = ["FinetuneControl", "Sampler", "Tuning", "TuningState"]
 
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY = "history.csv"
 COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
-WARM_UP = 10  # steps; AdamW's first ones know nothing of the gradients' scale
 Batch = tuple[Tensor, Tensor, Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneSettings:
-    """The numbers of a fine-tuning.
-
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps.
-    batch : int
-        Patches a step; a third of them show corrections, the others what the model
-        knew before.
-    learning_rate, weight_decay : float
-        Of AdamW. The rate rises over 10 steps and falls as (1 - step / steps)^0.9.
-    gradient_clip : float
-        Largest gradient norm.
-    seed : int
-    checkpoint_every : int
-        Steps that a crash may cost.
-    test_every : int
-        Steps between two looks at the held-out corrections; they only draw the curve.
-    device, precision : str
-        See `e2miseg_core.devices`.
-    """
-
-    steps: int = 120
-    batch: int = 3
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.0
-    gradient_clip: float = 12.0
-    seed: int = 12345
-    checkpoint_every: int = 10
-    test_every: int = 25
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        counts = (self.steps, self.checkpoint_every, self.test_every, self.batch - 1)
-        if min(counts) < 1 or not 0 < self.learning_rate < math.inf or self.seed < 0:
-            raise ConfigError(
-                found=f"{self.steps} steps, batch {self.batch}, learning rate "
-                f"{self.learning_rate}, seed {self.seed}",
-                needed="at least 1 step, a batch of 2 or more, a positive learning "
-                "rate, a seed of 0 or more",
-                do="correct the number",
-            )
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "FinetuneSettings":
-        """Read some or all settings; ConfigError on unknown names or wrong types."""
-        kinds = {f.name: type(getattr(cls(), f.name)) for f in fields(cls)}
-        unknown = set(values) - set(kinds)
-        try:
-            read = {k: kinds[k](v) for k, v in values.items() if k in kinds}
-        except (TypeError, ValueError) as error:
-            raise _wrong_settings(error) from error
-        if unknown:
-            raise _wrong_settings(", ".join(sorted(unknown)))
-        return cls(**read)
-
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step, 0-based."""
-        rising = min(1.0, (step + 1) / WARM_UP)
-        return self.learning_rate * rising * float((1 - step / self.steps) ** 0.9)
 
 
 @dataclass(slots=True)
@@ -175,6 +107,8 @@ class Tuning:
     settings : FinetuneSettings
     corrections, memory : Sampler
         Where the two parts of a batch come from.
+    watch : Watch, optional
+        Tells `memory` what is being forgotten.
     """
 
     def __init__(
@@ -185,11 +119,14 @@ class Tuning:
         *,
         corrections: Sampler,
         memory: Sampler,
+        watch: Watch | None = None,
     ) -> None:
         self.folder, self.settings = folder, settings
         self.device = choose_device(settings.device)
         self.precision = training_precision(settings.precision, self.device)
         network = copy.deepcopy(model.network).to(self.device)
+        self._old = copy.deepcopy(model.network).to(self.device).eval()
+        self._watch = watch
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -222,9 +159,11 @@ class Tuning:
     @property
     def predictor(self) -> TilePredictor:
         """The network as it is now, for looking at."""
-        self.network.eval()
+        return self._predictor(self.network.eval())
+
+    def _predictor(self, network: nn.Module) -> TilePredictor:
         return TilePredictor(
-            network=self.network, device=self.device, precision=self.precision
+            network=network, device=self.device, precision=self.precision
         )
 
     def resume(self) -> None:
@@ -259,15 +198,10 @@ class Tuning:
         if self.state.step == 0 and not self.state.ended:
             yield from self._report_start(held_out)
         with ThreadPoolExecutor(1, "crops") as pool:
-            batches = self._batches(pool)
             while not self.state.ended:
-                if control.finish or self.state.step >= self.settings.steps:
-                    self.state.ended = True
-                    break
-                started = time.monotonic()
-                loss = self._step(self.state.step, next(batches))
-                self.state.seconds += time.monotonic() - started
-                yield from self._report(loss, held_out)
+                if not control.finish:
+                    yield from self._look_back()
+                yield from self._train_on(pool, held_out, control)
             self.save()
 
     def save(self) -> None:
@@ -275,6 +209,34 @@ class Tuning:
         save_checkpoint(self.checkpoint, self.state, self.network, {}, self.optimizer)
         append_rows(self.folder / HISTORY, self._rows)
         self._rows = []
+
+    def _look_back(self) -> Job[None]:
+        """Find out what is being forgotten; a run that is resumed reads that."""
+        begun = self.state.step - self.state.step % self.settings.watch_every
+        if self._watch is None or begun == 0:
+            return
+        at = Progress(done=self.state.step, total=self.settings.steps, stage="training")
+        old, new = self._predictor(self._old), self.predictor
+        yield from retold(self._watch.look(old, new, begun), at)
+
+    def _train_on(
+        self, pool: ThreadPoolExecutor, held_out: HeldOut, control: FinetuneControl
+    ) -> Job[None]:
+        """Train to the next look back, or to the end."""
+        state, settings = self.state, self.settings
+        stop = state.step - state.step % settings.watch_every + settings.watch_every
+        batches = self._batches(pool, min(stop, settings.steps))
+        while not state.ended:
+            if control.finish or state.step >= settings.steps:
+                state.ended = True
+                break
+            batch = next(batches, None)
+            if batch is None:
+                break
+            started = time.monotonic()
+            loss = self._step(state.step, batch)
+            state.seconds += time.monotonic() - started
+            yield from self._report(loss, held_out)
 
     def _report_start(self, held_out: HeldOut) -> Job[None]:
         """What the curve begins with."""
@@ -332,10 +294,13 @@ class Tuning:
             ss_form=self._ss_form,
             ss_weight=self._ss_weight,
             valid=valid,
+            # Else what is wrongly found in an empty patch costs nothing. Among anchors,
+            # which are known nearly everywhere, corrections of few voxels would drown.
+            batch=self._watch is not None,
         )
 
-    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
-        """Batches from the present step on, the next one made in advance."""
+    def _batches(self, pool: ThreadPoolExecutor, stop: int) -> Iterator[Batch]:
+        """Batches from the present step to `stop`, the next one made in advance."""
 
         def make(step: int) -> Batch:
             parts = []
@@ -346,9 +311,9 @@ class Tuning:
             return torch.stack(image), torch.stack(classes), torch.stack(valid)
 
         coming: Future[Batch] = pool.submit(make, self.state.step)
-        for step in range(self.state.step + 1, self.settings.steps + 1):
+        for step in range(self.state.step + 1, stop + 1):
             batch = coming.result()
-            if step < self.settings.steps:
+            if step < stop:
                 coming = pool.submit(make, step)
             yield batch
 
@@ -379,12 +344,3 @@ def append_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         csv.writer(file).writerows([COLUMNS, *kept, *rows])
-
-
-def _wrong_settings(what: object) -> ConfigError:
-    names = ", ".join(f.name for f in fields(FinetuneSettings))
-    return ConfigError(
-        found=f"wrong settings of a fine-tuning ({what})",
-        needed=f"numbers for some of: {names}",
-        do="correct the settings",
-    )
