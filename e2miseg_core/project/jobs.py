@@ -2,15 +2,19 @@
 
 JOB/request.json        what was asked for; without it nothing has begun
 JOB/lock                of the program that is at work on it
-JOB/prepared.json, crops/, replay/, checkpoint.safetensors
+JOB/checkpoint.safetensors, prepared.json, crops/, replay/
                         what only a job that has not ended needs
+JOB/.unfinished.safetensors
+                        a model that is being tested
 JOB/model.safetensors   the new model, if it is to be kept
 JOB/result.json         the verdict; a job without one has not ended
 """
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,23 +23,32 @@ from e2miseg_core.io.atomic import writing_to
 from e2miseg_core.model_card import read_card
 from e2miseg_core.project.clock import now
 from e2miseg_core.project.json_lines import append_line
-from e2miseg_core.project.lock import LOCK, ProjectInUse, ProjectLock
+from e2miseg_core.project.lock import (
+    LOCK,
+    ProjectInUse,
+    ProjectLock,
+    is_of_a_lock,
+    remove_dead_halves,
+)
 from e2miseg_core.project.versions import Version
 
 if TYPE_CHECKING:
     from e2miseg_core.project.project import Project
 
 __all__ = [
+    "CHECKPOINT",
     "CROPS",
     "MODEL",
     "PREPARED",
     "REPLAY",
     "REQUEST",
     "RESULT",
+    "UNFINISHED",
     "discard_job",
     "is_at_work",
     "is_untouched",
     "kept_version",
+    "new_job_name",
     "newest_unfinished",
     "remove_material",
     "remove_remains",
@@ -44,18 +57,32 @@ __all__ = [
 
 REQUEST, RESULT, MODEL = "request.json", "result.json", "model.safetensors"
 PREPARED, CROPS, REPLAY = "prepared.json", "crops", "replay"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, UNFINISHED = "checkpoint.safetensors", ".unfinished.safetensors"
+_SECOND = "%Y-%m-%dT%H%M%S"
+
+
+def new_job_name() -> str:
+    """Name a folder by the time, UTC: files' times do not outlive a copy."""
+    return f"{datetime.now(UTC):{_SECOND}}-{secrets.token_hex(4)}"
 
 
 def newest_unfinished(project: Path) -> Path | None:
     """The job of a project that was begun last, if it has no result.
+
+    The name tells when that was; of a folder with another name, and of two of one
+    second, the time of the request.
 
     Parameters
     ----------
     project : Path
         The project's folder.
     """
-    folder = next(reversed(_begun(project)), None)
+    begun: dict[Path, tuple[float, float]] = {}
+    for request in (project / "jobs").glob(f"*/{REQUEST}"):
+        with suppress(FileNotFoundError):  # discarded at this moment
+            asked, named = request.stat().st_mtime, _named_time(request.parent)
+            begun[request.parent] = (asked if named is None else named, asked)
+    folder = max(begun, key=lambda job: (begun[job], job.name), default=None)
     return None if folder is None or (folder / RESULT).exists() else folder
 
 
@@ -72,7 +99,7 @@ def is_at_work(folder: Path) -> bool:
 
 def is_untouched(folder: Path) -> bool:
     """Whether a folder is there for a job that has not begun."""
-    return folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir())
+    return folder.is_dir() and all(is_of_a_lock(entry) for entry in folder.iterdir())
 
 
 @contextmanager
@@ -137,7 +164,12 @@ def discard_job(project: "Project", folder: Path) -> bool:
 
 
 def remove_material(folder: Path) -> None:
-    """Remove the crops of a job; one that is resumed afterwards cuts them anew."""
+    """Remove what a job learns from, and the checkpoint that came of it.
+
+    One that is resumed afterwards begins anew.
+    """
+    # In this order: after a kill weights must not meet other crops.
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     (folder / PREPARED).unlink(missing_ok=True)
     for name in (CROPS, REPLAY):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -146,38 +178,51 @@ def remove_material(folder: Path) -> None:
 def remove_remains(project: Path) -> None:
     """Remove what jobs that died have left and nobody goes on with, if that can be.
 
-    Of a job that has ended, or that others were begun and ended after, what only an
-    unfinished one needs; of any, files that are half written. A job that somebody is
-    at work on is left alone, and all can still be resumed.
+    Of a job that has ended, or that surely was begun before one that has, what only an
+    unfinished one needs; of any, files that are half written; and folders of jobs
+    that never began. A job that somebody is at work on is left alone, and all that
+    began can still be resumed.
 
     Parameters
     ----------
     project : Path
         The project's folder.
     """
-    over = False
-    for folder in reversed(_begun(project)):
-        over = over or (folder / RESULT).exists()
-        used = over and any((folder / n).exists() for n in (CROPS, REPLAY, CHECKPOINT))
-        torn = list(folder.glob(".*.partial*"))
-        if not (used or torn):
-            continue
-        with suppress(E2MISegError, OSError), working_on(folder):
-            for file in torn:
+    folders = [path for path in (project / "jobs").glob("*") if path.is_dir()]
+    ended = [_named_time(path) for path in folders if (path / RESULT).exists()]
+    last = max((time for time in ended if time is not None), default=0.0)
+    for folder in folders:
+        begun = _named_time(folder)
+        over = (folder / RESULT).exists() or (begun is not None and begun < last)
+        with suppress(E2MISegError, OSError):
+            _clean(folder, over=over)
+
+
+def _clean(folder: Path, *, over: bool) -> None:
+    material = (CHECKPOINT, PREPARED, CROPS, REPLAY)
+    used = over and any((folder / name).exists() for name in material)
+    # Without any lock somebody may be about to begin there.
+    never_began = is_untouched(folder) and (folder / LOCK).exists()
+    if not (used or never_began or any(folder.glob(".*"))):
+        return
+    with working_on(folder):
+        remove_dead_halves(folder)
+        if never_began and [entry.name for entry in folder.iterdir()] == [LOCK]:
+            shutil.rmtree(folder)
+            return
+        for file in (*folder.glob(".*.partial*"), folder / UNFINISHED):
+            if not is_of_a_lock(file):  # others may be about to ask for ours
                 file.unlink(missing_ok=True)
-            if used:
-                # In this order: weights must not meet other crops after a kill.
-                (folder / CHECKPOINT).unlink(missing_ok=True)
-                remove_material(folder)
+        if used:
+            remove_material(folder)
 
 
-def _begun(project: Path) -> list[Path]:
-    """Folders of jobs, in the order in which they were begun."""
-    begun: dict[Path, int] = {}
-    for request in (project / "jobs").glob(f"*/{REQUEST}"):
-        with suppress(FileNotFoundError):  # discarded at this moment
-            begun[request.parent] = request.stat().st_mtime_ns
-    return sorted(begun, key=lambda folder: (begun[folder], folder.name))
+def _named_time(folder: Path) -> float | None:
+    """When a job was begun, in seconds; None if its name does not tell."""
+    time, _, _ = folder.name.rpartition("-")
+    with suppress(ValueError):
+        return datetime.strptime(time, _SECOND).replace(tzinfo=UTC).timestamp()
+    return None
 
 
 def _see_to_log(project: "Project", version: Version) -> None:

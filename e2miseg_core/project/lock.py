@@ -16,7 +16,15 @@ import psutil
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.io.atomic import writing_to
 
-__all__ = ["ProjectInUse", "ProjectLock", "is_held_here", "updating"]
+__all__ = [
+    "LOCK",
+    "ProjectInUse",
+    "ProjectLock",
+    "is_held_here",
+    "is_of_a_lock",
+    "remove_dead_halves",
+    "updating",
+]
 
 LOCK = "lock"
 _PATIENCE = 10.0  # seconds that another program may take for one small file
@@ -80,6 +88,20 @@ def is_held_here(folder: Path) -> bool:
     held = _held.get(path.resolve())
     # A forked child has our memory, not our locks.
     return held == _content(path) and _owner(held).get("pid") == os.getpid()
+
+
+def is_of_a_lock(path: Path) -> bool:
+    """Whether a file is a lock, or one that is being made or taken away."""
+    return path.name == LOCK or path.name.startswith(f".{LOCK}.")
+
+
+def remove_dead_halves(folder: Path) -> None:
+    """Remove locks that a program was making, or taking away, when it was killed."""
+    for path in folder.glob(f".{LOCK}.*"):
+        content = _content(path)
+        # One of a living program stays: it may have to be given back.
+        if content is not None and _is_stale(path, content):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

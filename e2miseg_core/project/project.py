@@ -17,7 +17,7 @@ from e2miseg_core.progress import Progress
 from e2miseg_core.project.case_file import COPIED_IMAGE
 from e2miseg_core.project.cases import Case, read_case
 from e2miseg_core.project.clock import now
-from e2miseg_core.project.jobs import remove_remains
+from e2miseg_core.project.jobs import new_job_name, remove_remains
 from e2miseg_core.project.json_lines import append_line, read_lines
 from e2miseg_core.project.lock import ProjectLock
 from e2miseg_core.project.new_case import make_case, new_case_folder
@@ -318,9 +318,7 @@ class Project:
         WriteError
             If it cannot be made.
         """
-        folder = (
-            self.path / "jobs" / f"{now()[:19].replace(':', '')}-{secrets.token_hex(4)}"
-        )
+        folder = self.path / "jobs" / new_job_name()
         with writing_to(folder):
             folder.mkdir(parents=True)
         return folder

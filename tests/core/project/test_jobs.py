@@ -17,6 +17,7 @@ from e2miseg_core.project.jobs import (
     is_untouched,
     kept_version,
     newest_unfinished,
+    remove_material,
     working_on,
 )
 
@@ -72,6 +73,33 @@ def test_the_last_one_begun_is_the_one_to_resume(project: Project) -> None:
     assert newest_unfinished(project.path) is None
 
 
+def test_copied_files_do_not_change_which_was_begun_last(project: Project) -> None:
+    begin(project, "2026-01-02T030406-aaaaaaaa", 2)
+    newer = begin(project, "2026-01-02T030407-00000000", 1)
+    assert newest_unfinished(project.path) == newer
+
+
+def test_a_kill_never_leaves_a_checkpoint_to_other_crops(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = begin(project, "a")
+    for name in ("checkpoint.safetensors", "prepared.json"):
+        (folder / name).write_text("{}")
+    for name in ("crops", "replay"):
+        (folder / name).mkdir()
+    seen: list[list[str]] = []
+    remove = shutil.rmtree
+
+    def look(path: Path, **options: bool) -> None:
+        seen.append(sorted(entry.name for entry in folder.iterdir()))
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", look)
+    remove_material(folder)
+    assert seen[0] == ["crops", "replay", "request.json"]
+    assert [entry.name for entry in folder.iterdir()] == ["request.json"]
+
+
 def test_what_has_ended_is_not_discarded(project: Project) -> None:
     folder = begin(project, "a")
     (folder / "result.json").write_text("{}")
@@ -109,7 +137,8 @@ def test_only_a_jobs_folder_is_removed(project: Project, tmp_path: Path) -> None
     assert (other / "thesis.txt").exists()
     empty = project.new_job_folder()
     dead = {"pid": 2**22 + 1, "started": 1.0, "host": platform.node()}
-    (empty / "lock").write_text(json.dumps(dead))
+    for name in ("lock", ".lock.0123abcd.partial"):
+        (empty / name).write_text(json.dumps(dead))
     assert is_untouched(empty)
     assert discard_job(project, empty)
     assert not empty.exists()

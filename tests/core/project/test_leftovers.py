@@ -1,11 +1,14 @@
 """What programs leave that are killed: gone at the next opening, but not before."""
 
+import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 from e2miseg_core.progress import run
-from e2miseg_core.project import Case, Project
+from e2miseg_core.project import Case, Project, ProjectLock
 from e2miseg_core.project.jobs import newest_unfinished
 
 # Each stops in the middle, says so, and waits to be killed.
@@ -37,6 +40,11 @@ for _ in project.add_copied_case("copied", fill): pass
 ADDING_A_VERSION = """
 shutil.copyfile = wait
 project.add_version(project.version.path, figures={}, sentence="")
+"""
+BEGINNING = """
+from e2miseg_core.project.jobs import working_on
+with working_on(project.new_job_folder()):
+    wait()
 """
 TUNING = """
 from e2miseg_core.project.jobs import working_on
@@ -94,41 +102,94 @@ def test_what_is_whole_has_no_lock_in_it(
     assert names(project.version.path.parent) == ["model.safetensors", "version.json"]
 
 
-def begin(project: Project, name: str, begun: int, *, ended: bool = False) -> Path:
+def name_at(second: int, ending: str = "0123abcd") -> str:
+    """As `Project.new_job_folder` names a folder."""
+    return f"2026-01-02T0304{second:02}-{ending}"
+
+
+def begin(
+    project: Project, name: str, *, modified: int = 5, ended: bool = False
+) -> Path:
     folder = project.path / "jobs" / name
     for part in ("crops", "replay"):
         (folder / part).mkdir(parents=True)
         (folder / part / "0.npz").write_bytes(bytes(99))
     for file in ("request.json", "prepared.json", "checkpoint.safetensors"):
         (folder / file).write_text("{}")
-    (folder / ".0123abcd.partial.history.csv").write_text("half")
+    for torn in (".0123abcd.partial.history.csv", ".unfinished.safetensors"):
+        (folder / torn).write_text("half")
     if ended:
         (folder / "result.json").write_text("{}")
-    os.utime(folder / "request.json", (begun, begun))
+    os.utime(folder / "request.json", (modified, modified))
     return folder
 
 
-def test_crops_of_jobs_that_are_over_go(project: Project) -> None:
-    older = begin(project, "older", 1)  # nobody went on with it
-    ended = begin(project, "ended", 2, ended=True)
-    newest = begin(project, "newest", 3)  # may be resumed
-    whole = set(names(newest)) - {".0123abcd.partial.history.csv"}
+MATERIAL = ["checkpoint.safetensors", "crops", "prepared.json", "replay"]
+
+
+@pytest.mark.parametrize("modified", list(permutations((1, 2, 3))))
+def test_crops_of_jobs_that_are_over_go(
+    modified: Sequence[int], project: Project
+) -> None:
+    """Whatever times a copy of the project has given the files."""
+    first, second, third = modified
+    older = begin(project, name_at(1), modified=first)  # nobody went on with it
+    ended = begin(project, name_at(2), modified=second, ended=True)
+    newest = begin(project, name_at(3), modified=third)  # may be resumed
     project.lock().close()
     assert names(older) == ["request.json"]
     assert names(ended) == ["request.json", "result.json"]
-    assert set(names(newest)) == whole
+    assert names(newest) == sorted([*MATERIAL, "request.json"])
     assert newest_unfinished(project.path) == newest
 
 
+@pytest.mark.parametrize(
+    "name", [name_at(2, "89abcdef"), f"copy of {name_at(1)}", "mine"]
+)
+def test_where_it_is_in_doubt_which_was_begun_first_crops_stay(
+    name: str, project: Project
+) -> None:
+    begin(project, name_at(2), modified=9, ended=True)
+    folder = begin(project, name, modified=1)
+    project.lock().close()
+    assert names(folder) == sorted([*MATERIAL, "request.json"])
+
+
 def test_a_job_that_somebody_is_at_work_on_keeps_everything(project: Project) -> None:
-    older = begin(project, "older", 1)
-    begin(project, "ended", 2, ended=True)
+    older = begin(project, name_at(1))
+    begin(project, name_at(2), ended=True)
     whole = names(older)
     with stopped_in_the_middle(TUNING, project.path, older):
         project.lock().close()
         assert names(older) == sorted([*whole, "lock"])
     project.lock().close()
     assert names(older) == ["request.json"]
+
+
+def test_a_job_that_never_began_goes_when_its_maker_is_dead(project: Project) -> None:
+    waiting = project.new_job_folder()  # somebody may be about to lock it
+    with stopped_in_the_middle(BEGINNING, project.path):
+        project.lock().close()
+        assert len(names(project.path / "jobs")) == 2
+    project.lock().close()
+    assert names(project.path / "jobs") == [waiting.name]
+
+
+def test_half_a_lock_goes_when_its_maker_is_dead(
+    project: Project, tmp_path: Path
+) -> None:
+    folder = begin(project, name_at(1), ended=True)
+    dead = json.dumps({"pid": 2**22 + 1, "started": 1.0, "host": platform.node()})
+    with ProjectLock(tmp_path):
+        alive = (tmp_path / "lock").read_text()
+    for number, owner in enumerate((dead, alive)):
+        for state in ("partial", "stale"):
+            (folder / f".lock.0000000{number}.{state}").write_text(owner)
+    project.lock().close()
+    assert [name for name in names(folder) if name.startswith(".")] == [
+        ".lock.00000001.partial",
+        ".lock.00000001.stale",
+    ]
 
 
 def test_half_written_chunks_go(
