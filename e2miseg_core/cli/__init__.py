@@ -4,6 +4,7 @@ This module imports next to nothing: what takes a second is loaded where Ctrl-C 
 already answered in words.
 """
 
+import json
 import signal
 import sys
 from types import FrameType
@@ -26,7 +27,10 @@ def run_command(arguments: list[str]) -> int:
 
         return run(arguments)
     except KeyboardInterrupt:  # while modules were loaded, before any work began
-        print("error: cancelled; nothing was begun", file=sys.stderr)
+        message = "cancelled; nothing was begun"
+        if "--json" in arguments:
+            print(json.dumps({"event": "error", "message": message}), flush=True)
+        print(f"error: {message}", file=sys.stderr)
         return CANCELLED
 
 

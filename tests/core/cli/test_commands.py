@@ -214,7 +214,19 @@ def test_ctrl_c_while_modules_are_loaded_is_one_line(
     assert done.returncode == 130
     assert done.stderr.startswith("error: cancelled; ")
     assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
     assert not (tmp_path / "o.nii").exists()
+
+
+def test_ctrl_c_while_modules_are_loaded_is_an_event_to_programs() -> None:
+    command = [sys.executable, "-c", LOADING, "typer", "info", "scan.nii", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    (line,) = done.stdout.splitlines()
+    event = json.loads(line)
+    assert event.pop("event") == "error"
+    assert done.stderr == f"error: {event.pop('message')}\n"
+    assert event == {}
 
 
 def test_info_agrees_with_the_volume(
