@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from e2miseg_core.project.jobs import REQUEST, newest_unfinished
+from e2miseg_core.project.jobs import REQUEST, named_time, newest_unfinished
 
 __all__ = [
     "CurvePoint",
@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 _HISTORY = "history.csv"
-_NAME = "%Y-%m-%dT%H%M%S"  # how the name of a job's folder begins, UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +134,7 @@ def _steps(folder: Path) -> int:
 
 
 def _started(folder: Path) -> datetime:
-    length = len(datetime.now(UTC).strftime(_NAME))
-    try:
-        began = datetime.strptime(folder.name[:length], _NAME).replace(tzinfo=UTC)
-    except ValueError:  # a folder that somebody else has named
+    began = named_time(folder)
+    if began is None:  # a folder that somebody else has named
         began = datetime.fromtimestamp((folder / REQUEST).stat().st_mtime, UTC)
     return began.astimezone()

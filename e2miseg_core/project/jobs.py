@@ -48,6 +48,7 @@ __all__ = [
     "is_at_work",
     "is_untouched",
     "kept_version",
+    "named_time",
     "new_job_name",
     "newest_unfinished",
     "remove_material",
@@ -66,6 +67,14 @@ def new_job_name() -> str:
     return f"{datetime.now(UTC):{_SECOND}}-{secrets.token_hex(4)}"
 
 
+def named_time(folder: Path) -> datetime | None:
+    """When a job was begun, UTC; None if its name does not tell."""
+    time, _, _ = folder.name.rpartition("-")
+    with suppress(ValueError):
+        return datetime.strptime(time, _SECOND).replace(tzinfo=UTC)
+    return None
+
+
 def newest_unfinished(project: Path) -> Path | None:
     """The job of a project that was begun last, if it has no result.
 
@@ -77,11 +86,11 @@ def newest_unfinished(project: Path) -> Path | None:
     project : Path
         The project's folder.
     """
-    begun: dict[Path, tuple[float, float]] = {}
+    begun: dict[Path, tuple[datetime, datetime]] = {}
     for request in (project / "jobs").glob(f"*/{REQUEST}"):
         with suppress(FileNotFoundError):  # discarded at this moment
-            asked, named = request.stat().st_mtime, _named_time(request.parent)
-            begun[request.parent] = (asked if named is None else named, asked)
+            asked = datetime.fromtimestamp(request.stat().st_mtime, UTC)
+            begun[request.parent] = (named_time(request.parent) or asked, asked)
     folder = max(begun, key=lambda job: (begun[job], job.name), default=None)
     return None if folder is None or (folder / RESULT).exists() else folder
 
@@ -189,11 +198,11 @@ def remove_remains(project: Path) -> None:
         The project's folder.
     """
     folders = [path for path in (project / "jobs").glob("*") if path.is_dir()]
-    ended = [_named_time(path) for path in folders if (path / RESULT).exists()]
-    last = max((time for time in ended if time is not None), default=0.0)
+    ended = [named_time(path) for path in folders if (path / RESULT).exists()]
+    last = max((time for time in ended if time is not None), default=None)
     for folder in folders:
-        begun = _named_time(folder)
-        over = (folder / RESULT).exists() or (begun is not None and begun < last)
+        begun = named_time(folder)
+        over = (folder / RESULT).exists() or bool(begun and last and begun < last)
         with suppress(E2MISegError, OSError):
             _clean(folder, over=over)
 
@@ -215,14 +224,6 @@ def _clean(folder: Path, *, over: bool) -> None:
                 file.unlink(missing_ok=True)
         if used:
             remove_material(folder)
-
-
-def _named_time(folder: Path) -> float | None:
-    """When a job was begun, in seconds; None if its name does not tell."""
-    time, _, _ = folder.name.rpartition("-")
-    with suppress(ValueError):
-        return datetime.strptime(time, _SECOND).replace(tzinfo=UTC).timestamp()
-    return None
 
 
 def _see_to_log(project: "Project", version: Version) -> None:

@@ -34,7 +34,6 @@ __all__ = [
     "Site",
     "SiteFinder",
     "find_sites",
-    "overlap",
 ]
 
 FEWEST_SITES = 6  # a fine-tuning refuses to learn from fewer

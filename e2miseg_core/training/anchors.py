@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_slices, clip_box, make_box
+from e2miseg_core.boxes import Box, box_slices, clip_box, make_box, overlap
 from e2miseg_core.inference.engine import TilePredictor, stream_probabilities
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.progress import Job, Progress
-from e2miseg_core.project.sites import Site, overlap
+from e2miseg_core.project.sites import Site
 from e2miseg_core.training.crops import (
     KnownCase,
     centred_box,

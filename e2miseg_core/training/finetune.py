@@ -22,25 +22,22 @@ from e2miseg_core.progress import Job
 from e2miseg_core.project import Project, Version
 from e2miseg_core.project.jobs import (
     MODEL,
+    PREPARED,
     REQUEST,
     RESULT,
     is_untouched,
     kept_version,
     newest_unfinished,
+    remove_material,
     working_on,
 )
 from e2miseg_core.project.sites import Site, find_sites
 from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.gate import Verdict
-from e2miseg_core.training.material import (
-    PREPARED,
-    load_material,
-    prepare_material,
-    remove_material,
-)
+from e2miseg_core.training.material import load_material, prepare_material
 from e2miseg_core.training.sites import SiteSplit, split_sites
 from e2miseg_core.training.trial import run_trial
-from e2miseg_core.training.tuning import CHECKPOINT, FinetuneControl
+from e2miseg_core.training.tuning import FinetuneControl
 
 __all__ = [
     "FinetuneControl",
@@ -340,7 +337,6 @@ def _end(
     }
     write_json(folder / RESULT, values)
     remove_material(folder)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return FinetuneResult(folder=folder, **values)
 
 

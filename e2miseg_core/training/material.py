@@ -37,12 +37,7 @@ from e2miseg_core.training.trial import Material
 from e2miseg_core.training.tuning import Sampler, training_precision
 from e2miseg_core.uncertainty.calibration import Calibration
 
-__all__ = [
-    "PREPARED",
-    "load_material",
-    "prepare_material",
-    "remove_material",
-]
+__all__ = ["load_material", "prepare_material"]
 
 Triple = tuple[int, int, int]
 SITE, TEST, ANCHOR, TEST_ANCHOR = "site", "test", "anchor", "test_anchor"

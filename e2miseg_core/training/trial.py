@@ -19,6 +19,7 @@ from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import E2MISeg
 from e2miseg_core.progress import Job, Progress
+from e2miseg_core.project.jobs import UNFINISHED
 from e2miseg_core.training.exam import Baseline, HeldOut, examine, measure_old
 from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.forgetting import Watch
@@ -187,7 +188,7 @@ def choose(
 
 def _as_stored(folder: Path, network: E2MISeg, card: ModelCard) -> E2MISeg:
     """In half precision: what is tested is what is kept."""
-    unfinished = folder / ".unfinished.safetensors"
+    unfinished = folder / UNFINISHED
     try:
         save_model(network, card, unfinished)
         return load_model(unfinished).network

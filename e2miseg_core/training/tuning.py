@@ -25,6 +25,7 @@ from e2miseg_core.io.atomic import replacing
 from e2miseg_core.losses import compound_loss, deep_supervision_loss
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
+from e2miseg_core.project.jobs import CHECKPOINT
 from e2miseg_core.training.augment import Augmentation
 from e2miseg_core.training.checkpoint import (
     load_checkpoint,
@@ -39,7 +40,6 @@ from e2miseg_core.training.validation import retold
 
 __all__ = ["FinetuneControl", "Sampler", "Tuning", "TuningState"]
 
-CHECKPOINT = "checkpoint.safetensors"
 HISTORY = "history.csv"
 COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
 Batch = tuple[Tensor, Tensor, Tensor]
