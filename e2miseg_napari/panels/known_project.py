@@ -1,12 +1,16 @@
 """The project that an image belongs to already, looked for in a thread."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
 from e2miseg_napari.background import Background
 from e2miseg_napari.images import ImageChoice
 from e2miseg_napari.project_places import find_project
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
 
 __all__ = ["KnownProject"]
 
@@ -26,7 +30,7 @@ class KnownProject(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._background = Background(self)
-        self._choice: ImageChoice | None = None
+        self._image: tuple[Layer, str] | None = None
         self.path: Path | None = None
 
     def look(self, choice: ImageChoice | None) -> None:
@@ -34,14 +38,16 @@ class KnownProject(QObject):
 
         None where no project is to be offered.
         """
-        if choice is not self._choice:
-            self._choice = choice
+        # Choices are made anew whenever the layers change.
+        image = None if choice is None else (choice.layer, choice.uri)
+        if image != self._image:
+            self._image = image
             self._tell(None)
         if choice is None:
             return
 
         def done(found: tuple[Path, str] | None) -> None:
-            if self._choice is choice:
+            if self._image == image:
                 self._tell(None if found is None else found[0])
 
         self._background.run(lambda: find_project(choice), done, self.problem.emit)
