@@ -58,6 +58,7 @@ class FinetuneOffer(QObject):
             found = None if project is None else find_unfinished(project.path)
             busy = found is not None and is_at_work(found.folder)
         except (E2MISegError, OSError) as error:
+            self._show(None)  # what was found in another project is none here
             self.problem.emit(error)
             return
         self._show(None if busy else found)
