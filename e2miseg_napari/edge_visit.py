@@ -27,6 +27,8 @@ __all__ = ["EdgeVisit"]
 class EdgeVisit(QObject):
     """Goes to edges, stays there when the plane changes, and sees what is painted.
 
+    It begins open.
+
     Parameters
     ----------
     viewer : ViewerModel
@@ -51,7 +53,8 @@ class EdgeVisit(QObject):
         self._watched: BoxWatch | None = None
         self._painted = False
         self._drag = DragWatch(viewer)
-        self._outline: EdgeOutline = attach_outline(viewer)
+        self._outline: EdgeOutline
+        self.open()
 
     @property
     def painted(self) -> bool:
@@ -64,7 +67,7 @@ class EdgeVisit(QObject):
         return self._drag.held
 
     def open(self) -> None:
-        """Draw the outline and follow the viewer, at first and after `close`."""
+        """Draw the outline and follow the viewer again, after `close`."""
         self._outline = attach_outline(self._viewer)
         self._drag.open()
         for event in self._plane_events():

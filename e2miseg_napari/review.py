@@ -62,7 +62,7 @@ class Review(QObject):
         self._writer.failed.connect(self._on_not_written)
         self._visit = EdgeVisit(viewer, session, self)
         self._visit.painted_changed.connect(self.suggested)
-        self.open()
+        self._bind_keys()
         session.opened.connect(self.reload)
         session.predicted.connect(self.reload)
         session.edited.connect(self._on_edited)
@@ -192,18 +192,8 @@ class Review(QObject):
         self.changed.emit()
 
     def open(self) -> None:
-        """Bind the keys and draw the outline, at first and again after `close`."""
-        self._keys = ReviewKeys(
-            self._viewer,
-            {
-                ".": self.next,
-                ",": self.previous,
-                "c": self._decide_corrected,
-                "a": self._decide_fine,
-                "s": self._decide_skipped,
-                "h": self.toggle_error_map,
-            },
-        )
+        """Bind the keys and draw the outline again, after `close`."""
+        self._bind_keys()
         self._visit.open()
 
     def close(self) -> None:
@@ -219,6 +209,19 @@ class Review(QObject):
     @property
     def _queue(self) -> ReviewQueue:
         return self._list.queue
+
+    def _bind_keys(self) -> None:
+        self._keys = ReviewKeys(
+            self._viewer,
+            {
+                ".": self.next,
+                ",": self.previous,
+                "c": self._decide_corrected,
+                "a": self._decide_fine,
+                "s": self._decide_skipped,
+                "h": self.toggle_error_map,
+            },
+        )
 
     def _go(self, one: Entry | None) -> None:
         if one is not None:
@@ -242,13 +245,13 @@ class Review(QObject):
 
     def _on_edited(self) -> None:
         changed = self._queue.check(self._is_vouched_for)
+        if changed:
+            self.changed.emit()
         undone = [one for one in changed if one.verdict is None]
         if undone and not self._visit.hand_is_busy:
             # Of several the one that was decided first was undone last.
             self._go(undone[0])
             self.noted.emit(undone_in_words(undone[0].edge))
-        elif changed:
-            self.changed.emit()
         self._visit.look()
 
     def _on_not_written(self, given: Given) -> None:
