@@ -202,6 +202,14 @@ def on_canvas(window: Window, data_point) -> QPoint:
     return QPoint(round(x), round(y))
 
 
+def is_drawn(window: Window, voxel: tuple[int, int, int]) -> bool:
+    """Whether the picture shows a voxel by now where it is to be."""
+    where, canvas = on_canvas(window, voxel), window.viewer.window._qt_viewer.canvas
+    world = canvas._map_canvas2world((where.x(), where.y()), canvas.view)
+    hit = np.round(window.labels.world_to_data(world)).astype(int)
+    return tuple(hit.tolist()) == voxel
+
+
 def test_without_a_project_words_say_what_to_do(window, qtbot):
     assert window.review.stage == Stage.NO_CASE
     assert window.tab.state.text().startswith("No project is open.")
@@ -594,7 +602,7 @@ def test_painting_after_a_jump_suggests_corrected(shown, reviewing, qtbot):
     labels.selected_label = 2
     labels.brush_size = 2
     assert not tab.verdicts["corrected"].isChecked()
-    qtbot.wait(50)
+    qtbot.waitUntil(lambda: is_drawn(reviewing, edge.centre), timeout=WAIT)
     where = on_canvas(reviewing, edge.centre)
     with qtbot.waitSignal(reviewing.session.edited, timeout=WAIT):
         qtbot.mouseMove(reviewing.canvas, where)
@@ -889,16 +897,20 @@ def test_long_names_have_room_or_are_told_in_full(shown, reviewing, qtbot):
     edges = reviewing.tab.edges
     reviewing.tab.setFixedWidth(372)
     edges.show_edges(reviewing.review.entries, None, (long, other))
-    qtbot.wait(50)
     table = edges.table
     metrics, item = table.fontMetrics(), table.item(0, 2)
     swatches = table.iconSize().width() + 8
-    room = table.columnWidth(2) - swatches
-    assert metrics.horizontalAdvance(item.text()) <= room
+
+    def has_room() -> None:
+        assert reviewing.tab.width() == 372
+        room = table.columnWidth(2) - swatches
+        assert metrics.horizontalAdvance(item.text()) <= room
+        columns = sum(table.columnWidth(n) for n in range(5))
+        assert columns <= table.viewport().width()  # nothing is cut
+
+    qtbot.waitUntil(has_room, timeout=WAIT)
     tip = table.item(1, 2).toolTip()
     assert "anterior hippocampus and posterior hippocampus meet background" in tip
-    viewport = table.viewport().width()
-    assert sum(table.columnWidth(n) for n in range(5)) <= viewport  # nothing is cut
 
 
 def test_the_class_table_follows_napari(reviewing, qtbot):
