@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,23 @@ def _start_display(screen: str) -> str:
     """Start a server, which chooses a free number, and wait until it serves."""
     reading, writing = os.pipe()
     command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", screen]
-    server = subprocess.Popen(
-        [*command, "-nolisten", "tcp"],
-        stderr=subprocess.DEVNULL,
-        text=True,
-        pass_fds=[writing],
-    )
-    _displays.append(server)
-    os.close(writing)
-    with os.fdopen(reading) as told:
-        return f":{int(told.readline())}"
+    with tempfile.TemporaryFile("w+") as said:
+        server = subprocess.Popen(
+            [*command, "-nolisten", "tcp"],
+            stderr=said,
+            text=True,
+            pass_fds=[writing],
+        )
+        _displays.append(server)
+        os.close(writing)
+        with os.fdopen(reading) as told:
+            number = told.readline()
+        if not number:  # it has ended
+            server.wait()
+            said.seek(0)
+            msg = f"no display with the screen {screen!r}: {said.read().strip()}"
+            raise RuntimeError(msg)
+    return f":{int(number)}"
 
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
