@@ -14,5 +14,5 @@ def test_a_display_that_does_not_start_is_told_in_xvfb_s_words(
 ) -> None:
     conftest = pytestconfig.pluginmanager.get_plugin(str(CONFTEST))
     assert conftest is not None
-    with pytest.raises(RuntimeError, match="wide and high.*Invalid screen config"):
+    with pytest.raises(RuntimeError, match=r"wide and high.*Invalid screen config"):
         conftest._start_display("wide and high")
