@@ -1,5 +1,6 @@
 """`e2miseg project`: annotation projects on disk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from e2miseg_core.cli.options import AsJson, Device, Precision
 from e2miseg_core.cli.output import Output
+from e2miseg_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from e2miseg_core.project import Case, Project
@@ -44,6 +46,7 @@ def create(
     from e2miseg_core.project import Project
 
     with Output(as_json=as_json) as output:
+        _check_new(images or [], set(), name.name)
         volumes = [open_volume(image) for image in images or []]
         card = read_card(find_model(model))
         for volume in volumes:  # before anything is made
@@ -64,7 +67,6 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add images by reference: they stay where they are."""
-    from e2miseg_core.errors import ConfigError
     from e2miseg_core.io import open_volume
     from e2miseg_core.project import Project
 
@@ -72,13 +74,7 @@ def add(
         opened = Project.open(name)
         volumes = [open_volume(image) for image in images]
         known = {Path(opened.case(case).image_uri).resolve() for case in opened.cases}
-        for image in images:
-            if image.resolve() in known:
-                raise ConfigError(
-                    found=f"{image} is a case of {opened.path.name} already",
-                    needed="images that are not",
-                    do="leave it out",
-                )
+        _check_new(images, known, opened.path.name)
         added = [opened.add_case(volume).name for volume in volumes]
         output.result(
             {"added": added, **_values(opened)},
@@ -180,6 +176,26 @@ def export(
         job = export_labels(opened, out, authority=authority, overwrite=overwrite)
         files = [str(path) for path in run(job, output.progress)]
         output.result({"files": files}, "\n".join(files) or "The project has no case.")
+
+
+def _check_new(images: Sequence[Path], known: set[Path], project: str) -> None:
+    """Refuse an image that is a case already, or is named twice."""
+    named: set[Path] = set()
+    for image in images:
+        place = image.resolve()
+        if place in known:
+            raise ConfigError(
+                found=f"{image} is a case of {project} already",
+                needed="images that are not",
+                do="leave it out",
+            )
+        if place in named:
+            raise ConfigError(
+                found=f"{image} is named twice",
+                needed="each image once, as one case",
+                do="leave it out the second time",
+            )
+        named.add(place)
 
 
 def _cases(opened: "Project") -> str:

@@ -141,6 +141,27 @@ def test_what_the_user_can_mend_is_told_in_a_line(
     assert "is gone" in capsys.readouterr().err
 
 
+def test_an_image_becomes_one_case(
+    tmp_path: Path,
+    images: list[Path],
+    tiny_model_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "study.e2m"
+    first, second = map(str, images)
+    again = str(tmp_path / "." / ".." / tmp_path.name / images[0].name)
+    create = ["project", "create", str(path), "--model", str(tiny_model_path)]
+    assert run_command([*create, first, again]) == 2
+    assert "scan0.nii.gz is named twice" in capsys.readouterr().err
+    assert not path.exists()
+    assert run_command([*create, first]) == 0
+    assert run_command(["project", "add", str(path), second, second]) == 2
+    assert "scan1.nii.gz is named twice" in capsys.readouterr().err
+    assert run_command(["project", "add", str(path), second, again]) == 2
+    assert "is a case of study.e2m already" in capsys.readouterr().err
+    assert Project.open(path).cases == ("scan0",)
+
+
 def test_cases_are_predicted_around_what_a_human_said(
     tmp_path: Path,
     images: list[Path],
