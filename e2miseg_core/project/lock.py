@@ -50,14 +50,15 @@ class ProjectLock:
     ------
     ProjectInUse
         If another program, or another part of this one, holds it. The lock of a
-        program of this computer that has died is taken over.
+        program of this computer that has died is taken over, and one that was copied
+        with its folder.
     WriteError
         If the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK
-        self._content = json.dumps(_who_am_i())
+        self._content = json.dumps(_who_am_i(folder))
         with writing_to(self.path):
             while not _create(self.path, self._content):
                 _remove_stale(self.path)
@@ -118,7 +119,7 @@ def updating(path: Path) -> Iterator[None]:
     """
     guard = path.with_name(f".{path.name}.updating")
     deadline = time.monotonic() + _PATIENCE
-    mine = json.dumps(_who_am_i())
+    mine = json.dumps(_who_am_i(path.parent))
     with writing_to(path):
         while not _create(guard, mine):
             content = _content(guard)
@@ -132,13 +133,20 @@ def updating(path: Path) -> Iterator[None]:
         _remove_own(guard, mine)
 
 
-def _who_am_i() -> dict[str, Any]:
+def _who_am_i(folder: Path) -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "started": _began(os.getpid()),
         "host": platform.node(),
         "token": secrets.token_hex(8),  # tells two locks of one process apart
+        **_which(folder),
     }
+
+
+def _which(folder: Path) -> dict[str, Any]:
+    """Tell a folder from its copies: a move keeps the number, a copy neither."""
+    with writing_to(folder):
+        return {"folder": str(folder.resolve()), "inode": folder.stat().st_ino}
 
 
 def _began(pid: int) -> float:
@@ -219,13 +227,15 @@ def _owner(content: str | None) -> dict[str, Any]:
 
 
 def _is_stale(path: Path, content: str) -> bool:
-    """Whether the owner of a lock with some content is no more."""
+    """Whether the owner of a lock with some content is no more, or has another."""
     owner = _owner(content)
     if not owner:  # just being written, or cut short by a crash: wait and see
         time.sleep(_GRACE)
         return _content(path) == content
     if owner.get("host") != platform.node():
         return False  # nobody here can tell
+    if _is_copied(path, owner):
+        return True
     try:
         apart = _began(int(owner["pid"])) - float(owner["started"])
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
@@ -233,6 +243,15 @@ def _is_stale(path: Path, content: str) -> bool:
     except psutil.AccessDenied:
         return False
     return abs(apart) > _SAME
+
+
+def _is_copied(path: Path, owner: dict[str, Any]) -> bool:
+    """Whether a lock was made in another folder, and copied with it to this one."""
+    try:
+        here = _which(path.parent)
+    except E2MISegError:  # gone meanwhile
+        return False
+    return all(owner.get(key, value) != value for key, value in here.items())
 
 
 def _in_use(path: Path, owner: dict[str, Any]) -> ProjectInUse:

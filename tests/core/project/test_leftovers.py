@@ -175,13 +175,11 @@ def test_a_job_that_never_began_goes_when_its_maker_is_dead(project: Project) ->
     assert names(project.path / "jobs") == [waiting.name]
 
 
-def test_half_a_lock_goes_when_its_maker_is_dead(
-    project: Project, tmp_path: Path
-) -> None:
+def test_half_a_lock_goes_when_its_maker_is_dead(project: Project) -> None:
     folder = begin(project, name_at(1), ended=True)
     dead = json.dumps({"pid": 2**22 + 1, "started": 1.0, "host": platform.node()})
-    with ProjectLock(tmp_path):
-        alive = (tmp_path / "lock").read_text()
+    with ProjectLock(folder):
+        alive = (folder / "lock").read_text()
     for number, owner in enumerate((dead, alive)):
         for state in ("partial", "stale"):
             (folder / f".lock.0000000{number}.{state}").write_text(owner)

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -57,6 +58,46 @@ def test_stale_locks_are_taken_over(
     (project.path / "lock").write_text(json.dumps(owner) if owner else "")
     with project.lock():
         assert is_held_here(project.path)
+
+
+def test_a_copy_of_a_project_is_not_locked_by_who_has_the_first(
+    project: Project, tmp_path: Path
+) -> None:
+    with project.lock():
+        copy = shutil.copytree(project.path, tmp_path / "copy.e2m")
+        assert (copy / "lock").exists()
+        assert not is_held_here(copy)
+        with Project.open(copy).lock():
+            assert is_held_here(copy)
+            assert is_held_here(project.path)
+        with pytest.raises(ProjectInUse, match="open in this program"):
+            project.lock()
+
+
+def test_a_project_by_another_path_is_the_same(
+    project: Project, tmp_path: Path
+) -> None:
+    beside = tmp_path / "beside.e2m"
+    beside.symlink_to(project.path, target_is_directory=True)
+    moved = tmp_path / "moved.e2m"
+    with project.lock() as held:
+        with pytest.raises(ProjectInUse):
+            Project.open(beside).lock()
+        project.path.rename(moved)
+        with pytest.raises(ProjectInUse):
+            Project.open(moved).lock()
+        moved.rename(project.path)
+        stored = json.loads(held.path.read_text())
+        # On some disks a folder's number is another one each time.
+        held.path.write_text(json.dumps(stored | {"inode": 1}))
+        with pytest.raises(ProjectInUse):
+            project.lock()
+        # A program of before has told no folder.
+        old = {key: stored[key] for key in ("pid", "started", "host", "token")}
+        held.path.write_text(json.dumps(old))
+        with pytest.raises(ProjectInUse):
+            project.lock()
+        held.path.unlink()
 
 
 def test_a_step_of_the_clock_makes_no_lock_stale(
