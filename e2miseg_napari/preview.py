@@ -21,7 +21,7 @@ from e2miseg_core.boxes import (
     slices_within,
 )
 from e2miseg_core.project import MACHINE
-from e2miseg_core.project.keys import index_volume
+from e2miseg_core.project.keys import LazyVolume
 
 __all__ = ["MOST_VOXELS", "Preview", "PreviewedLevel"]
 
@@ -92,7 +92,7 @@ class Preview:
                 yield common_box(box, (z, y, x))
 
 
-class PreviewedLevel:
+class PreviewedLevel(LazyVolume):
     """A level of a case's labels with a preview over it, for slicing.
 
     Parameters
@@ -105,18 +105,12 @@ class PreviewedLevel:
     authority : CachedVolume
     """
 
-    ndim = 3
-
     def __init__(
         self, volume: Any, preview: Preview, *, level: int, authority: Any
     ) -> None:
         self._volume, self._preview = volume, preview
         self._level, self._authority = level, authority
         self.shape, self.dtype = volume.shape, volume.dtype
-
-    def __getitem__(self, key: Any) -> Any:
-        """Voxels at a key, read when an array of them is asked for."""
-        return index_volume(self, key)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of a box inside the volume."""

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from e2miseg_core.boxes import Box, box_shape, box_slices, whole_box
+from e2miseg_core.boxes import Box, box_shape, box_slices
 from e2miseg_core.project import MACHINE, LabelStore
-from e2miseg_core.project.keys import index_volume
+from e2miseg_core.project.keys import LazyVolume
 
 if TYPE_CHECKING:
     from e2miseg_napari.preview import Preview
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["RemainingErrors"]
 
 
-class RemainingErrors:
+class RemainingErrors(LazyVolume):
     """A case's error map, 0 wherever a human has drawn or accepted the label.
 
     What napari needs of an array, read slice by slice; the stores are left as they are.
@@ -35,7 +35,6 @@ class RemainingErrors:
         Of the case's first prediction, shown above it.
     """
 
-    ndim = 3
     dtype = np.dtype(np.uint8)
 
     def __init__(self, errors: Any, store: LabelStore) -> None:
@@ -57,16 +56,3 @@ class RemainingErrors:
             self.preview.draw_errors(part, box)
         part[np.asarray(self._authority[where]) != MACHINE] = 0
         return part
-
-    def __getitem__(self, key: Any) -> Any:
-        """Voxels at a key, read when an array of them is asked for."""
-        return index_volume(self, key)
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __array__(
-        self, dtype: DTypeLike | None = None, copy: bool | None = None
-    ) -> NDArray[Any]:
-        """Read it all (NumPy's protocol)."""
-        return self.read(whole_box(self.shape)).astype(dtype or self.dtype, copy=False)

@@ -18,10 +18,9 @@ from e2miseg_core.boxes import (
     box_shape,
     common_box,
     slices_within,
-    whole_box,
 )
 from e2miseg_core.project.chunk_files import ChunkFiles, Index, compact
-from e2miseg_core.project.keys import index_volume
+from e2miseg_core.project.keys import LazyVolume
 
 if TYPE_CHECKING:
     import threading
@@ -31,7 +30,7 @@ __all__ = ["CachedVolume"]
 Slices: TypeAlias = tuple[slice, slice, slice]
 
 
-class CachedVolume:
+class CachedVolume(LazyVolume):
     """A 3D zarr array (Z, Y, X) that answers like a numpy array.
 
     Parameters
@@ -54,8 +53,6 @@ class CachedVolume:
         If there is no such array.
     """
 
-    ndim = 3
-
     def __init__(
         self,
         path: Path,
@@ -77,16 +74,6 @@ class CachedVolume:
         self._dirty: dict[Index, int] = {}  # the stamp of the latest change
         # For each read from disk under way, the chunks that were written meanwhile.
         self._spoiled: list[set[Index]] = []
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        values = self.read(whole_box(self.shape))
-        return values.astype(dtype or self.dtype, copy=False)
-
-    def __getitem__(self, key: Any) -> Any:
-        return index_volume(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if self._on_write is None:

@@ -2,29 +2,51 @@
 
 import math
 import operator
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box, make_box, whole_box
 
-__all__ = ["LazyBox", "basic_box", "index_volume"]
+__all__ = ["LazyBox", "LazyVolume", "basic_box"]
 
 
-class Readable(Protocol):
-    """A volume that gives boxes."""
+class LazyVolume(ABC):
+    """A volume that gives boxes, as what NumPy and napari need of an array.
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Voxels along Z, Y, X."""
+    Attributes
+    ----------
+    shape : tuple of int
+        Voxels along Z, Y, X.
+    dtype : dtype
+        Of the voxels.
+    """
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the voxels."""
+    ndim = 3
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
 
+    @abstractmethod
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of a box inside the volume."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        values = self.read(whole_box(self.shape))
+        return values.astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Answer a key: lazily where it is basic, else with an array of voxels."""
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(part, np.ndarray | list) for part in parts):
+            return _picked(self, parts)
+        box, dropped = basic_box(key, self.shape)
+        lazy = LazyBox(self, box, dropped)
+        return np.asarray(lazy)[()] if lazy.ndim == 0 else lazy
 
 
 def basic_box(key: Any, shape: tuple[int, int, int]) -> tuple[Box, tuple[int, ...]]:
@@ -80,17 +102,7 @@ def _bounds(part: Any, size: int) -> tuple[int, int]:
     return index, index + 1
 
 
-def index_volume(volume: Readable, key: Any) -> Any:
-    """Answer a key: lazily where it is basic, else with an array of voxels."""
-    parts = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(part, np.ndarray | list) for part in parts):
-        return _picked(volume, parts)
-    box, dropped = basic_box(key, volume.shape)
-    lazy = LazyBox(volume, box, dropped)
-    return np.asarray(lazy)[()] if lazy.ndim == 0 else lazy
-
-
-def _picked(volume: Readable, parts: tuple[Any, ...]) -> NDArray[Any]:
+def _picked(volume: LazyVolume, parts: tuple[Any, ...]) -> NDArray[Any]:
     """Voxels at lists of indices, one list an axis: only the box around them is read.
 
     Other mixtures are left to numpy, with the whole volume in memory.
@@ -117,7 +129,7 @@ class LazyBox:
     """
 
     def __init__(
-        self, volume: Readable, box: Box, dropped: tuple[int, ...] = ()
+        self, volume: LazyVolume, box: Box, dropped: tuple[int, ...] = ()
     ) -> None:
         self._volume, self._box, self._dropped = volume, box, dropped
         self._axes = [axis for axis in range(3) if axis not in dropped]
