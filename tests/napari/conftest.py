@@ -34,16 +34,23 @@ def folders_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")
 def little_to_collect() -> None:
     """Keep modules and the like out of the collections to come.
 
     napari collects garbage whenever a layer goes, and each time would look through all
-    that PyTorch and Qt have loaded, which takes longer than most tests.
+    that PyTorch and Qt have loaded, which takes longer than most tests. Only once:
+    what tests leave must still be collected, or its leaking would not be seen.
     """
     importlib.import_module("napari.window")  # loads all of the viewer
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collected_in_the_thread_of_qt() -> None:
+    """Collect here what a module left, or some thread would: its timers crash there."""
+    gc.collect()
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
