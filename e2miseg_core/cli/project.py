@@ -168,14 +168,23 @@ def export(
 
     with Output(as_json=as_json) as output:
         opened = Project.open(name)
-        for case in opened.cases:
-            if opened.case(case).merged is None:
+        job = export_labels(opened, out, authority=authority, overwrite=overwrite)
+        written = run(job, output.progress)
+        for case, paths in written.items():
+            if not paths:
+                output.warning(f"{case} is left out: it is not predicted, nor drawn in")
+            elif opened.case(case).merged is None:
                 output.warning(
                     f"{case} is not predicted yet: its file holds only what was drawn"
                 )
-        job = export_labels(opened, out, authority=authority, overwrite=overwrite)
-        files = [str(path) for path in run(job, output.progress)]
-        output.result({"files": files}, "\n".join(files) or "The project has no case.")
+        files = [str(path) for paths in written.values() for path in paths]
+        if not files:
+            raise ConfigError(
+                found=f"nothing to export in {opened.path.name}",
+                needed="a case that is predicted or drawn in",
+                do=f"predict first: e2miseg project predict {name}",
+            )
+        output.result({"files": files}, "\n".join(files))
 
 
 def _check_new(images: Sequence[Path], known: set[Path], project: str) -> None:

@@ -1,30 +1,37 @@
 """Corrected labels as files on the grids of their images."""
 
 import itertools
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from e2miseg_core.errors import WriteError
 from e2miseg_core.io import is_writable_suffix, split_suffix, write_labels
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import NAMES
 from e2miseg_core.project.cases import Case
+from e2miseg_core.project.lock import ProjectInUse
 from e2miseg_core.project.project import Project
+from e2miseg_core.project.snapshot import snapshot
 
 __all__ = ["export_labels"]
 
 AUTHORITY = "_authority"  # in the names of files that say who says so
+_SLAB = 64  # planes looked at together
 
 
 def export_labels(
     project: Project, folder: Path, *, authority: bool = False, overwrite: bool = False
-) -> Generator[Progress, None, list[Path]]:
+) -> Generator[Progress, None, dict[str, list[Path]]]:
     """Write the labels of each case as `CASE` and the suffix of its image.
 
     Parameters
     ----------
     project : Project
-        Nobody else may be editing it.
+        Another program may have it open, if its edits are in the labels on disk.
     folder : Path
         Made if it is not there.
     authority : bool
@@ -39,13 +46,13 @@ def export_labels(
 
     Returns
     -------
-    list of Path
-        The files.
+    dict of str to list of Path
+        The files of each case; none where it is neither predicted nor drawn in.
 
     Raises
     ------
     ProjectInUse
-        If another program edits the project.
+        If another program edits the project, and the labels on disk lack edits.
     ReadError
         If an image is gone: its grid is needed.
     WriteError
@@ -60,14 +67,22 @@ def export_labels(
             do="choose another one",
         ) from error
     kinds = ("", AUTHORITY) if authority else ("",)
-    written: list[Path] = []
-    with project.lock():
+    written: dict[str, list[Path]] = {}
+    with ExitStack() as held:
+        try:
+            held.enter_context(project.lock())
+            locked = True
+        except ProjectInUse:
+            locked = False
         cases = [project.case(name) for name in project.cases]
         files = [[_file(case, folder, kind) for kind in kinds] for case in cases]
         if not overwrite:  # told before the first one is written
             _check_new(itertools.chain.from_iterable(files))
         for done, (case, targets) in enumerate(zip(cases, files, strict=True), start=1):
-            written += _export(case, targets, overwrite=overwrite)
+            with _read(case, folder, locked=locked) as volumes:
+                written[case.name] = _export(
+                    case, targets, volumes, overwrite=overwrite
+                )
             yield Progress(done=done, total=len(cases), stage="exporting")
     return written
 
@@ -89,14 +104,33 @@ def _check_new(files: Iterable[Path]) -> None:
             )
 
 
-def _export(case: Case, targets: Sequence[Path], *, overwrite: bool) -> list[Path]:
+@contextmanager
+def _read(case: Case, folder: Path, *, locked: bool) -> Iterator[tuple[Any, Any]]:
+    """Labels and authority; who holds the lock gets what only the journal has, too."""
+    if not locked:
+        with snapshot(case, folder) as arrays:
+            yield arrays
+        return
+    with case.open_labels() as store:
+        yield store.levels[0], store.authority
+
+
+def _export(
+    case: Case, targets: Sequence[Path], volumes: tuple[Any, Any], *, overwrite: bool
+) -> list[Path]:
     """Write the labels to the first target and the authority to the second, if any."""
+    labels, authority = volumes
+    if case.merged is None and case.merging is None and _is_empty(authority):
+        return []
     image = case.open_image()
     classes = {label.value: label.name for label in case.project.classes}
-    # Opened for editing, so that what only the journal holds is exported too.
-    with case.open_labels() as store:
-        volumes = ((store.levels[0], classes), (store.authority, NAMES))
-        return [
-            write_labels(volume, target, like=image, names=words, overwrite=overwrite)
-            for target, (volume, words) in zip(targets, volumes, strict=False)
-        ]
+    kinds = ((labels, classes), (authority, NAMES))
+    return [
+        write_labels(volume, target, like=image, names=words, overwrite=overwrite)
+        for target, (volume, words) in zip(targets, kinds, strict=False)
+    ]
+
+
+def _is_empty(volume: Any) -> bool:
+    slabs = range(0, volume.shape[0], _SLAB)
+    return not any(np.asarray(volume[z : z + _SLAB]).any() for z in slabs)

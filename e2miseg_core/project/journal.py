@@ -25,7 +25,7 @@ from e2miseg_core.project.json_lines import (
 )
 from e2miseg_core.project.strokes import Strokes
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "is_flushed"]
 
 _HEAD = {"seq", "kind", "stroke", "name", "more"}
 _GATHER = 0.05  # seconds in which stamps of a stroke come together for one write
@@ -268,6 +268,24 @@ class Journal:
 
     def _pad_offsets(self, count: int) -> None:
         self._offsets.extend([-1] * (count - len(self._offsets)))
+
+
+def is_flushed(path: Path) -> bool:
+    """Whether the chunks on disk have all edits that a journal tells of."""
+    if not path.exists():
+        return True
+    seq = flushed = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return False  # just being written
+            for _, part in sound_parts(line):
+                head = _head(part)
+                if head is not None and head["kind"] == "flushed":
+                    flushed = max(flushed, head["seq"])
+                elif head is not None:
+                    seq = max(seq, head["seq"])
+    return seq <= flushed
 
 
 def _head(line: bytes) -> dict[str, Any] | None:
