@@ -16,11 +16,12 @@ Model = Annotated[
     str,
     typer.Option("--model", help="A model's name (see `models list`) or its file."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.")]
 
 # Of a fine-tuning.
 Steps = Annotated[
-    int | None, typer.Option("--steps", help="Training steps of the fine-tuning.")
+    int | None,
+    typer.Option("--steps", min=1, help="Training steps of the fine-tuning."),
 ]
 Replay = Annotated[
     Path | None,

@@ -38,7 +38,8 @@ def simulate(  # noqa: PLR0913 - one parameter an option
             "-o",
             "--output",
             metavar="FOLDER",
-            help="Gets report.json, report.md and the project that was annotated.",
+            help="Gets report.json, report.md, and a project with the predicted cases, "
+            "in which those are corrected that a fine-tuning learned from.",
         ),
     ],
     model: Model,
@@ -46,6 +47,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
         int | None,
         typer.Option(
             "--cases",
+            min=1,
             metavar="N",
             help="The first so many cases. Without it all are taken; of the model's "
             "own data set, only those that it has not seen.",
@@ -69,6 +71,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
         int | None,
         typer.Option(
             "--finetune",
+            min=0,
             metavar="N",
             help="Fine-tune on so many corrected cases, and predict the others again; "
             "0 leaves it out. 3 if left out.",

@@ -52,7 +52,8 @@ def train(  # noqa: PLR0913 - one parameter an option
         int, typer.Option("--fold", help="Which fifth stays unseen, 0 to 4.")
     ] = 0,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Epochs; the preset's if left out.")
+        int | None,
+        typer.Option("--epochs", min=1, help="Epochs; the preset's if left out."),
     ] = None,
     ss: Annotated[
         str | None,

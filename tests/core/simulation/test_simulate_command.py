@@ -56,9 +56,14 @@ def test_people_get_tables(arguments, tmp_path, capsys):
         (["--regions", "0,five"], "--regions 0,five"),
         (["--guide", "oracle"], "oracle"),
         (["--cases", "9"], "4 cases"),
+        (["--cases", "0"], "'--cases': Input should be greater than or equal to 1"),
+        (
+            ["--finetune", "-1"],
+            "'--finetune': Input should be greater than or equal to 0",
+        ),
+        (["--steps", "0"], "'--steps': Input should be greater than or equal to 1"),
         (["--finetune", "2"], "more than the 2"),
         ([], "more than the 3"),
-        (["--steps", "0"], "0 steps"),
     ],
 )
 def test_faults_are_one_line_and_leave_nothing(
