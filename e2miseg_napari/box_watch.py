@@ -1,15 +1,23 @@
 """What has become of the voxels of a box: who vouches for them, who painted there."""
 
 from collections.abc import Sequence
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box, box_slices
-from e2miseg_core.project import HUMAN, MACHINE, LabelStore
+from e2miseg_core.errors import E2MISegError
+from e2miseg_core.project import (
+    HUMAN,
+    MACHINE,
+    CachedVolume,
+    CasePrediction,
+    LabelStore,
+)
 
-__all__ = ["BoxWatch", "class_to_paint", "is_drawn_in", "is_vouched_for"]
+__all__ = ["BoxWatch", "class_to_paint", "is_corrected", "is_vouched_for"]
 
 
 class BoxWatch:
@@ -49,9 +57,22 @@ def is_vouched_for(store: LabelStore, box: Box) -> bool:
     return bool((np.asarray(store.authority[box_slices(box)]) != MACHINE).all())
 
 
-def is_drawn_in(store: LabelStore, box: Box) -> bool:
-    """Tell whether a human drew any voxel of a box, on disk already or not yet."""
-    return bool((np.asarray(store.authority[box_slices(box)]) == HUMAN).any())
+def is_corrected(store: LabelStore, prediction: CasePrediction, box: Box) -> bool:
+    """Tell whether a human drew anything else in a box than a prediction says.
+
+    On disk already or not yet. Where the prediction cannot be read, all that was drawn
+    counts.
+    """
+    where = box_slices(box)
+    drawn = np.asarray(store.authority[where]) == HUMAN
+    if not drawn.any():
+        return False
+    try:
+        predicted = CachedVolume(prediction.labels / "0", lock=RLock())
+        other = np.asarray(store.levels[0][where]) != np.asarray(predicted[where])
+    except (E2MISegError, OSError):
+        return True
+    return bool((drawn & other).any())
 
 
 def class_to_paint(labels: NDArray[Any], classes: Sequence[int], chosen: int) -> int:

@@ -33,6 +33,7 @@ from e2miseg_napari.label_pyramid import (
 )
 from e2miseg_napari.preview import Preview, PreviewedLevel
 from e2miseg_napari.result_layers import label_colors, label_features
+from e2miseg_napari.review_polygon import SlicePolygon
 
 __all__ = ["PyramidLabels", "make_labels_layer"]
 
@@ -102,6 +103,8 @@ class PyramidLabels(Labels):
         self._painted: list[Box] = []  # not yet drawn
         self._stale = False  # painted on while a slice was being read
         super().__init__(EditablePyramid(store), multiscale=True, **options)
+        del self._overlays["polygon"]  # an equal one would not be replaced
+        self._overlays["polygon"] = SlicePolygon(visible=True)
         if self._selected_label not in self._values:
             self.selected_label = next(filter(None, self._values), 0)
         self._slicing_state.loaded_data.connect(self._on_loaded)
@@ -155,6 +158,12 @@ class PyramidLabels(Labels):
             Labels.selected_label.fset(self, allowed[0])
         else:
             self.events.selected_label()  # controls show again what holds
+
+    @property
+    def polygon_is_begun(self) -> bool:
+        """Whether a polygon waits to be finished or dropped."""
+        overlay: SlicePolygon = self._overlays["polygon"]
+        return bool(overlay.points)
 
     def level_on_show(self, level: int) -> Any:
         """Level of the pyramid as it is to be drawn."""

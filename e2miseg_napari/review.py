@@ -9,14 +9,18 @@ from qtpy.QtCore import QObject, Signal
 
 from e2miseg_core.boxes import Box
 from e2miseg_core.errors import E2MISegError
-from e2miseg_core.project import LabelStore, Verdict
-from e2miseg_napari.box_watch import is_drawn_in, is_vouched_for
+from e2miseg_core.project import Verdict
+from e2miseg_napari.box_watch import is_corrected, is_vouched_for
 from e2miseg_napari.edge_visit import EdgeVisit
 from e2miseg_napari.problems import problem_of
 from e2miseg_napari.review_keys import ReviewKeys
 from e2miseg_napari.review_list import ReviewList, Stage, find_list, read_list
 from e2miseg_napari.review_queue import Entry, ReviewQueue, Tally
-from e2miseg_napari.review_wording import as_fine_in_words, undone_in_words
+from e2miseg_napari.review_wording import (
+    as_fine_in_words,
+    polygon_in_words,
+    undone_in_words,
+)
 from e2miseg_napari.verdict_writer import Given, VerdictWriter
 
 if TYPE_CHECKING:
@@ -29,7 +33,7 @@ class Review(QObject):
     """Goes from one uncertain edge to the next and takes down the verdicts.
 
     While a mouse button is held down over the picture nothing is moved or decided:
-    a stroke may be under way.
+    a stroke may be under way. Nor is it while a polygon is open: it would stay behind.
 
     Parameters
     ----------
@@ -113,7 +117,7 @@ class Review(QObject):
 
     def go_to(self, number: int) -> None:
         """Show an edge, decided or not."""
-        if self._visit.hand_is_busy or self.session.labels_layer is None:
+        if self.session.labels_layer is None or not self._may_move():
             return
         one = self._queue.choose(number)
         if one is not None:
@@ -126,16 +130,20 @@ class Review(QObject):
         Corrected and fine accept what the machine said in the box, which can be
         undone like a stroke; the verdict itself is changed by giving another one. It
         is taken back where the disk refuses it, which shows a moment later. An edge
-        in which nobody has painted was not wrong: it is noted as fine.
+        in which no label differs from the prediction was not wrong: it is noted as
+        fine.
         """
         one, store, case = self.current, self.session.store, self._list.case
         prediction = self._list.prediction
         if one is None or store is None or case is None or prediction is None:
             return
-        if self._visit.hand_is_busy:
+        if not self._may_move():
             return
         with self._reported():
-            noted = self._as_it_is(verdict, one.edge.box, store)
+            noted = verdict
+            if verdict == "corrected":
+                wrong = is_corrected(store, prediction, one.edge.box)
+                noted = "corrected" if wrong else "fine"
             if noted != "skipped":
                 store.accept(one.edge.box)
             given = Given(
@@ -223,6 +231,20 @@ class Review(QObject):
             },
         )
 
+    @property
+    def _polygon_is_begun(self) -> bool:
+        layer = self.session.labels_layer
+        return layer is not None and layer.polygon_is_begun
+
+    def _may_move(self) -> bool:
+        """Whether the view may go elsewhere; if a polygon is open, say why not."""
+        if self._visit.hand_is_busy:
+            return False
+        if self._polygon_is_begun:
+            self.noted.emit(polygon_in_words())
+            return False
+        return True
+
     def _go(self, one: Entry | None) -> None:
         if one is not None:
             self.go_to(one.edge.number)
@@ -237,18 +259,12 @@ class Review(QObject):
             self._visit.watch(decided.edge)
             self.changed.emit()
 
-    def _as_it_is(self, verdict: Verdict, box: Box, store: LabelStore) -> Verdict:
-        """What a verdict says in truth: nothing is corrected where nobody painted."""
-        if verdict == "corrected" and not is_drawn_in(store, box):
-            return "fine"
-        return verdict
-
     def _on_edited(self) -> None:
         changed = self._queue.check(self._is_vouched_for)
         if changed:
             self.changed.emit()
         undone = [one for one in changed if one.verdict is None]
-        if undone and not self._visit.hand_is_busy:
+        if undone and not self._visit.hand_is_busy and not self._polygon_is_begun:
             # Of several the one that was decided first was undone last.
             self._go(undone[0])
             self.noted.emit(undone_in_words(undone[0].edge))

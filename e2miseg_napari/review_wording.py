@@ -18,6 +18,7 @@ __all__ = [
     "hit_rate_in_words",
     "next_step_in_words",
     "place_in_words",
+    "polygon_in_words",
     "tally_in_words",
     "tally_tip_in_words",
     "undone_in_words",
@@ -81,7 +82,12 @@ def gain_in_words(gain: float) -> str:
 
 def as_fine_in_words(edge: Edge) -> str:
     """Tell that "corrected" was noted as "fine"."""
-    return f"Nothing was painted in edge {edge.number}: noted as fine."
+    return f"No label was changed in edge {edge.number}: noted as fine."
+
+
+def polygon_in_words() -> str:
+    """Tell why nothing is moved or decided while a polygon is open."""
+    return "Finish the polygon with Enter or drop it with Escape first."
 
 
 def undone_in_words(edge: Edge) -> str:

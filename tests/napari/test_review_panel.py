@@ -1,6 +1,7 @@
 """The review in a real viewer: real project, real keys, real mouse."""
 
 import re
+import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from e2miseg_core.project import (
     write_edges,
 )
 from e2miseg_core.project.journal import Journal
+from e2miseg_napari import review_polygon
 from e2miseg_napari.edge_outline import world_bounds
 from e2miseg_napari.edge_search import EdgeSearch
 from e2miseg_napari.edge_visit import EdgeVisit
@@ -691,13 +693,33 @@ def test_nothing_corrected_is_noted_as_fine_in_words(reviewing, qtbot, case):
     press(qtbot, reviewing, ".c")
     assert verdicts(reviewing)[0] == "fine"
     assert number(reviewing) == 2
-    line = "Nothing was painted in edge 1: noted as fine."
+    line = "No label was changed in edge 1: noted as fine."
     assert reviewing.tab.status.text() == line
     assert (authority(reviewing, 1) == ACCEPTED).all()
     assert reviewing.review.trouble() == ""
     assert list(case.review().latest().values()) == ["fine"]
     press(qtbot, reviewing, "a")
     assert reviewing.tab.status.text() == ""
+
+
+def test_painting_the_label_that_is_there_corrects_nothing(reviewing, qtbot):
+    press(qtbot, reviewing, ".")
+    store, edge = reviewing.session.store, reviewing.review.current.edge
+    voxel = tuple((at, at + 1) for at in edge.centre)
+    same = int(np.asarray(store.levels[0][edge.centre]))
+    store.paint(voxel, np.ones((1, 1, 1), bool), same)
+    assert (authority(reviewing, 1) == HUMAN).any()
+    press(qtbot, reviewing, "c")
+    assert verdicts(reviewing)[0] == "fine"
+    assert "noted as fine" in reviewing.tab.status.text()
+
+
+def test_what_is_drawn_counts_where_the_prediction_is_gone(reviewing, qtbot, case):
+    press(qtbot, reviewing, ".")
+    draw_in(reviewing, 1)
+    shutil.rmtree(case.merged.labels)
+    press(qtbot, reviewing, "c")
+    assert verdicts(reviewing)[0] == "corrected"
 
 
 def test_a_stroke_counts_before_it_is_on_disk(reviewing, qtbot, monkeypatch):
@@ -756,14 +778,56 @@ def test_an_edge_brings_a_class_that_meets_there(reviewing, qtbot):
     assert labels.selected_label == 0  # to erase is never wrong
 
 
-def test_a_polygon_that_is_begun_keeps_its_class(reviewing, qtbot):
-    labels = reviewing.labels
+def test_nothing_moves_or_is_decided_while_a_polygon_is_open(reviewing, qtbot):
+    labels, line = reviewing.labels, reviewing.tab.status
     press(qtbot, reviewing, "..3")
     labels.selected_label = 2
-    labels._overlays["polygon"].points = [[4, 9, 9], [4, 12, 9]]
+    begun = [[4, 9, 9], [4, 12, 9], [4, 12, 14], [4, 12, 14]]
+    labels._overlays["polygon"].points = begun
+    for key in ".,cas":
+        line.setText("")
+        press(qtbot, reviewing, key)
+        assert (
+            line.text() == "Finish the polygon with Enter or drop it with Escape first."
+        )
+    click_row(qtbot, reviewing.tab.edges.table, 3)
+    assert number(reviewing) == 2
+    assert labels.selected_label == 2
+    assert verdicts(reviewing) == [None] * 6
+    assert labels._overlays["polygon"].points == begun
+    qtbot.keyClick(reviewing.canvas, Qt.Key.Key_Escape)
     press(qtbot, reviewing, ".")
     assert number(reviewing) == 3
-    assert labels.selected_label == 2
+
+
+def test_undo_while_a_polygon_is_open_moves_nothing(reviewing, qtbot):
+    press(qtbot, reviewing, ".a")
+    reviewing.labels._overlays["polygon"].points = [[4, 9, 9], [4, 12, 9]]
+    reviewing.session.store.undo()
+    qtbot.waitUntil(lambda: verdicts(reviewing)[0] is None, timeout=WAIT)
+    assert number(reviewing) == 2
+
+
+def test_a_polygon_is_painted_only_in_its_own_slice(reviewing, qtbot, monkeypatch):
+    told = []
+    monkeypatch.setattr(review_polygon, "show_warning", told.append)
+    labels, dims = reviewing.labels, reviewing.viewer.dims
+    labels.mode = "polygon"
+    labels.selected_label = 2
+    reviewing.viewer.layers.selection.active = labels
+    dims.set_current_step(0, 4)
+    polygon = [[4, 9, 9], [4, 12, 9], [4, 12, 14], [5, 9, 14]]  # a cursor at the end
+    labels._overlays["polygon"].points = polygon
+    for order, at in (((0, 1, 2), 5), ((1, 0, 2), 9), ((0, 1, 2), 4)):
+        dims.order = order
+        dims.set_current_step(order[0], at)
+        before = np.array(labels.data[0][4])
+        qtbot.keyClick(reviewing.canvas, Qt.Key.Key_Return)
+        painted = int((np.asarray(labels.data[0][4]) != before).sum())
+        assert (painted > 0) is (at == 4)
+        assert labels.polygon_is_begun is (at != 4)
+    assert len(told) == 2
+    assert "drawn in another slice" in told[0]
 
 
 def test_skipped_edges_come_again_after_all_others(reviewing, qtbot):
