@@ -1,13 +1,15 @@
 """The model versions of a project, and the tries that were not kept, in words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from e2miseg_core.project import Project, Version
 
-__all__ = ["VersionLine", "list_versions", "trained_on"]
+__all__ = ["VersionLine", "list_versions", "trained_on", "with_arrows"]
+
+_WHEN = ("before", "after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class VersionLine:
         Why it was kept or refused.
     current : bool
         Whether it is the one in use.
+    figures : mapping
+        What that rests on.
     """
 
     number: int | None
@@ -33,6 +37,16 @@ class VersionLine:
     origin: str
     sentence: str
     current: bool
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def short(self) -> str:
+        """The verdict with its main figure only, where there is one."""
+        before, after = (self.figures.get(f"wrong_{when}") for when in _WHEN)
+        if not isinstance(before, int) or not isinstance(after, int):
+            return with_arrows(self.sentence)
+        verdict = "Not kept" if self.number is None else "Kept"
+        return f"{verdict}: {before:,} → {after:,} wrong voxels"
 
     @property
     def when(self) -> str:
@@ -61,12 +75,18 @@ def list_versions(project: Project) -> list[VersionLine]:
             origin=_origin(version),
             sentence=version.sentence,
             current=version.number == current,
+            figures=version.figures,
         )
         for version in project.versions
     ]
     refused = [_refused(entry) for entry in project.history()]
     lines = [*kept, *(line for line in refused if line is not None)]
     return sorted(lines, key=lambda line: line.made, reverse=True)
+
+
+def with_arrows(text: str) -> str:
+    """Show a sentence of the command line as all is shown here."""
+    return text.replace("->", "→")
 
 
 def trained_on(training: Mapping[str, Any]) -> str:
@@ -99,6 +119,7 @@ def _refused(entry: Mapping[str, Any]) -> VersionLine | None:
         origin=f"a try to improve version {entry.get('parent')}",
         sentence=str(entry.get("sentence", "")),
         current=False,
+        figures=entry.get("figures") or {},
     )
 
 

@@ -68,6 +68,7 @@ class FinetuneTab(QWidget):
         self._background = Background(self)
         self._watch = CorrectionsWatch(session, self)
         self._shown_before = False
+        self._tested: float | None = None  # wrong voxels of the verdict on the curve
         self.curve: CurveWidget | None = None
         # Replaceable: a test, or a script without a user, answers by itself.
         self.ask_discard: Callable[[], bool] = self._ask_discard
@@ -135,7 +136,7 @@ class FinetuneTab(QWidget):
         self.outcome.predict_again_asked.connect(finetuning.predict_again_asked)
         self.versions.use_asked.connect(self._on_use)
         finetuning.changed.connect(self._on_changed)
-        finetuning.curve_changed.connect(self._on_curve)
+        finetuning.curve_changed.connect(self._on_points)
         finetuning.offered.connect(self._update)
         finetuning.ended.connect(self._on_ended)
         finetuning.version_used.connect(self.outcome.show_switch)
@@ -236,6 +237,9 @@ class FinetuneTab(QWidget):
     def _on_ended(self, result: FinetuneResult) -> None:
         self.message.clear()
         self.outcome.show_result(result)
+        tested = result.figures.get("wrong_after")
+        self._tested = tested if isinstance(tested, int | float) else None
+        self._on_curve()
 
     def _on_changed(self, _state: FinetuneState) -> None:
         self._update()
@@ -281,6 +285,10 @@ class FinetuneTab(QWidget):
         self.discard.setVisible(running or offered)
         self.discard.setEnabled(phase != FinetunePhase.DISCARDING)
 
+    def _on_points(self) -> None:
+        self._tested = None
+        self._on_curve()
+
     def _on_curve(self) -> None:
         if not self._draw_timer.isActive():
             self._draw_timer.start()
@@ -290,7 +298,7 @@ class FinetuneTab(QWidget):
         points = self._finetuning.points
         if self.curve is not None:
             self.curve.setVisible(bool(points))
-            self.curve.show_points(points, self._finetuning.steps)
+            self.curve.show_points(points, self._finetuning.steps, self._tested)
 
 
 def _button(text: str, tip: str) -> QPushButton:

@@ -52,7 +52,10 @@ class CurveWidget(QWidget):
         dashes = pyqtgraph.mkPen(_WRONG, width=1, style=Qt.PenStyle.DashLine)
         self.before: Any = pyqtgraph.InfiniteLine(angle=0, pen=dashes)
         self._item.addItem(self.loss)
-        for item in (self.before, self.wrong):
+        self.tested: Any = pyqtgraph.PlotDataItem(
+            pen=None, symbol="d", symbolSize=12, symbolPen=None, symbolBrush=_WRONG
+        )
+        for item in (self.before, self.wrong, self.tested):
             self._second.addItem(item)
         self._look_only()
         self._lay_out()
@@ -82,7 +85,8 @@ class CurveWidget(QWidget):
             else:
                 label.setToolTip(
                     "On corrections that the new model does not learn. Dashed: before "
-                    "the first step"
+                    "the first step. ◆: the model that was tested at the end, which "
+                    "may lie between the old and the trained one"
                 )
         self._plot.setFixedHeight(_HEIGHT)
         column = QVBoxLayout(self)
@@ -107,8 +111,23 @@ class CurveWidget(QWidget):
             axis.setTextPen(color)
             axis.setPen(ink)
 
-    def show_points(self, points: Sequence[CurvePoint], total: int = 0) -> None:
-        """Draw the points, on an axis that reaches to the last step of all."""
+    def show_points(
+        self,
+        points: Sequence[CurvePoint],
+        total: int = 0,
+        tested: float | None = None,
+    ) -> None:
+        """Draw the points, on an axis that reaches to the last step of all.
+
+        Parameters
+        ----------
+        points : sequence of CurvePoint
+            Of the steps so far.
+        total : int
+            Steps that there will be, 0 while unknown.
+        tested : float, optional
+            Wrong voxels that the verdict rests on; once there is one.
+        """
         losses = [(p.step, p.loss) for p in points if p.loss is not None]
         wrong = [(p.step, p.wrong) for p in points if p.wrong is not None]
         smooth = _smooth(losses)
@@ -122,7 +141,13 @@ class CurveWidget(QWidget):
         self._item.setXRange(0, max(1, last), padding=0.03)
         low, high = _span([value for _, value in smooth])
         self._item.setYRange(low, high, padding=_ROOM)
-        _, high = _span([0.0, *(value for _, value in wrong)])
+        final = (
+            []
+            if tested is None or not points
+            else [(max(p.step for p in points), tested)]
+        )
+        self.tested.setData(*_columns(final))
+        _, high = _span([0.0, *(value for _, value in [*wrong, *final])])
         self._second.setYRange(0, (1 + _ROOM) * high, padding=0)
 
     def _on_resized(self) -> None:

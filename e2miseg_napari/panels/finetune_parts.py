@@ -1,9 +1,8 @@
 """Parts of the tab "Fine-tune": what was corrected, the verdict, the versions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from html import escape
-from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
@@ -18,20 +17,22 @@ from qtpy.QtWidgets import (
 )
 
 from e2miseg_napari.corrections import NEEDED, Corrections
+from e2miseg_napari.finetune_figures import FigureRow, figure_rows, way_in_words
 from e2miseg_napari.panels.parts import TextLine, heading
 from e2miseg_napari.protocol import FinetuneResult
-from e2miseg_napari.version_list import VersionLine
+from e2miseg_napari.version_list import VersionLine, with_arrows
 
 __all__ = ["CorrectionsSection", "OutcomeCard", "VersionsSection"]
 
 _GOOD, _BAD = "#3fae6a", "#d9902f"  # told apart on dark and on light ground
 _BAR = 4  # pixels
 _PADDING = 4  # pixels, of napari's labels
-_COLUMNS = ("corrected", "fine", "voxels")
+_COLUMNS = ("corrected", "fine", "drawn")
 _TIPS = (
     "Edges that you have corrected",
     "Edges that you have found right as they are",
-    "Voxels that you have drawn, anywhere in the case",
+    "Voxels that you have drawn by hand, anywhere in the case; those of edges that "
+    "were only found right are not among them",
 )
 
 
@@ -141,6 +142,7 @@ class OutcomeCard(QWidget):
         self.title = TextLine()
         self.title.setTextFormat(Qt.TextFormat.RichText)
         self.sentence = TextLine()
+        self.way = TextLine()
         self.figures = QWidget()
         self._grid = QGridLayout(self.figures)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -153,7 +155,7 @@ class OutcomeCard(QWidget):
         self.button.clicked.connect(self.predict_again_asked)
         column = QVBoxLayout(self)
         column.setContentsMargins(3 * _BAR, 0, 0, 0)
-        for part in (self.title, self.sentence, self.figures, self.button):
+        for part in (self.title, self.sentence, self.way, self.figures, self.button):
             column.addWidget(part)
         self.hide()
 
@@ -170,22 +172,34 @@ class OutcomeCard(QWidget):
             self._say(_BAD, "✕", "Not kept: the model stays as it was")
         # The sentence begins with what the title has said already.
         _, colon, why = result.sentence.partition(": ")
-        why = (why if colon else result.sentence).replace("->", "→")
+        why = with_arrows(why if colon else result.sentence)
         self.sentence.setText(why[:1].upper() + why[1:])
-        clear(self._grid)
-        rows = _figure_rows(result.figures)
-        for row, (name, value) in enumerate(rows):
-            self._grid.addWidget(TextLine(name), row, 0)
-            align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
-            self._grid.addWidget(QLabel(value), row, 1, align)
-        self.figures.setVisible(bool(rows))
+        way = way_in_words(result.figures)
+        self.way.setText(way)
+        self.way.setVisible(bool(way))
+        self._show_figures(figure_rows(result.figures))
         self.button.setVisible(result.kept)
         self.show()
+
+    def _show_figures(self, rows: Sequence[FigureRow]) -> None:
+        clear(self._grid)
+        for number, row in enumerate(rows):
+            self._grid.addWidget(TextLine(row.name), number, 0)
+            value = QLabel(escape(row.value))
+            if row.failed:
+                value.setText(
+                    f'<span style="color:{_BAD}">✕ {escape(row.value)}</span>'
+                )
+                value.setToolTip("Not enough to be kept")
+            align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
+            self._grid.addWidget(value, number, 1, align)
+        self.figures.setVisible(bool(rows))
 
     def show_switch(self, number: int) -> None:
         """Say that another version is in use."""
         self._say(_GOOD, "✓", f"Version {number} is in use now")
         self.sentence.setText("Labels change only when you predict again.")
+        self.way.hide()
         self.figures.hide()
         self.button.show()
         self.show()
@@ -195,44 +209,6 @@ class OutcomeCard(QWidget):
         self.title.setText(
             f'<b><span style="color:{color}">{sign}</span> {escape(text)}</b>'
         )
-
-
-def _figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures behind a verdict that everybody can read."""
-    rows = []
-    for name, keys, form in _FIGURES:
-        values = [figures.get(key) for key in keys]
-        if all(isinstance(value, int | float) for value in values):
-            rows.append((name, form(*values)))
-    return rows
-
-
-def _change(before: float, after: float) -> str:
-    return f"{before:,.0f} → {after:,.0f}"
-
-
-def _dice(before: float, after: float) -> str:
-    return f"{before:.3f} → {after:.3f}"
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.2f} %" if whole else "none"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-_FIGURES: tuple[tuple[str, tuple[str, ...], Callable[..., str]], ...] = (
-    ("Wrong voxels, held out", ("wrong_before", "wrong_after"), _change),
-    ("Sure that it is better", ("better_share",), _percent),
-    ("Confident labels changed", ("changed", "confident"), _share),
-    (
-        "Dice on earlier cases",
-        ("replay_dice_before", "replay_dice_after"),
-        _dice,
-    ),
-)
 
 
 class VersionsSection(QWidget):
@@ -273,9 +249,10 @@ class VersionsSection(QWidget):
         column.setSpacing(2)
         column.addLayout(head)
         origin = f"Trained on {version.origin}" if version.number is not None else ""
-        for text in (origin if version.origin else "", version.sentence):
+        for text in (origin if version.origin else "", version.short):
             if text:
-                column.addWidget(TextLine(text.replace("->", "→")))
+                column.addWidget(TextLine(text))
+        row.setToolTip(with_arrows(version.sentence))
         return row
 
     def _button(self, number: int) -> QPushButton:

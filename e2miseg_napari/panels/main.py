@@ -39,6 +39,7 @@ from e2miseg_napari.protocol import FinetuneResult, Ready
 from e2miseg_napari.readers import read_layers
 from e2miseg_napari.review import Review
 from e2miseg_napari.saving import Saver
+from e2miseg_napari.version_list import with_arrows
 
 if TYPE_CHECKING:
     import napari
@@ -262,7 +263,8 @@ class MainPanel(QWidget):
 
     def _on_finetuned(self, result: FinetuneResult) -> None:
         """Whoever is looking at another tab is told, too."""
-        self.message.show_notice(result.sentence)
+        if self.tabs.currentWidget() is not self.finetune:
+            self.message.show_notice(with_arrows(result.sentence))
 
     def _on_ready(self, ready: Ready) -> None:
         self.predict.options.show_device(ready.device)

@@ -13,6 +13,7 @@ import pytest
 import zarr
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
 
 from e2miseg_core.boxes import box_slices
 from e2miseg_core.errors import WriteError
@@ -26,7 +27,7 @@ from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.jobs import EdgesJob
 from e2miseg_napari.panels.finetune import FinetuneTab
 from e2miseg_napari.project_session import ProjectSession
-from e2miseg_napari.protocol import JobProgress
+from e2miseg_napari.protocol import FinetuneResult, JobProgress
 
 SHAPE = (40, 60, 70)
 WAIT = 20_000
@@ -305,6 +306,78 @@ def test_a_model_that_is_no_better_is_refused_in_words(qtbot, open_desk, project
     qtbot.waitUntil(lambda: len(titles(desk)) == 2, timeout=WAIT)
     assert titles(desk)[0].startswith("A try to improve version 0")
     assert "in use" in titles(desk)[1]
+
+
+def refusal(**figures) -> FinetuneResult:
+    sentence = "Not kept: only 4 % fewer wrong voxels, needed 5 % (158 -> 151 wrong)."
+    given = {"wrong_before": 158, "wrong_after": 151, "better_share": 0.72} | figures
+    return FinetuneResult(
+        id="f1", kept=False, sentence=sentence, figures=given, version=None
+    )
+
+
+def values(desk: Desk) -> list[str]:
+    grid = desk.tab.outcome._grid
+    return [grid.itemAtPosition(n, 1).widget().text() for n in range(grid.rowCount())]
+
+
+def test_the_card_says_what_failed_and_what_was_needed(open_desk):
+    desk = open_desk("good")
+    allowed = {"wrong_allowed": 150, "better_needed": 0.9}
+    elsewhere = {"changed": 30, "confident": 1000, "changed_allowed": 20.0}
+    desk.finetuning.ended.emit(refusal(**allowed, **elsewhere))
+    wrong, sure, changed = values(desk)
+    assert "✕ 158 → 151, needed 150" in wrong
+    assert "✕ 72 %, needed 90 %" in sure
+    assert "✕ 3.00 %, allowed 2.00 %" in changed
+    passed = {"better_share": 0.95, "better_needed": 0.9, "changed_allowed": 30.0}
+    desk.finetuning.ended.emit(refusal(**(elsewhere | passed)))
+    assert values(desk)[:3] == ["158 → 151", "95 %, needed 90 %", "3.00 %"]
+    assert "→ 151 wrong" in desk.tab.outcome.sentence.text()
+
+
+def test_the_tested_model_is_marked_where_it_is_not_the_trained_one(qtbot, open_desk):
+    desk = open_desk("good")
+    tab = desk.tab
+    qtbot.waitUntil(lambda: tab.curve is not None, timeout=WAIT)
+    desk.finetuning.points = [
+        CurvePoint(step=0, wrong=158),
+        CurvePoint(step=20, loss=0.1, wrong=170),
+    ]
+    desk.finetuning.ended.emit(refusal(share=0.5))
+    tab._draw()
+    steps, wrong = tab.curve.tested.getData()
+    assert (steps.tolist(), wrong.tolist()) == ([20], [151])
+    assert tab.outcome.way.isVisible()
+    assert "50 % of the way from the old model" in tab.outcome.way.text()
+    desk.finetuning.ended.emit(refusal(share=1.0))
+    assert not tab.outcome.way.isVisible()
+    desk.finetuning.curve_changed.emit()  # another run begins
+    tab._draw()
+    marked, _ = tab.curve.tested.getData()
+    assert marked is None or not len(marked)
+
+
+def test_the_list_repeats_no_verdict_and_the_version_in_use_is_told(
+    qtbot, open_desk, project
+):
+    result = refusal()
+    project.refuse_version(figures=result.figures, sentence=result.sentence)
+    desk = open_desk("good", project)
+    qtbot.waitUntil(lambda: len(titles(desk)) == 2, timeout=WAIT)
+    row = desk.tab.versions._list.itemAt(0).widget()
+    texts = [label.text() for label in row.findChildren(QLabel)]
+    assert texts[1:] == ["Not kept: 158 → 151 wrong voxels"]
+    assert "(158 → 151 wrong)" in row.toolTip()
+    assert "Version 0" in titles(desk)[1]
+    assert "in use" in titles(desk)[1]
+
+
+def test_the_table_says_which_voxels_it_counts(qtbot, open_desk, project):
+    desk = ready(qtbot, open_desk, project, "good")
+    head = desk.tab.corrections._grid.itemAtPosition(0, 3).widget()
+    assert head.text() == "drawn"
+    assert head.toolTip().startswith("Voxels that you have drawn by hand")
 
 
 def test_pause_resume_and_finish_now(qtbot, open_desk, project):
