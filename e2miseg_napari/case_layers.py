@@ -143,10 +143,20 @@ class CaseLayers:
 
     def remove(self) -> None:
         """Take away what was added; nothing can be painted from now on."""
+        self.let_go()
+        self.tidy()
+
+    def let_go(self) -> None:
+        """Do so, but leave the layers to `tidy`: napari may be at removing some."""
         labels, self.labels, self.image, self.error_map = self.labels, None, None, None
         if labels is not None:
             labels.release()
         self._opened = self._grid = None
+
+    def tidy(self) -> None:
+        """Take away the layers of a case that was let go."""
+        if self._opened is not None:
+            return
         added, self._added = self._added, []
         for layer in added:
             self._remove(layer)

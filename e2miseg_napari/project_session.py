@@ -79,6 +79,9 @@ class ProjectSession(QObject):
         self._timer.timeout.connect(self._on_tick)
         self._retry = QTimer(self)
         self._retry.timeout.connect(self._on_retry)
+        self._tidy = QTimer(self)
+        self._tidy.setSingleShot(True)
+        self._tidy.timeout.connect(self._layers.tidy)
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -318,14 +321,21 @@ class ProjectSession(QObject):
         self._watch.follow(store)
         self._layers.show(opened, store, image)
 
-    def _leave(self, *, project: bool) -> None:
-        """Take away the case, and the project where that is closed too."""
+    def _leave(self, *, project: bool, later: bool = False) -> None:
+        """Take away the case, and the project where that is closed too.
+
+        Its layers go `later` where napari is removing layers just now.
+        """
         shown, self._shown = self._shown, None
         merging = self._merges.leave()
         held = None
         if project:
             held, self._held = self._held, None
-        self._layers.remove()
+        if later:
+            self._layers.let_go()
+            self._tidy.start(0)
+        else:
+            self._layers.remove()
         if shown is not None or held is not None:
             self._queue.close_soon(Opened(case=shown, project=held, merging=merging))
             self._retry.start(_RETRY_MS)
@@ -342,7 +352,7 @@ class ProjectSession(QObject):
 
     def _on_removed(self, event: Any) -> None:
         if self._layers.forget(event.value):  # by the user
-            self._leave(project=False)
+            self._leave(project=False, later=True)
             self.opened.emit()
 
     def _on_retry(self) -> None:

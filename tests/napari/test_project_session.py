@@ -662,10 +662,40 @@ def test_a_layer_taken_away_by_the_user_closes_the_case(
     viewer.layers.remove(session.labels_layer)
     assert session.case is None
     assert session.project is not None
-    assert names(viewer) == []
+    qtbot.waitUntil(lambda: names(viewer) == [])  # once napari has done its own
     session.show_case("scan")
     wait(qtbot, session)
     assert session.labels_layer.data[5, 6, 7] == 1
+
+
+def test_no_layer_goes_while_napari_is_removing_another(
+    qtbot, session, viewer, project
+):
+    """A canvas that hears of the second one first draws what is gone, and dies."""
+    add_prediction(Project.open(project).case("scan"), 2)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    labels, others = session.labels_layer, names(viewer)
+    others.remove(labels.name)
+    seen = []
+    viewer.layers.events.removed.connect(lambda _: seen.append(names(viewer)))
+    viewer.layers.remove(labels)
+    assert seen == [others]
+    qtbot.waitUntil(lambda: names(viewer) == [])
+
+
+def test_all_layers_may_be_removed_at_once(qtbot, session, viewer, project):
+    add_prediction(Project.open(project).case("scan"), 2)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    viewer.layers.select_all()
+    viewer.layers.remove_selected()
+    assert names(viewer) == []
+    assert session.case is None
+    assert session.project is not None
+    session.show_case("scan")
+    wait(qtbot, session)
+    assert names(viewer) == ["scan", "labels: scan", "error map: scan"]
 
 
 def test_closing_while_a_project_is_being_opened_leaves_no_lock(
