@@ -25,6 +25,8 @@ def aim_at(
         Whose voxels `box` and `centre` count, along Z, Y, X.
     """
     dims, camera = viewer.dims, viewer.scene.camera
+    if dims.ndim < 3:  # no volume is there: its layer is just going
+        return
     first = dims.ndim - 3  # axes before it are channels or time
     at = np.asarray(layer.data_to_world(centre))[-3:]
     dims.set_point(range(first, dims.ndim), [float(value) for value in at])
@@ -42,6 +44,8 @@ def aim_at(
 
 def is_at(viewer: ViewerModel, layer: Layer, box: Box) -> bool:
     """Tell whether the viewer's point lies in a box, along all three axes."""
+    if viewer.dims.ndim < 3:
+        return False
     start, stop = np.array(world_bounds(layer, box))
     point = np.array(viewer.dims.point)[-3:]
     return bool(((start <= point) & (point < stop)).all())

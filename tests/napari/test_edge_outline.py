@@ -132,6 +132,17 @@ def test_axes_before_the_last_three_do_not_count(viewer, qtbot):
     assert not (picture(viewer, qtbot) == WHITE).any()
 
 
+def test_without_a_volume_there_is_nothing_to_aim_at(viewer):
+    layer = add_volume(viewer, 0)
+    outlined(viewer, layer)
+    viewer.layers.remove(layer)
+    assert viewer.dims.ndim == 2
+    assert not is_at(viewer, layer, BOX)
+    before = viewer.scene.camera.center
+    aim_at(viewer, layer, BOX, CENTRE)
+    assert viewer.scene.camera.center == before
+
+
 def test_it_does_not_catch_the_mouse(viewer, qtbot):
     image = add_volume(viewer, 0)
     labels = viewer.add_labels(
