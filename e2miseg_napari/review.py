@@ -16,6 +16,7 @@ from e2miseg_napari.problems import problem_of
 from e2miseg_napari.review_keys import ReviewKeys
 from e2miseg_napari.review_list import ReviewList, Stage, find_list, read_list
 from e2miseg_napari.review_queue import Entry, ReviewQueue, Tally
+from e2miseg_napari.review_tools import ReviewTools
 from e2miseg_napari.review_wording import (
     as_fine_in_words,
     polygon_in_words,
@@ -67,6 +68,7 @@ class Review(QObject):
         self._visit = EdgeVisit(viewer, session, self)
         self._visit.painted_changed.connect(self.suggested)
         self._bind_keys()
+        self._tools = ReviewTools(viewer, session, self)
         session.opened.connect(self.reload)
         session.predicted.connect(self.reload)
         session.edited.connect(self._on_edited)
@@ -202,12 +204,14 @@ class Review(QObject):
     def open(self) -> None:
         """Bind the keys and draw the outline again, after `close`."""
         self._bind_keys()
+        self._tools.open()
         self._visit.open()
 
     def close(self) -> None:
         """Write what is not written yet; take keys and outline back."""
         self._writer.wait()
         self._keys.close()
+        self._tools.close()
         self._visit.close()
 
     def trouble(self) -> str:

@@ -30,7 +30,7 @@ from e2miseg_core.project import (
     write_edges,
 )
 from e2miseg_core.project.journal import Journal
-from e2miseg_napari import review_polygon
+from e2miseg_napari import review_polygon, review_tools
 from e2miseg_napari.edge_outline import world_bounds
 from e2miseg_napari.edge_search import EdgeSearch
 from e2miseg_napari.edge_visit import EdgeVisit
@@ -380,6 +380,49 @@ def test_the_keys_fire_with_another_layer_of_ours_active(reviewing, qtbot, which
     draw_in(reviewing, 1)
     press(qtbot, reviewing, "c")
     assert verdicts(reviewing)[0] == "corrected"
+
+
+@pytest.mark.parametrize("which", ["image_layer", "error_layer"])
+def test_the_tools_work_on_the_labels_whichever_layer_is_active(
+    reviewing, qtbot, which
+):
+    modes = ["erase", "paint", "polygon", "fill", "pick", "pan_zoom"]
+    layer = getattr(reviewing.session, which)
+    for key, mode in zip("123456", modes, strict=True):
+        reviewing.viewer.layers.selection.active = layer
+        press(qtbot, reviewing, key)
+        assert reviewing.labels.mode == mode
+        assert layer.mode == "pan_zoom"
+        assert reviewing.viewer.layers.selection.active is reviewing.labels
+
+
+@pytest.mark.parametrize("which", ["image_layer", "labels_layer", "error_layer"])
+def test_the_layers_of_a_case_cannot_be_moved(reviewing, monkeypatch, which):
+    told = []
+    monkeypatch.setattr(review_tools, "show_info", told.append)
+    layer = getattr(reviewing.session, which)
+    before = {name: np.array(getattr(layer, name)) for name in ("affine", "scale")}
+    layer.mode = "transform"
+    for shift in (3, 4):
+        moved = before["affine"].copy()
+        moved[0, 3] += shift
+        layer.affine = moved
+    layer.scale = 2 * before["scale"]
+    for name, value in before.items():
+        np.testing.assert_array_equal(np.asarray(getattr(layer, name)), value)
+    assert layer.mode == "pan_zoom"
+    assert len(told) == 1
+    assert "stay where they are" in told[0]
+
+
+def test_the_layers_are_napari_s_again_after_the_case(reviewing, qtbot):
+    layer = reviewing.session.image_layer
+    reviewing.review.close()
+    reviewing.viewer.layers.selection.active = layer
+    press(qtbot, reviewing, "2")
+    assert layer.mode == "transform"
+    layer.translate = (1, 2, 3)
+    assert tuple(layer.translate) == (1, 2, 3)
 
 
 def test_napari_keeps_its_own_keys(reviewing, qtbot):
