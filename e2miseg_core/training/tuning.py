@@ -22,7 +22,11 @@ from e2miseg_core.devices import autocast, choose_device, choose_precision
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.engine import TilePredictor
 from e2miseg_core.io.atomic import replacing
-from e2miseg_core.losses import compound_loss, deep_supervision_loss
+from e2miseg_core.losses import (
+    compound_loss,
+    deep_supervision_loss,
+    scale_sensitive_loss,
+)
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.jobs import CHECKPOINT
@@ -138,6 +142,7 @@ class Tuning:
         self._ss_weight = float(recipe.get("ss_weight", 1.45))
         n_corrections = max(1, settings.batch // 3)
         n_memory = settings.batch - n_corrections
+        self._n_corrections = n_corrections
         self._samplers = [corrections] * n_corrections + [memory] * n_memory
         self._augment = Augmentation(
             model.card.patch_size, tuple(model.card.training.get("mirror_axes", ()))
@@ -288,16 +293,25 @@ class Tuning:
         return value
 
     def _loss(self, logits: Tensor, classes: Tensor, valid: Tensor | None) -> Tensor:
-        return compound_loss(
-            logits,
-            classes,
-            ss_form=self._ss_form,
-            ss_weight=self._ss_weight,
-            valid=valid,
-            # Else what is wrongly found in an empty patch costs nothing. Among anchors,
-            # which are known nearly everywhere, corrections of few voxels would drown.
-            batch=self._watch is not None,
+        """Cross-entropy of the batch; one Dice for corrections, one for memory.
+
+        In one Dice, the few voxels that are known of corrections would drown; in one
+        for each patch, what is wrongly found in an empty one costs nothing.
+        """
+        total = compound_loss(
+            logits, classes, ss_form="off", ss_weight=0.0, valid=valid
         )
+        for part in (slice(self._n_corrections), slice(self._n_corrections, None)):
+            term = scale_sensitive_loss(
+                logits[part],
+                classes[part],
+                form=self._ss_form,
+                valid=None if valid is None else valid[part],
+                batch=True,
+            )
+            share = len(logits[part]) / len(logits)
+            total = total + self._ss_weight * share * term
+        return total
 
     def _batches(self, pool: ThreadPoolExecutor, stop: int) -> Iterator[Batch]:
         """Batches from the present step to `stop`, the next one made in advance."""

@@ -124,16 +124,35 @@ def test_what_is_wrongly_found_in_an_empty_patch_costs_as_much_as_what_is_missed
         memory=watch.sampler,
         watch=watch,
     )
-    logits = torch.zeros(2, 2, 8, 16, 16)
-    classes = torch.zeros(2, 8, 16, 16, dtype=torch.long)
-    classes[0, :4] = 1
+    logits = torch.zeros(3, 2, 8, 16, 16)  # a correction and two patches of memory
+    classes = torch.zeros(3, 8, 16, 16, dtype=torch.long)
+    classes[:2, :4] = 1
     logits[:, 1] = -4.0  # nothing is found,
-    logits[:, 1, 4:6] = 1.0  # but for this, in both
+    logits[:, 1, 4:6] = 1.0  # but for this, in each
     logits.requires_grad_()
     tuning._loss(logits, classes, None).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
-    full, empty = logits.grad[:, 1, 5].mean(dim=(1, 2))
+    correction, full, empty = logits.grad[:, 1, 5].mean(dim=(1, 2))
     torch.testing.assert_close(empty, full)
+    assert correction > 0
+
+
+def test_few_known_voxels_of_a_correction_weigh_more_than_their_number(
+    tiny_model: Model, tmp_path: Path, cases: list[PreparedCase]
+) -> None:
+    sampler = CaseSampler(cases, PATCH)
+    tuning = Tuning(
+        tmp_path, tiny_model, FinetuneSettings(), corrections=sampler, memory=sampler
+    )
+    logits = torch.zeros(3, 2, 8, 16, 16, requires_grad=True)
+    classes = torch.ones(3, 8, 16, 16, dtype=torch.long)
+    valid = torch.ones_like(classes, dtype=torch.bool)
+    valid[0] = False
+    valid[0, :2, :4, :4] = True  # a 64th of the patch
+    tuning._loss(logits, classes, valid).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    pulls = logits.grad[:, 1].sum(dim=(1, 2, 3)).abs()
+    assert pulls[0] > 10 * pulls[1] / 64  # in one sum they would be equal
 
 
 def weights(tuning: Tuning) -> dict[str, NDArray[np.float32]]:
