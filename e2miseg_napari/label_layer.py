@@ -103,6 +103,7 @@ class PyramidLabels(Labels):
         self._painted: list[Box] = []  # not yet drawn
         self._stale = False  # painted on while a slice was being read
         super().__init__(EditablePyramid(store), multiscale=True, **options)
+        self.events.add(stepped=None)  # what was undone or redone
         del self._overlays["polygon"]  # an equal one would not be replaced
         self._overlays["polygon"] = SlicePolygon(visible=True)
         if self._selected_label not in self._values:
@@ -183,12 +184,16 @@ class PyramidLabels(Labels):
     def undo(self) -> None:
         """Take back the last step, whenever it was made."""
         if self._store is not None and not self._strokes:
-            self.show_changes(self._store.undo())
+            box = self._store.undo()
+            self.show_changes(box)
+            self.events.stepped(done="Undone", name=self._store.last_undone, box=box)
 
     def redo(self) -> None:
         """Make the step again that was taken back last."""
         if self._store is not None and not self._strokes:
-            self.show_changes(self._store.redo())
+            box = self._store.redo()
+            self.show_changes(box)
+            self.events.stepped(done="Redone", name=self._store.last_done, box=box)
 
     def fill(
         self, coord: Sequence[float], new_label: int, refresh: bool = True

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject, Signal
@@ -11,6 +11,7 @@ from e2miseg_core.boxes import Box
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.project import Verdict
 from e2miseg_napari.box_watch import is_corrected, is_vouched_for
+from e2miseg_napari.case_layers import meets_view
 from e2miseg_napari.edge_visit import EdgeVisit
 from e2miseg_napari.problems import problem_of
 from e2miseg_napari.review_keys import ReviewKeys
@@ -20,6 +21,8 @@ from e2miseg_napari.review_tools import ReviewTools
 from e2miseg_napari.review_wording import (
     as_fine_in_words,
     polygon_in_words,
+    redone_in_words,
+    step_in_words,
     undone_in_words,
 )
 from e2miseg_napari.verdict_writer import Given, VerdictWriter
@@ -63,6 +66,7 @@ class Review(QObject):
         self.session = session
         self._list = ReviewList()
         self._searching = ""
+        self._step: Any = None  # undone or redone last, and not looked at yet
         self._writer = VerdictWriter(self)
         self._writer.failed.connect(self._on_not_written)
         self._visit = EdgeVisit(viewer, session, self)
@@ -183,6 +187,9 @@ class Review(QObject):
     def reload(self) -> None:
         """Read the edges again: of another case, prediction or ranking."""
         before, current = self._list, self.current
+        layer = self.session.labels_layer
+        if layer is not None:  # connecting again changes nothing
+            layer.events.stepped.connect(self._on_step)
         self._searching = ""
         self._list = ReviewList()
         with self._reported():
@@ -267,12 +274,34 @@ class Review(QObject):
         changed = self._queue.check(self._is_vouched_for)
         if changed:
             self.changed.emit()
+        step, self._step = self._step, None
         undone = [one for one in changed if one.verdict is None]
-        if undone and not self._visit.hand_is_busy and not self._polygon_is_begun:
+        redone = changed if step is not None and step.done == "Redone" else []
+        moved = [*undone, *redone]
+        if moved and not self._visit.hand_is_busy and not self._polygon_is_begun:
             # Of several the one that was decided first was undone last.
-            self._go(undone[0])
-            self.noted.emit(undone_in_words(undone[0].edge))
+            self._go(moved[0])
         self._visit.look()
+        if undone:
+            self.noted.emit(undone_in_words(undone[0].edge))
+        elif redone and redone[0].verdict is not None:
+            self.noted.emit(redone_in_words(redone[0].edge, redone[0].verdict))
+        elif step is not None:  # looking may have wiped it away
+            self._tell_step(step)
+
+    def _on_step(self, event: Any) -> None:
+        self._step = event if event.box is not None else None
+        self._tell_step(event)
+
+    def _tell_step(self, step: Any) -> None:
+        """Say what was undone or redone, and where."""
+        layer, dims = self.session.labels_layer, self._viewer.dims
+        slices, on_show = None, True
+        if layer is not None and step.box is not None and dims.ndisplay == 2:
+            low, high = step.box[layer._slice_input.not_displayed[0]]
+            slices, on_show = (low, high - 1), meets_view(layer, step.box, self._viewer)
+        name = "" if step.box is None else step.name
+        self.noted.emit(step_in_words(step.done, name, slices, on_show=on_show))
 
     def _on_not_written(self, given: Given) -> None:
         """Take a verdict back that the disk has refused."""

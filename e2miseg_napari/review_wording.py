@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isnan
+from math import floor, isnan, log10
 
 from e2miseg_core.project import Edge, Verdict
 from e2miseg_napari.review_queue import Tally
@@ -19,6 +19,8 @@ __all__ = [
     "next_step_in_words",
     "place_in_words",
     "polygon_in_words",
+    "redone_in_words",
+    "step_in_words",
     "tally_in_words",
     "tally_tip_in_words",
     "undone_in_words",
@@ -74,10 +76,12 @@ def count_in_words(voxels: float) -> str:
 
 
 def gain_in_words(gain: float) -> str:
-    """Return an expected gain in Dice as "+0.012"."""
+    """Return an expected gain in Dice with two digits that count, as "+0.012"."""
     if isnan(gain):
         return "–"
-    return f"{gain:+.3f}" if abs(gain) >= 0.0005 else "+0.000"
+    if abs(gain) < 0.00001:
+        return "+0.000"
+    return f"{gain:+.{max(3, 1 - floor(log10(abs(gain))))}f}"
 
 
 def as_fine_in_words(edge: Edge) -> str:
@@ -93,6 +97,39 @@ def polygon_in_words() -> str:
 def undone_in_words(edge: Edge) -> str:
     """Tell that a verdict was undone."""
     return f"Undone: edge {edge.number} has no verdict any more."
+
+
+def redone_in_words(edge: Edge, verdict: Verdict) -> str:
+    """Tell that a verdict was brought back."""
+    return f"Redone: edge {edge.number}, {VERDICT_NAMES[verdict].lower()}."
+
+
+def step_in_words(
+    done: str, name: str, slices: tuple[int, int] | None, *, on_show: bool
+) -> str:
+    """Return "Undone: paint in slice 31, which is not on show.".
+
+    Parameters
+    ----------
+    done : str
+        "Undone" or "Redone".
+    name : str
+        Of the step; empty where there was none.
+    slices : tuple of int, optional
+        First and last one that it changed; None in three dimensions.
+    on_show : bool
+        Whether the slice on show is one of them.
+    """
+    if not name:
+        return f"Nothing left to {'undo' if done == 'Undone' else 'redo'}."
+    what = {"accept": "a verdict"}.get(name, name)
+    if slices is None:
+        return f"{done}: {what}."
+    first, last = slices
+    one = first == last
+    place = f"slice {first}" if one else f"slices {first} to {last}"
+    hint = f", which {'is' if one else 'are'} not on show"
+    return f"{done}: {what} in {place}{'' if on_show else hint}."
 
 
 def tally_in_words(tally: Tally) -> str:

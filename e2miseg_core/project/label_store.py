@@ -125,6 +125,18 @@ class LabelStore:
         """Number of the latest edit that is on disk; all are where it equals `seq`."""
         return self._journal.saved
 
+    @property
+    def last_done(self) -> str:
+        """Name of the stroke that `undo` would take back; empty if there is none."""
+        done = self._journal.strokes.done
+        return done[-1].name if done else ""
+
+    @property
+    def last_undone(self) -> str:
+        """Name of the stroke that `redo` would bring back; empty if there is none."""
+        undone = self._journal.strokes.undone
+        return undone[-1].name if undone else ""
+
     def write(self, key: Any, values: Any) -> None:
         """Set labels as a human: voxels whose label changes become a human's.
 

@@ -21,13 +21,13 @@ from e2miseg_napari.review_wording import (
 
 __all__ = ["EdgeTable"]
 
-_TITLES = ("", "#", "Classes", "Wrong", "Dice")  # short: names need the room
+_TITLES = ("", "#", "Classes", "Wrong", "Dice ▾")  # short: names need the room
 _TIPS = (
     "What you decided",
     "Rank: where a correction gains most comes first",
     "What is labelled there",
     "How many voxels are expected to be wrong there",
-    "Expected gain in mean Dice from correcting it",
+    "Expected gain in mean Dice from correcting it; the list is sorted by it",
 )
 _VERDICT, _RANK, _CLASSES = range(3)
 _FEWEST_ROWS = 4

@@ -689,6 +689,38 @@ def test_undo_takes_voxels_and_verdict_back(reviewing, qtbot):
     assert (authority(reviewing, 1) == ACCEPTED).all()
 
 
+def test_undo_and_redo_say_what_they_did(reviewing, qtbot):
+    status, labels = reviewing.tab.status, reviewing.labels
+    press(qtbot, reviewing, ".")
+    labels.undo()
+    assert status.text() == "Nothing left to undo."
+    z, _, _ = reviewing.review.current.edge.centre
+    labels.mode = "paint"
+    labels.paint(reviewing.review.current.edge.centre, 2)
+    labels.undo()
+    line = f"Undone: paint in slice {z}."
+    assert status.text() == line
+    reviewing.viewer.dims.set_current_step(0, z + 3)
+    with qtbot.waitSignal(reviewing.session.edited, timeout=WAIT):
+        labels.redo()
+    line = f"Redone: paint in slice {z}, which is not on show."
+    assert status.text() == line
+    assert reviewing.review.looks_corrected
+    labels.redo()
+    assert status.text() == "Nothing left to redo."
+
+
+def test_redo_of_a_verdict_goes_to_its_edge(reviewing, qtbot):
+    press(qtbot, reviewing, ".a")
+    reviewing.labels.undo()
+    qtbot.waitUntil(lambda: number(reviewing) == 1, timeout=WAIT)
+    press(qtbot, reviewing, "...")
+    reviewing.labels.redo()
+    qtbot.waitUntil(lambda: number(reviewing) == 1, timeout=WAIT)
+    assert verdicts(reviewing)[0] == "fine"
+    assert reviewing.tab.status.text() == "Redone: edge 1, fine as it is."
+
+
 def test_undo_of_a_verdict_goes_back_to_its_edge(reviewing, qtbot):
     press(qtbot, reviewing, ".aa")
     assert number(reviewing) == 3

@@ -138,6 +138,12 @@ def test_boxes_known_from_the_log_only_are_counted_without_a_share():
     assert count_in_words(math.nan) == gain_in_words(math.nan) == "–"
 
 
+def test_a_gain_has_two_digits_that_count():
+    gains = {0.03: "+0.030", 0.0034: "+0.0034", 0.00271: "+0.0027", 0.0: "+0.000"}
+    assert {gain: gain_in_words(gain) for gain in gains} == gains
+    assert gain_in_words(0.000123) == "+0.00012"
+
+
 def test_a_verdict_goes_and_comes_with_the_labels_it_vouches_for():
     queue = ReviewQueue(ranked(40, 30), {box(1): "fine", box(2): "skipped"})
     gone = {box(1)}
@@ -175,9 +181,7 @@ def test_a_verdict_is_taken_back_unless_another_has_replaced_it():
 
 def test_progress_in_words():
     tally = Tally(edges=17, corrected=3, fine=1, share=0.62)
-    assert tally_in_words(tally) == (
-        "4 of 17 done, 62 % of expected errors"
-    )
+    assert tally_in_words(tally) == ("4 of 17 done, 62 % of expected errors")
     tally = Tally(edges=17, corrected=3, fine=13, skipped=1, share=0.999)
     assert tally_in_words(tally) == (
         "16 of 17 done, 1 skipped, 99 % of expected errors"
