@@ -67,6 +67,7 @@ class _Running:
 
     id: str
     image: Layer
+    title: str  # of the image
     uri: str  # empty where the image is in memory only
     options: Options
     case: Path | None = None  # folder of the case, once there is one
@@ -124,6 +125,11 @@ class Predicting(QObject):
         """What is being done."""
         return self._state
 
+    @property
+    def title(self) -> str:
+        """Of the image that is being predicted; empty while none is."""
+        return "" if self._running is None else self._running.title
+
     def predict(self, choice: ImageChoice, entry: ModelEntry, options: Options) -> None:
         """Predict an image, in the open project or in one made for it.
 
@@ -138,7 +144,11 @@ class Predicting(QObject):
             return
         name = self._client.next_id()
         self._running = _Running(
-            id=name, image=choice.layer, uri=choice.uri, options=options
+            id=name,
+            image=choice.layer,
+            title=choice.title,
+            uri=choice.uri,
+            options=options,
         )
         with self._reported():
             if self._is_on_show():
@@ -156,10 +166,12 @@ class Predicting(QObject):
 
     def predict_again(self, options: Options) -> None:
         """Predict the case on show with the project's model."""
-        image = self._session.image_layer
-        if self._running is None and image is not None:
+        image, case = self._session.image_layer, self._session.case
+        if self._running is None and image is not None and case is not None:
             name = self._client.next_id()
-            self._running = _Running(id=name, image=image, uri="", options=options)
+            self._running = _Running(
+                id=name, image=image, title=case.name, uri="", options=options
+            )
             with self._reported():
                 self._submit()
 

@@ -55,6 +55,11 @@ class PredictTab(QWidget):
         self._on_layers()
         self._on_opened()
 
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is known that keeps the model from the chosen volume."""
+        return not self._fit.refusal
+
     def _build(self) -> None:
         self.volume = VolumeSection()
         self.model = ModelSection()
@@ -173,7 +178,10 @@ class PredictTab(QWidget):
         self.progress_line.setVisible(not idle)
         self.progress.setRange(0, state.total)  # 0, 0: busy
         self.progress.setValue(state.done)
-        self.progress_line.setText(state.line)
+        # The box above may show another volume, opened meanwhile.
+        self.progress_line.setText(
+            f"{self._predicting.title}: {state.line}" if state.line else ""
+        )
         for part in (self.volume, self.model, self.options):
             part.setEnabled(idle)
         self._update_button()
