@@ -57,6 +57,7 @@ class ProjectSession(QObject):
     opened = Signal()  # another project or case is shown, or none any more
     edited = Signal()  # labels have changed
     saved = Signal(bool)  # whether everything is on disk
+    removed = Signal()  # the user has removed the case's image, or has it back
     predicted = Signal()  # the newest prediction is merged and on show
     problem = Signal(object)  # Problem
     notice = Signal(str)  # a line about what is going on; empty when it is done
@@ -70,6 +71,7 @@ class ProjectSession(QObject):
         )
         self._held: OpenProject | None = None
         self._shown: OpenCase | None = None
+        self._taken = ""  # case whose labels the user has removed
         self._merges = Merges(self._background, self._on_merged, self._on_error)
         self._watch = LabelsWatch(
             self._layers.redraw, self.edited.emit, self.saved.emit
@@ -104,6 +106,13 @@ class ProjectSession(QObject):
         """Where the case's image was looked for in vain; see `relocate`."""
         shown = self._shown
         return shown.uri if shown and shown.problem else ""
+
+    @property
+    def taken_away(self) -> str:
+        """What of the case the user has removed from the viewer; see `show_again`."""
+        if self._held is not None and self._taken and self._shown is None:
+            return "labels"
+        return "image" if self.store is not None and self.image_layer is None else ""
 
     @property
     def image_layer(self) -> Image | None:
@@ -186,6 +195,14 @@ class ProjectSession(QObject):
     def bring_image_back(self) -> None:
         """Show the case's image again where the user has removed it."""
         self._layers.bring_image_back()
+        self.removed.emit()
+
+    def show_again(self) -> None:
+        """Show what the user has removed; see `taken_away`."""
+        if self.taken_away == "labels":
+            self.show_case(self._taken)
+        else:
+            self.bring_image_back()
 
     def merge(self, prediction: CasePrediction) -> None:
         """Put a prediction where no human spoke; the user may go on painting.
@@ -326,7 +343,7 @@ class ProjectSession(QObject):
 
         Its layers go `later` where napari is removing layers just now.
         """
-        shown, self._shown = self._shown, None
+        shown, self._shown, self._taken = self._shown, None, ""
         merging = self._merges.leave()
         held = None
         if project:
@@ -351,9 +368,14 @@ class ProjectSession(QObject):
                 self.predicted.emit()
 
     def _on_removed(self, event: Any) -> None:
+        had_image = self.image_layer is not None
         if self._layers.forget(event.value):  # by the user
+            name = "" if self.case is None else self.case.name
             self._leave(project=False, later=True)
+            self._taken = name
             self.opened.emit()
+        elif had_image and self.image_layer is None:
+            self.removed.emit()
 
     def _on_retry(self) -> None:
         """Ask a disk again that has refused; what it refuses is not told twice."""

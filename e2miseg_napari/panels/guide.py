@@ -7,7 +7,7 @@ from e2miseg_napari.finetune_state import FinetunePhase
 from e2miseg_napari.finetuning import Finetuning
 from e2miseg_napari.panels.known_project import KnownProject
 from e2miseg_napari.panels.parts import TextLine
-from e2miseg_napari.panels.volume_section import VolumeSection
+from e2miseg_napari.panels.predict import PredictTab
 from e2miseg_napari.predicting import Phase, Predicting
 from e2miseg_napari.review import Review
 from e2miseg_napari.review_list import Stage
@@ -29,6 +29,19 @@ class Step(StrEnum):
     CONTINUE = (
         "<b>Continue</b> takes up your work on this image again. <b>Predict</b> does "
         "so too, and labels it anew around what you have said."
+    )
+    UNFIT = (
+        "The model does not fit this volume, as is said below: choose another volume "
+        "or another model."
+    )
+    NO_MODEL = "Add a model file: <b>Model</b> in the tab Predict."
+    LABELS_REMOVED = (
+        "The labels were removed from the list of layers; your work is kept. "
+        "<b>Show the case again</b> goes on with it."
+    )
+    IMAGE_REMOVED = (
+        "The image was removed from the list of layers. <b>Show the image again</b> "
+        "puts it back."
     )
     FIND_IMAGE = "Tell the project where its image is now: <b>Where is it…</b>"
     WAIT = (
@@ -59,8 +72,8 @@ class Guide(TextLine):
     ----------
     predicting, reviewing, finetuning : QObject
         What runs, and how far it is.
-    volume : VolumeSection
-        Which image is chosen.
+    predict : PredictTab
+        Which image and model are chosen.
     known : KnownProject
         Of that image.
     """
@@ -71,17 +84,19 @@ class Guide(TextLine):
         reviewing: Review,
         finetuning: Finetuning,
         *,
-        volume: VolumeSection,
+        predict: PredictTab,
         known: KnownProject,
     ) -> None:
         super().__init__()
         self._predicting, self._reviewing = predicting, reviewing
-        self._finetuning, self._volume, self._known = finetuning, volume, known
+        self._finetuning, self._predict, self._known = finetuning, predict, known
         for change in (
             predicting.changed,
             reviewing.changed,
             finetuning.changed,
-            volume.chosen,
+            predict.chosen,
+            reviewing.session.opened,
+            reviewing.session.removed,
             known.changed,
         ):
             change.connect(self._tell)
@@ -97,20 +112,30 @@ class Guide(TextLine):
             return Step.WAIT if first else Step.GO_ON
         if self._finetuning.state.phase != FinetunePhase.IDLE:
             return Step.LEARN
+        taken_away = self._reviewing.session.taken_away
+        if taken_away:
+            return Step.LABELS_REMOVED if taken_away == "labels" else Step.IMAGE_REMOVED
         return next_step(
             stage,
-            volume=self._volume.choice is not None,
+            volume=self._predict.volume.choice is not None,
+            obstacle=self._obstacle(),
             known=self._known.path is not None,
             edges=tally.edges,
             done=tally.done,
             needed=NEEDED,
         )
 
+    def _obstacle(self) -> Step | None:
+        if self._predict.model.card is None:
+            return Step.NO_MODEL
+        return None if self._predict.fits else Step.UNFIT
+
 
 def next_step(
     stage: Stage,
     *,
     volume: bool,
+    obstacle: Step | None = None,
     known: bool,
     edges: int,
     done: int,
@@ -124,6 +149,8 @@ def next_step(
         Of the review.
     volume : bool
         Whether there is an image to predict.
+    obstacle : Step, optional
+        What comes before that image can be predicted.
     known : bool
         Whether a project holds that image, which could be opened.
     edges, done, needed : int
@@ -135,7 +162,9 @@ def next_step(
     if stage in {Stage.NO_CASE, Stage.NO_PREDICTION}:
         if not volume:
             return Step.OPEN
-        return Step.CONTINUE if known else Step.PREDICT
+        if known:
+            return Step.CONTINUE
+        return obstacle or Step.PREDICT
     if stage == Stage.NOT_RANKED:
         return Step.RANK
     if done >= needed:

@@ -92,7 +92,7 @@ class MainPanel(QWidget):
             self.predicting,
             self.reviewing,
             self.finetuning,
-            volume=self.predict.volume,
+            predict=self.predict,
             known=self._known,
         )
         self.message = MessageLine()
@@ -122,6 +122,8 @@ class MainPanel(QWidget):
         self.session.saved.connect(self.project.show_saved)
         self.project.open_asked.connect(self._on_open_project)
         self.project.close_asked.connect(self.session.leave)
+        self.session.removed.connect(self._on_taken_away)
+        self.project.again_asked.connect(self.session.show_again)
         self.project.case_asked.connect(self.session.show_case)
         self.project.relocate_asked.connect(self._on_relocate)
         self.predict.volume.open_asked.connect(self._on_open_volume)
@@ -229,7 +231,11 @@ class MainPanel(QWidget):
         self.project.show_project(
             self.session.project, name, missing=self.session.missing_image
         )
+        self._on_taken_away()
         self._on_chosen()
+
+    def _on_taken_away(self) -> None:
+        self.project.show_taken_away(self.session.taken_away)
 
     def _on_chosen(self) -> None:
         to_offer = self.session.project is None and not self._over

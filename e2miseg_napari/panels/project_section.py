@@ -32,6 +32,7 @@ class ProjectSection(QWidget):
     close_asked = Signal()
     case_asked = Signal(str)
     relocate_asked = Signal(object)  # Path
+    again_asked = Signal()  # what was removed from the viewer is wanted back
     problem = Signal(object)  # Problem
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -56,6 +57,10 @@ class ProjectSection(QWidget):
         self.where = QPushButton("Where is it…")
         self.where.setToolTip("Choose the file or folder where the image is now")
         self.where.clicked.connect(self._ask_where)
+        self.again = QPushButton()
+        self.again.setToolTip("Put back what was removed from the list of layers")
+        self.again.clicked.connect(self.again_asked)
+        self.show_taken_away("")
         row = QHBoxLayout()
         row.addWidget(heading("Project"))
         row.addWidget(self.box, 1)
@@ -67,6 +72,7 @@ class ProjectSection(QWidget):
         column.addWidget(self.facts)
         column.addWidget(self._continue)
         column.addWidget(self.where)
+        column.addWidget(self.again)
         self._project: Project | None = None
         self._saved = True
         self.show_project(None, "")
@@ -102,6 +108,13 @@ class ProjectSection(QWidget):
         """Show whether every edit is on disk."""
         self._saved = saved
         self._tell()
+
+    def show_taken_away(self, what: str) -> None:
+        """Offer to show again what the user has removed: "labels", "image" or ""."""
+        self.again.setText(
+            "Show the image again" if what == "image" else "Show the case again"
+        )
+        self.again.setVisible(bool(what))
 
     def suggest(self, path: Path | None) -> None:
         """Before a project is open: offer the one that the image has already."""

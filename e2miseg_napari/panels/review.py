@@ -47,6 +47,10 @@ _STAGES = {
     Stage.NOT_RANKED: "The uncertain edges of this prediction have not been looked "
     "for yet.",
 }
+_TAKEN_AWAY = (
+    "The labels of this case were removed from the list of layers; your work is kept. "
+    "Press <b>Show the case again</b> above."
+)
 _NOTHING = "No uncertain edges: the model is sure of itself everywhere."
 _BUTTONS: tuple[tuple[Verdict, str, str], ...] = (
     ("corrected", "Corrected (C)", "It was wrong, and is right now"),
@@ -167,6 +171,8 @@ class ReviewTab(QWidget):
         stage, searching, tally = review.stage, review.searching, review.tally
         ready = stage == Stage.READY and bool(review.entries)
         line = searching or _STAGES.get(stage, "" if ready else _NOTHING)
+        if self._session.taken_away == "labels":
+            line = _TAKEN_AWAY
         _show_line(self.state, line)
         self.ready.setVisible(ready)
         self._spring.setVisible(not ready)

@@ -12,6 +12,12 @@ from e2miseg_napari.review_list import Stage
         (Stage.NO_CASE, {}, Step.OPEN),
         (Stage.NO_CASE, {"volume": True}, Step.PREDICT),
         (Stage.NO_CASE, {"volume": True, "known": True}, Step.CONTINUE),
+        (Stage.NO_CASE, {"volume": True, "obstacle": Step.UNFIT}, Step.UNFIT),
+        (
+            Stage.NO_CASE,
+            {"volume": True, "known": True, "obstacle": Step.UNFIT},
+            Step.CONTINUE,
+        ),
         (Stage.NO_PREDICTION, {"volume": True}, Step.PREDICT),
         (Stage.NO_IMAGE, {"volume": True}, Step.FIND_IMAGE),
         (Stage.NOT_RANKED, {"volume": True, "done": 9}, Step.RANK),

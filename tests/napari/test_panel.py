@@ -249,7 +249,7 @@ def test_the_legend_names_classes_with_their_volumes(qtbot, viewer, open_panel):
 
 def test_progress_is_told_while_blocks_appear(qtbot, viewer, open_panel):
     panel = open_panel(SLOW, HOLD)
-    sample(viewer)
+    image = sample(viewer)
     viewer.dims.set_current_step(0, 5)  # the first blocks
     lines, steps = [], []
     panel.predicting.changed.connect(lambda state: lines.append(state.line))
@@ -259,6 +259,8 @@ def test_progress_is_told_while_blocks_appear(qtbot, viewer, open_panel):
     assert not panel.predict.volume.isEnabled()
     qtbot.waitUntil(lambda: panel.predicting.state.done == 8, timeout=WAIT)
     assert panel.predict.progress.isVisibleTo(panel.predict)
+    viewer.add_image(np.zeros((9, 9, 9)), name="another", units=image.units)
+    assert panel.predict.progress_line.text().startswith("phantom: tile ")
     assert any(line.startswith("tile 3 of 24, about") for line in lines)
     assert steps == sorted(steps)
     click(qtbot, panel.predict.button)
@@ -426,6 +428,7 @@ def test_a_volume_with_other_channels_is_refused(viewer, open_panel, tmp_path):
     assert panel.predict.volume.choice.title == "two"
     assert not panel.predict.button.isEnabled()
     assert "2 channels; needed: 1" in panel.predict.model.doubt.text()
+    assert panel.guide.text() == Step.UNFIT
 
 
 def test_a_volume_opens_from_the_panel(qtbot, viewer, open_panel, oblique_scan):
@@ -471,6 +474,28 @@ def test_a_dying_worker_leaves_a_usable_panel(qtbot, viewer, open_panel):
     assert "engine stopped unexpectedly" in panel.message.text.text()
     predict(qtbot, panel)
     assert labels_of(panel).any()
+
+
+def test_what_was_removed_by_hand_comes_back_by_a_button(qtbot, viewer, open_panel):
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+    again = panel.project.again
+    assert not again.isVisibleTo(panel)
+    viewer.layers.remove(panel.session.image_layer)
+    assert panel.guide.text() == Step.IMAGE_REMOVED
+    assert again.isVisibleTo(panel)
+    click(qtbot, again)
+    assert panel.session.image_layer in viewer.layers
+    assert not again.isVisibleTo(panel)
+    assert panel.guide.text() == Step.REVIEW
+    viewer.layers.remove(panel.session.labels_layer)
+    assert panel.guide.text() == Step.LABELS_REMOVED
+    assert panel.review.state.text().startswith("The labels of this case were removed")
+    click(qtbot, again)
+    qtbot.waitUntil(lambda: panel.session.labels_layer is not None, timeout=WAIT)
+    assert not again.isVisibleTo(panel)
+    assert panel.guide.text() == Step.REVIEW
 
 
 def test_removing_the_image_cancels(qtbot, viewer, open_panel):
