@@ -40,6 +40,7 @@ class EdgeVisit(QObject):
     """
 
     painted_changed = Signal(bool)  # whether somebody has painted in the edge
+    plane_changed = Signal()  # the edge is seen along another axis
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class EdgeVisit(QObject):
 
     def _on_plane(self, _event: object = None) -> None:
         """Another plane shows the whole volume at first: back to the edge."""
+        self.plane_changed.emit()
         edge, layer = self._edge, self._session.labels_layer
         if edge is None or layer is None:
             return

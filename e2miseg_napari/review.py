@@ -71,6 +71,7 @@ class Review(QObject):
         self._writer.failed.connect(self._on_not_written)
         self._visit = EdgeVisit(viewer, session, self)
         self._visit.painted_changed.connect(self.suggested)
+        self._visit.plane_changed.connect(self.changed)
         self._bind_keys()
         self._tools = ReviewTools(viewer, session, self)
         session.opened.connect(self.reload)
@@ -112,6 +113,16 @@ class Review(QObject):
     def looks_corrected(self) -> bool:
         """Whether somebody has painted in the current edge since it is on show."""
         return self._visit.painted
+
+    @property
+    def slices(self) -> tuple[int, int] | None:
+        """First and last slice of the current edge; None in three dimensions."""
+        current, dims = self.current, self._viewer.dims
+        if current is None or len(dims.not_displayed) != dims.ndim - 2:
+            return None
+        axis = dims.not_displayed[-1] - (dims.ndim - 3)
+        first, stop = current.edge.box[axis]
+        return first, stop - 1
 
     def next(self) -> None:
         """Go to the next undecided edge, the worst one first; see `ReviewQueue`."""

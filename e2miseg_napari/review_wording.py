@@ -20,6 +20,7 @@ __all__ = [
     "place_in_words",
     "polygon_in_words",
     "redone_in_words",
+    "slices_in_words",
     "step_in_words",
     "tally_in_words",
     "tally_tip_in_words",
@@ -126,10 +127,14 @@ def step_in_words(
     if slices is None:
         return f"{done}: {what}."
     first, last = slices
-    one = first == last
-    place = f"slice {first}" if one else f"slices {first} to {last}"
-    hint = f", which {'is' if one else 'are'} not on show"
-    return f"{done}: {what} in {place}{'' if on_show else hint}."
+    hint = f", which {'is' if first == last else 'are'} not on show"
+    return f"{done}: {what} in {slices_in_words(slices)}{'' if on_show else hint}."
+
+
+def slices_in_words(slices: tuple[int, int]) -> str:
+    """Return "slice 31" or "slices 31 to 35"."""
+    first, last = slices
+    return f"slice {first}" if first == last else f"slices {first} to {last}"
 
 
 def tally_in_words(tally: Tally) -> str:

@@ -27,6 +27,7 @@ from e2miseg_napari.review_wording import (
     hit_rate_in_words,
     next_step_in_words,
     place_in_words,
+    slices_in_words,
     tally_in_words,
     tally_tip_in_words,
 )
@@ -223,7 +224,10 @@ class ReviewTab(QWidget):
             more = f"Skipped. {figures_in_words(current.edge)}".strip()
         else:
             more = f"{VERDICT_NAMES[current.verdict]}; another verdict replaces that."
-        self.detail.setText(f"{place_in_words(current.edge, names)} {more}")
+        place, slices = place_in_words(current.edge, names), self.review.slices
+        if slices is not None:  # a verdict is about all of them
+            place = f"{place} In {slices_in_words(slices)}."
+        self.detail.setText(f"{place} {more}")
 
     def _on_chosen(self, number: int) -> None:
         self.review.go_to(number)

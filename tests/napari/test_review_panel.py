@@ -296,6 +296,8 @@ def test_a_jump_shows_the_edge_in_each_plane(shown, reviewing, qtbot):
         edge = reviewing.review.current.edge
         assert edge.number == rank
         assert viewer.dims.current_step[order[0]] == edge.centre[order[0]]
+        first, after = edge.box[order[0]]
+        assert f". In slices {first} to {after - 1}. " in reviewing.tab.detail.text()
         start, stop = np.array(world_bounds(reviewing.labels, edge.box))
         displayed = list(viewer.dims.displayed)
         middle = ((start + stop) / 2)[displayed]
