@@ -3,6 +3,7 @@
 Pure arithmetic on counts; `exam` measures them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -187,7 +188,9 @@ def _figures(evidence: Evidence, sure: float) -> dict[str, Any]:
         "voxels": evidence.voxels,
         "wrong_before": sum(evidence.before),
         "wrong_after": sum(evidence.after),
+        "wrong_allowed": math.floor((1 - LEAST_GAIN) * sum(evidence.before)),
         "better_share": round(sure, 4),
+        "better_needed": SURE,
         "confident": evidence.confident,
         "changed": evidence.changed,
         "changed_allowed": round(_allowed(evidence), 1),

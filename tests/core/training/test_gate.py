@@ -28,6 +28,8 @@ def test_a_better_model_is_kept_and_says_so() -> None:
     assert verdict.figures["wrong_before"] == 118
     assert verdict.figures["wrong_after"] == 70
     assert verdict.figures["better_share"] == 1.0
+    assert verdict.figures["wrong_allowed"] == 112  # 0.95 * 118, whole voxels
+    assert verdict.figures["better_needed"] == 0.9
 
 
 @pytest.mark.parametrize(
