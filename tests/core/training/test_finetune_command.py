@@ -39,7 +39,7 @@ def test_what_the_user_can_mend_is_one_line(
         (QUICK, "4 corrected or accepted places"),
         (["--resume"], "no unfinished fine-tuning"),
         (["--resume", *QUICK], "--resume with other options"),
-        (["--steps", "0"], "0 steps"),
+        (["--steps", "0"], "'--steps': "),
         (["--model", "nobody"], "--model with --project"),
     ):
         assert run_command([*call, *more]) == 2
