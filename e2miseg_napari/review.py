@@ -118,7 +118,7 @@ class Review(QObject):
     def slices(self) -> tuple[int, int] | None:
         """First and last slice of the current edge; None in three dimensions."""
         current, dims = self.current, self._viewer.dims
-        if current is None or len(dims.not_displayed) != dims.ndim - 2:
+        if current is None or dims.ndim < 3 or dims.ndisplay == 3:
             return None
         axis = dims.not_displayed[-1] - (dims.ndim - 3)
         first, stop = current.edge.box[axis]
