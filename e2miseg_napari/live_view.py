@@ -36,13 +36,14 @@ class LiveView(QObject):
 
     def begin(self, labels: str, error_map: str) -> None:
         """Follow the stores of a prediction, by their paths."""
-        self._preview = Preview(
+        preview = Preview(
             zarr.open_array(labels, path="0", mode="r"),
             zarr.open_array(error_map, path="0", mode="r"),
         )
-        self._boxes.clear()
-        self._session.show_preview(self._preview)
-        self._timer.start()
+        if self._session.show_preview(preview):
+            self._preview = preview
+            self._boxes.clear()
+            self._timer.start()
 
     def add(self, box: Box) -> None:
         """Take note of voxels that are final."""

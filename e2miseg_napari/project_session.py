@@ -216,15 +216,17 @@ class ProjectSession(QObject):
             return
         self._merges.merge(store, prediction)
 
-    def show_preview(self, preview: Preview | None) -> None:
+    def show_preview(self, preview: Preview | None) -> bool:
         """Show the case's first prediction as it grows; None ends that.
 
         A later one is shown when it is complete: until then verdicts are about the
-        labels and edges that are there.
+        labels and edges that are there. Returns whether it is one to be shown.
         """
         shown = self._shown
-        if preview is None or (shown is not None and shown.merged is None):
+        wanted = preview is None or (shown is not None and shown.merged is None)
+        if wanted:
             self._layers.show_preview(preview)
+        return wanted
 
     def follow(self, boxes: Collection[Box]) -> None:
         """Draw what the preview has got."""
