@@ -93,7 +93,7 @@ class EdgeVisit(QObject):
         self._enclose(edge.box)
         self.take_brush()
         self.watch(edge)
-        if self._watched is not None and not self._polygon_is_begun():
+        if self._watched is not None and not layer.polygon_is_begun:
             wanted = class_to_paint(
                 self._watched.labels, edge.classes, layer.selected_label
             )
@@ -128,10 +128,6 @@ class EdgeVisit(QObject):
         layer = self._session.labels_layer
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.selection.active = layer
-
-    def _polygon_is_begun(self) -> bool:
-        layer = self._session.labels_layer
-        return layer is not None and bool(layer._overlays["polygon"].points)
 
     def _enclose(self, box: Box) -> None:
         layer = self._session.labels_layer
