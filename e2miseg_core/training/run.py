@@ -7,7 +7,6 @@ RUN/model.safetensors    the result
 RUN/report.json          figures on the unseen cases
 """
 
-import csv
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ from torch import Tensor
 
 from e2miseg_core.devices import autocast, choose_device, choose_precision
 from e2miseg_core.errors import ConfigError, WriteError
-from e2miseg_core.io.atomic import replacing
 from e2miseg_core.losses import compound_loss, deep_supervision_loss
 from e2miseg_core.networks import E2MISeg, E2MISegConfig
 from e2miseg_core.progress import Job, Progress
@@ -32,6 +30,7 @@ from e2miseg_core.training.checkpoint import (
     read_state,
     save_checkpoint,
 )
+from e2miseg_core.training.history import append_rows
 from e2miseg_core.training.patches import PatchSampler, sample_generator
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.recipe import Recipe
@@ -235,7 +234,7 @@ class TrainingRun:
             "" if dice is None else f"{state.smoothed:.6f}",
             f"{state.seconds:.1f}",
         )
-        _append_history(self.folder / "history.csv", row)
+        append_rows(self.folder / "history.csv", COLUMNS, [row])
         save_checkpoint(self.checkpoint, state, self.network, self.best, self.optimizer)
 
     def _choose(self, epoch: int, dice: float) -> None:
@@ -307,17 +306,3 @@ def _prefetched(
         if step + 1 < recipe.steps:
             coming = pool.submit(make, step + 1)
         yield step, image, classes
-
-
-def _append_history(path: Path, row: Sequence[object]) -> None:
-    """Add an epoch's line; lines of epochs that are being repeated are dropped."""
-    kept: list[list[str]] = []
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [r for r in csv.reader(file) if r and r[0].isdigit()]
-    kept = [r for r in kept if int(r[0]) < int(str(row[0]))]
-    with (
-        replacing(path) as partial,
-        partial.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows([COLUMNS, *kept, row])

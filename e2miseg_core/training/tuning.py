@@ -5,10 +5,9 @@ JOB/history.csv              one line a step; step 0 is the model as it was
 """
 
 import copy
-import csv
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 from e2miseg_core.devices import autocast, choose_device, choose_precision
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.engine import TilePredictor
-from e2miseg_core.io.atomic import replacing
 from e2miseg_core.losses import (
     compound_loss,
     deep_supervision_loss,
@@ -39,6 +37,7 @@ from e2miseg_core.training.checkpoint import (
 from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.forgetting import Watch
+from e2miseg_core.training.history import append_rows
 from e2miseg_core.training.patches import Sample, sample_generator
 from e2miseg_core.training.validation import retold
 
@@ -212,7 +211,7 @@ class Tuning:
     def save(self) -> None:
         """Put the state on disk; what was there stays if that fails."""
         save_checkpoint(self.checkpoint, self.state, self.network, {}, self.optimizer)
-        append_rows(self.folder / HISTORY, self._rows)
+        append_rows(self.folder / HISTORY, COLUMNS, self._rows)
         self._rows = []
 
     def _look_back(self) -> Job[None]:
@@ -342,19 +341,3 @@ def training_precision(asked: str, device: torch.device) -> str:
             do="leave the precision out",
         )
     return precision
-
-
-def append_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    """Add lines to the history; older ones of the same steps are dropped."""
-    if not rows:
-        return
-    kept: list[list[str]] = []
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.reader(file) if row and row[0].isdigit()]
-    kept = [row for row in kept if int(row[0]) < int(str(rows[0][0]))]
-    with (
-        replacing(path) as partial,
-        partial.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows([COLUMNS, *kept, *rows])
