@@ -2,6 +2,7 @@
 
 E2MISegError
 ├── ReadError      (OSError)       an input cannot be read
+│   └── ChoiceError                it holds several images, and one must be chosen
 ├── WriteError     (OSError)       an output cannot be written
 ├── GeometryError  (ValueError)    shapes, affines or spacings make no sense
 ├── ConfigError    (ValueError)    an option or a setting is wrong
@@ -13,8 +14,14 @@ E2MISegError
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
 __all__ = [
     "Cancelled",
+    "Choice",
+    "ChoiceError",
     "ConfigError",
     "DatasetError",
     "DeviceError",
@@ -25,6 +32,9 @@ __all__ = [
     "WriteError",
     "as_user_error",
 ]
+
+
+_MOST_LISTED = 12  # choices in one line
 
 
 class E2MISegError(Exception):
@@ -55,6 +65,70 @@ class E2MISegError(Exception):
 
 class ReadError(E2MISegError, OSError):
     """An input cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several images in a file or a folder.
+
+    Attributes
+    ----------
+    part : str
+        What opens it: `open_volume(place, part=...)`, or `place#part=...`.
+    title : str
+        What it is, such as "CT" or "/raw"; names no patient.
+    detail : str
+        Its size and kind, such as "240 slices of 512 x 512, int16".
+    """
+
+    part: str
+    title: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        # A title often repeats the part, as for the datasets of an HDF5 file.
+        words = [self.part, "" if self.title == self.part else self.title, self.detail]
+        return ", ".join(word for word in words if word)
+
+
+class ChoiceError(ReadError):
+    """An input holds several images, and nothing says which one is meant.
+
+    Attributes
+    ----------
+    choices : tuple of Choice
+        All of them; the message names the first few.
+    """
+
+    choices: tuple[Choice, ...] = ()
+
+    @classmethod
+    def among(cls, place: object, what: str, choices: Sequence[Choice]) -> Self:
+        """Make the error that lists what there is to choose from.
+
+        Parameters
+        ----------
+        place : Address, Path or str
+            The file or folder, without a part.
+        what : str
+            What the images are, in the plural, such as "DICOM series".
+        choices : sequence of Choice
+            Two or more.
+        """
+        listed = [f"{choice}" for choice in choices[:_MOST_LISTED]]
+        if len(choices) > _MOST_LISTED:
+            listed.append(f"and {len(choices) - _MOST_LISTED} more")
+        error = cls(
+            found=f"{place} holds {len(choices)} {what} ({'; '.join(listed)})",
+            needed="one of them",
+            do=f"name it, such as {place}#part={choices[0].part}",
+        )
+        error.choices = tuple(choices)
+        return error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        kind, words = super().__reduce__()[:2]
+        return kind, words, {"choices": self.choices}
 
 
 class WriteError(E2MISegError, OSError):

@@ -5,13 +5,17 @@ import pickle
 import pytest
 
 from e2miseg_core import errors
-from e2miseg_core.errors import Cancelled, E2MISegError, ReadError
+from e2miseg_core.errors import (
+    Cancelled,
+    Choice,
+    ChoiceError,
+    E2MISegError,
+    ReadError,
+)
 from e2miseg_core.progress import Job, Progress, TimeLeft, run
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in errors.__all__ if n[0].isupper() and n != "Cancelled"]
-)
+@pytest.mark.parametrize("name", [n for n in errors.__all__ if n.endswith("Error")])
 def test_an_error_says_found_needed_do_in_one_line_and_survives_a_pipe(
     name: str,
 ) -> None:
@@ -28,6 +32,26 @@ def test_errors_are_also_the_fitting_builtin() -> None:
     assert str(pickle.loads(pickle.dumps(Cancelled("the run")))) == str(
         Cancelled("the run")
     )
+
+
+def test_a_choice_lists_what_there_is_and_survives_a_pipe() -> None:
+    choices = [Choice("/raw", "/raw", "4 x 5 x 6, uint8"), Choice("/labels", "labels")]
+    error = ChoiceError.among("scan.h5", "datasets", choices)
+    assert str(error) == (
+        "scan.h5 holds 2 datasets (/raw, 4 x 5 x 6, uint8; /labels, labels); needed: "
+        "one of them; name it, such as scan.h5#part=/raw"
+    )
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, ReadError)
+    assert again.choices == tuple(choices)
+    assert str(again) == str(error)
+
+
+def test_a_choice_among_hundreds_stays_one_line_that_can_be_read() -> None:
+    choices = [Choice(str(number), "CT") for number in range(1, 301)]
+    error = ChoiceError.among("folder", "DICOM series", choices)
+    assert len(error.choices) == 300
+    assert "12, CT; and 288 more)" in str(error)
 
 
 def counting(total: int, closed: list[bool]) -> Job[str]:
