@@ -4,9 +4,9 @@ Axis Z grows to superior, Y to posterior, X to left, as nearly as permuting and
 flipping axes allows; `Volume.as_source` undoes that for writing.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import dask.array as da
 import numpy as np
@@ -19,8 +19,9 @@ from e2miseg_core.geometry import (
     Geometry,
     canonical_transform,
 )
+from e2miseg_core.progress import Progress
 
-__all__ = ["Source", "Volume"]
+__all__ = ["Preparation", "Segments", "Source", "Volume"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,6 +52,43 @@ class Source:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """What the labels of a segmentation are called, and how they are coloured.
+
+    Attributes
+    ----------
+    names : mapping of int to str
+        Of label values; those without a name are missing.
+    colors : mapping of int to tuple of int
+        Red, green, blue from 0 to 255.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+
+
+class Preparation(Protocol):
+    """Unpacking of a big compressed file, once; reads wait for what they need."""
+
+    @property
+    def total(self) -> int:
+        """Bytes to be unpacked."""
+
+    @property
+    def done(self) -> int:
+        """Bytes unpacked so far; `total` when nothing is left to do."""
+
+    def start(self) -> None:
+        """Begin in the background, unless it has begun."""
+
+    def wait(self, progress: Callable[[Progress], None] | None = None) -> None:
+        """Return when all is unpacked; ReadError if the file is damaged."""
+
+    def cancel(self) -> None:
+        """Stop; the next read begins again."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Volume:
     """An image or labels, lazy, in canonical orientation.
@@ -67,6 +105,10 @@ class Volume:
         None where the array was canonical already and came from nowhere.
     notes : tuple of str
         Rules that were applied to read the file and that a user should know.
+    segments : Segments or None
+        Of labels; None where the file does not say that its voxels are labels.
+    preparation : Preparation or None
+        Where a compressed file has to be unpacked before all of it can be read.
     """
 
     levels: tuple[da.Array, ...]
@@ -74,6 +116,8 @@ class Volume:
     channels: tuple[str, ...]
     source: Source | None = None
     notes: tuple[str, ...] = ()
+    segments: Segments | None = None
+    preparation: Preparation | None = None
 
     def __post_init__(self) -> None:
         if not self.levels or any(level.ndim != 4 for level in self.levels):
@@ -188,6 +232,27 @@ class Volume:
             geometry=transform.apply_geometry(geometry),
             channels=tuple(channels) or default_channels(array.shape[0]),
             source=source,
+        )
+
+    def frame(self, number: int) -> Self:
+        """Return the volume with one of its channels, whose name it keeps.
+
+        Raises
+        ------
+        GeometryError
+            If there is no such channel.
+        """
+        if not 0 <= number < self.n_channels:
+            raise GeometryError(
+                found=f"the frame {number}",
+                needed=f"one from 0 to {self.n_channels - 1}",
+                do="choose one of the frames that are there",
+            )
+        return replace(
+            self,
+            levels=tuple(level[number : number + 1] for level in self.levels),
+            channels=self.channels[number : number + 1],
+            notes=(*self.notes, f"frame {number} of {self.n_channels} taken"),
         )
 
     def as_source(self, array: ArrayT) -> ArrayT:

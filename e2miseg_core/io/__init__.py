@@ -1,5 +1,6 @@
 """Reading and writing of images and labels, one format a module."""
 
+from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import (
     is_writable_suffix,
     known_suffixes,
@@ -11,6 +12,7 @@ from e2miseg_core.io.ome_zarr import create_store
 from e2miseg_core.io.writing import write_image, write_labels
 
 __all__ = [
+    "Address",
     "create_store",
     "is_writable_suffix",
     "known_suffixes",

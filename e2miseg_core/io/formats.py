@@ -1,7 +1,8 @@
 """The formats: which suffix is read and written by what, and opening by name."""
 
+import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
-from e2miseg_core.io.nifti import read_nifti, write_nifti
-from e2miseg_core.io.ome_zarr import is_zarr, read_ome_zarr, write_ome_zarr
+from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.plan import WritePlan
-from e2miseg_core.volume import Volume
+from e2miseg_core.volume import Segments, Volume
 
 __all__ = [
+    "FORMATS",
     "Format",
     "format_of",
     "is_writable_suffix",
@@ -34,41 +35,78 @@ _ROUNDING = 1e-3
 class Format:
     """One file format.
 
+    Its functions are named ``module:function`` and loaded when first used: some need
+    libraries that take a second to import.
+
     Attributes
     ----------
+    key : str
+        `Source.format` of what is read.
     name : str
         For users.
-    is_folder : bool
-        Whether an image is a folder.
     suffixes : tuple of str
         Lower case, the usual one first.
-    read : callable
-        Opens a path lazily.
-    write : callable or None
-        Writes a plan to a new path and returns the CRC-32 of the voxels.
+    is_folder : bool
+        Whether an image is a folder.
+    reader : str
+        Opens an `Address` lazily.
+    writer : str
+        Writes a plan to a new path and returns the CRC-32 of the voxels; empty where
+        the format is only read.
+    recognises : str
+        Tells by the content whether a path without a known suffix is of the format;
+        empty where only the suffix tells.
+    remote : bool
+        Whether `reader` takes URLs; files of other formats are fetched first.
     """
 
+    key: str
     name: str
     suffixes: tuple[str, ...]
     is_folder: bool
-    read: Callable[[Path], Volume]
-    write: Callable[[WritePlan, Path], int] | None
+    reader: str
+    writer: str = ""
+    recognises: str = ""
+    remote: bool = False
+
+    def read(self, address: Address) -> Volume:
+        """Open an image lazily."""
+        volume: Volume = _load(self.reader)(address)
+        return volume
+
+    def write(self, plan: WritePlan, path: Path) -> int:
+        """Write a plan to a new path; returns the CRC-32 of the voxels."""
+        checksum: int = _load(self.writer)(plan, path)
+        return checksum
+
+    def holds(self, path: Path) -> bool:
+        """Whether the content of a path is of this format."""
+        return bool(self.recognises and _load(self.recognises)(path))
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return loaded
 
 
 FORMATS = (
     Format(
+        key="nifti",
         name="NIfTI",
         suffixes=(".nii.gz", ".nii"),
         is_folder=False,
-        read=read_nifti,
-        write=write_nifti,
+        reader="e2miseg_core.io.nifti:read_nifti",
+        writer="e2miseg_core.io.nifti:write_nifti",
     ),
     Format(
+        key="ome-zarr",
         name="OME-Zarr",
         suffixes=(".ome.zarr", ".zarr"),
         is_folder=True,
-        read=read_ome_zarr,
-        write=write_ome_zarr,
+        reader="e2miseg_core.io.ome_zarr:read_ome_zarr",
+        writer="e2miseg_core.io.ome_zarr:write_ome_zarr",
+        recognises="e2miseg_core.io.ome_zarr:is_zarr",
     ),
 )
 
@@ -78,7 +116,7 @@ def known_suffixes(*, writable: bool = False) -> tuple[str, ...]:
     return tuple(
         suffix
         for known in FORMATS
-        if known.write is not None or not writable
+        if known.writer or not writable
         for suffix in known.suffixes
     )
 
@@ -86,7 +124,7 @@ def known_suffixes(*, writable: bool = False) -> tuple[str, ...]:
 def is_writable_suffix(path: str | Path) -> bool:
     """Whether a file of this name can be written."""
     found = format_of(path)
-    return found is not None and found.write is not None
+    return found is not None and bool(found.writer)
 
 
 def split_suffix(path: str | Path) -> tuple[str, str]:
@@ -102,7 +140,7 @@ def split_suffix(path: str | Path) -> tuple[str, str]:
     tuple of str
         Such as ("scan", ".nii.gz").
     """
-    name = Path(path).name
+    name = Path(Address.parse(path).place).name
     for suffix in sorted(known_suffixes(), key=len, reverse=True):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)], name[-len(suffix) :]
@@ -115,13 +153,20 @@ def format_of(path: str | Path) -> Format | None:
     return next((known for known in FORMATS if suffix in known.suffixes), None)
 
 
-def open_volume(path: str | Path) -> Volume:
+def open_volume(
+    source: AnySource, *, part: str = "", frame: int | None = None
+) -> Volume:
     """Open an image of any size without reading its voxels.
 
     Parameters
     ----------
-    path : str or Path
-        A .nii or .nii.gz file, or an OME-Zarr folder.
+    source : str, Path or Address
+        A file, a folder or a URL, as text also with what to open in it, such as
+        ``file.h5#part=/raw``.
+    part : str
+        What to open where there are several images; instead of the text's.
+    frame : int, optional
+        One of the frames of a series, from 0; without it all become channels.
 
     Returns
     -------
@@ -134,24 +179,29 @@ def open_volume(path: str | Path) -> Volume:
         If it is missing, damaged or of an unknown format. Damage to the voxels
         themselves is found, and raised, when they are read.
     GeometryError
-        If its header has no usable grid.
+        If its header has no usable grid, or there is no such frame.
     """
-    place = Path(path).expanduser()
-    found = format_of(place)
-    if "://" in str(path):
-        raise ReadError(
-            found=f"the address {path}",
-            needed="a file or a folder on this machine",
-            do="download it first",
-        )
+    parsed = Address.parse(source)
+    frame = parsed.frame if frame is None else frame
+    address = Address(parsed.place, part or parsed.part, frame)
+    volume = _format_to_read(address).read(address)
+    return volume if frame is None else volume.frame(frame)
+
+
+def _format_to_read(address: Address) -> Format:
+    """Find the format by the suffix, else by the content."""
+    found = format_of(address.place)
+    if address.is_remote:
+        address = Address(str(address.path))  # says that it must be fetched first
+    place = address.path
     if found is not None and not found.is_folder and place.is_dir():
         raise ReadError(
             found=f"{place} is a folder", needed="a file", do="name a file in it"
         )
+    if found is None and place.exists():
+        found = next((known for known in FORMATS if known.holds(place)), None)
     if found is not None:
-        return found.read(place)
-    if is_zarr(place):
-        return read_ome_zarr(place)
+        return found
     what = "is missing" if not place.exists() else "is of an unknown format"
     raise ReadError(
         found=f"{place} {what}",
@@ -160,12 +210,12 @@ def open_volume(path: str | Path) -> Volume:
     )
 
 
-def open_labels(path: str | Path) -> Volume:
+def open_labels(source: AnySource) -> Volume:
     """Open labels without reading their voxels.
 
     Parameters
     ----------
-    path : str or Path
+    source : str, Path or Address
         As for `open_volume`.
 
     Returns
@@ -180,19 +230,18 @@ def open_labels(path: str | Path) -> Volume:
         At once if there are several channels; when voxels are read, if one of them
         is negative or not a whole number.
     """
-    volume = open_volume(path)
+    volume = open_volume(source)
     if volume.n_channels != 1:
         raise ReadError(
-            found=f"{path} has {volume.n_channels} channels",
+            found=f"{source} has {volume.n_channels} channels",
             needed="labels: one whole number a voxel",
             do="choose the label file, or split it by channel",
         )
-    return Volume(
-        levels=tuple(_as_labels(level, str(path)) for level in volume.levels),
-        geometry=volume.geometry,
+    return replace(
+        volume,
+        levels=tuple(_as_labels(level, str(source)) for level in volume.levels),
         channels=("labels",),
-        source=volume.source,
-        notes=volume.notes,
+        segments=volume.segments or Segments(),
     )
 
 

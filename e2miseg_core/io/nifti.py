@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry, canonical_transform
+from e2miseg_core.io.address import Address
 from e2miseg_core.io.lazy import Box, iter_slabs, oriented, slab_chunks
 from e2miseg_core.io.nifti_header import (
     SPATIAL_FIELDS,
@@ -34,12 +35,12 @@ _LABEL_INTENT = 1002
 _UNIT_CODES = {"mm": 2, "um": 3}
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(address: Address) -> Volume:
     """Open a .nii or .nii.gz file without reading its voxels.
 
     Parameters
     ----------
-    path : Path
+    address : Address
         NIfTI-1 or NIfTI-2, one file, either byte order.
 
     Returns
@@ -55,6 +56,7 @@ def read_nifti(path: Path) -> Volume:
     GeometryError
         If its header has no usable grid.
     """
+    path = address.path
     header = read_header(path)
     geometry, notes = resolve_geometry(path, header)
     if header.is_scaled:
@@ -69,7 +71,7 @@ def read_nifti(path: Path) -> Volume:
     chunks = slab_chunks(pixels.shape, max(header.dtype.itemsize, 1))
     data = oriented(pixels, chunks, transform, f"nifti-{token}")
     source = Source(
-        uri=str(path),
+        uri=str(address),
         format="nifti",
         geometry=geometry,
         transform=transform,

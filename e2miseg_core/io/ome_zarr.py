@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from e2miseg_core.errors import GeometryError, ReadError, WriteError
 from e2miseg_core.geometry import AxisTransform, Geometry, canonical_transform
+from e2miseg_core.io.address import Address
 from e2miseg_core.io.lazy import (
     Box,
     iter_slabs,
@@ -46,12 +47,12 @@ def is_zarr(path: Path) -> bool:
     return any((path / marker).is_file() for marker in _MARKERS)
 
 
-def read_ome_zarr(path: Path) -> Volume:
+def read_ome_zarr(address: Address) -> Volume:
     """Open an OME-Zarr image, or a bare zarr array, without reading its voxels.
 
     Parameters
     ----------
-    path : Path
+    address : Address
         Folder of the image's group, or of an array (Z, Y, X) or (C, Z, Y, X).
 
     Returns
@@ -66,6 +67,7 @@ def read_ome_zarr(path: Path) -> Volume:
     GeometryError
         If its grid is unusable.
     """
+    path = address.path
     if not is_zarr(path):
         raise ReadError(
             found=f"{path} is " + ("no zarr store" if path.exists() else "missing"),

@@ -13,6 +13,7 @@ import dask.array as da
 import numpy as np
 
 from e2miseg_core.errors import E2MISegError, GeometryError, ReadError, WriteError
+from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import Format, format_of, known_suffixes, split_suffix
 from e2miseg_core.io.lazy import iter_slabs
 from e2miseg_core.io.ome_zarr import is_zarr
@@ -186,7 +187,7 @@ def _plan(
 def _write(plan: WritePlan, path: Path, *, overwrite: bool) -> Path:
     path = path.expanduser()
     target = format_of(path)
-    if target is None or target.write is None:
+    if target is None or not target.writer:
         raise WriteError(
             found=f"the output name {path}",
             needed="an end of " + ", ".join(known_suffixes(writable=True)),
@@ -251,7 +252,7 @@ def _remove(path: Path) -> None:
 def _verify(plan: WritePlan, part: Path, target: Format, checksum: int) -> None:
     """Read the file back, and compare grid, type and voxels."""
     try:
-        found = _difference(plan, target.read(part), checksum)
+        found = _difference(plan, target.read(Address(str(part))), checksum)
     except (ReadError, GeometryError) as error:
         found = error.found
     if found:

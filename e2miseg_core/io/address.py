@@ -1,0 +1,114 @@
+"""Where an image is: a path or URL, a part inside it, and one of its frames.
+
+The text form is what stands in a project, a layer's metadata or on a command line:
+``scan.nii.gz``, ``file.h5#part=/raw``, ``folder#part=2``, ``series.nii#frame=3``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeAlias
+from urllib.parse import quote, unquote
+
+from e2miseg_core.errors import ReadError
+
+__all__ = ["Address", "AnySource"]
+
+_KEYS = ("part", "frame")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An image, possibly one of several in a file or folder.
+
+    Attributes
+    ----------
+    place : str
+        Path or URL of the file or folder.
+    part : str
+        What to open in it, empty for what it holds: a data set of an HDF5 file, a
+        series of a DICOM folder, an image of an OME-Zarr collection.
+    frame : int or None
+        One of the frames of a series, from 0; None for all of them.
+    """
+
+    place: str
+    part: str = ""
+    frame: int | None = None
+
+    @classmethod
+    def parse(cls, source: "AnySource") -> Self:
+        """Read the text form.
+
+        Parameters
+        ----------
+        source : str, Path or Address
+            An existing path whose name holds a ``#`` is that path. What follows a
+            ``#`` without ``part=`` or ``frame=`` is the part.
+
+        Raises
+        ------
+        ReadError
+            If the frame is not a whole number from 0.
+        """
+        if isinstance(source, Address):
+            return cls(source.place, source.part, source.frame)
+        text = str(source)
+        place, mark, fragment = text.rpartition("#")
+        if not mark or Path(text).expanduser().exists():
+            return cls(text)
+        if not fragment.startswith(tuple(f"{key}=" for key in _KEYS)):
+            return cls(place, unquote(fragment))
+        values = dict(item.partition("=")[::2] for item in fragment.split("&"))
+        unknown = sorted(set(values) - set(_KEYS))
+        if unknown:
+            raise ReadError(
+                found=f"{unknown[0]!r} in the address {text}",
+                needed="part= or frame= after the #",
+                do="correct the address",
+            )
+        return cls(place, unquote(values.get("part", "")), _frame(text, values))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the place is a URL."""
+        return "://" in self.place
+
+    @property
+    def path(self) -> Path:
+        """The place on this machine.
+
+        Raises
+        ------
+        ReadError
+            If it is a URL.
+        """
+        if self.is_remote:
+            raise ReadError(
+                found=f"the address {self.place}",
+                needed="a file or a folder on this machine",
+                do="download it first",
+            )
+        return Path(self.place).expanduser()
+
+    def __str__(self) -> str:
+        values = []
+        if self.part:
+            values.append(f"part={quote(self.part, safe='/ .:,()')}")
+        if self.frame is not None:
+            values.append(f"frame={self.frame}")
+        return self.place + ("#" + "&".join(values) if values else "")
+
+
+AnySource: TypeAlias = str | Path | Address
+
+
+def _frame(text: str, values: dict[str, str]) -> int | None:
+    if "frame" not in values:
+        return None
+    if not values["frame"].isdecimal():
+        raise ReadError(
+            found=f"the frame {values['frame']!r} in the address {text}",
+            needed="a whole number from 0",
+            do="correct the address",
+        )
+    return int(values["frame"])
