@@ -25,6 +25,11 @@ _LETTERS = ("RL", "AP", "SI")
 _JSON_KEYS = {"version", "shape", "affine", "unit"}
 _JSON_VERSION = 1
 
+_LARGEST_SIZE = 1 << 53  # whole numbers that a float holds
+_SPACINGS = (1e-12, 1e12)  # beyond them squares and products run over
+_FARTHEST = 1e12  # voxels from the origin: neighbours could not be told apart
+_FLAT = 1e-6  # volume of the cell of three unit vectors that lie in a plane
+
 # numpy and dask arrays share transpose and slicing, but no common base.
 ArrayT = TypeVar("ArrayT", bound=Any)
 
@@ -45,7 +50,8 @@ class Geometry:
     Raises
     ------
     GeometryError
-        If a size is below 1, or the affine is not finite or not invertible.
+        If a size is below 1, or the affine is not finite or not invertible, has a
+        spacing below 1e-12 or above 1e12, or an origin 1e12 voxels away.
     """
 
     shape: tuple[int, int, int]
@@ -55,7 +61,7 @@ class Geometry:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", _checked_shape(self.shape))
         object.__setattr__(self, "affine", _checked_affine(self.affine))
-        if self.unit not in UNIT_IN_MM:
+        if not isinstance(self.unit, str) or self.unit not in UNIT_IN_MM:
             raise GeometryError(
                 found=f"the unit of length {self.unit!r}",
                 needed="one of " + ", ".join(UNIT_IN_MM),
@@ -139,6 +145,13 @@ class Geometry:
         largest = directions.max(axis=0)
         return bool(np.any(directions.sum(axis=0) - largest > 1e-4))
 
+    @property
+    def shear(self) -> float:
+        """Degrees by which the axes leave right angles with each other, at most."""
+        directions = self.affine[:3, :3] / np.asarray(self.spacing)
+        cosines = np.abs(directions.T @ directions)[np.triu_indices(3, k=1)]
+        return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))
+
     def world(self, index: ArrayLike) -> NDArray[np.float64]:
         """RAS+ coordinates (..., 3), in `unit`, of voxel indices.
 
@@ -181,10 +194,11 @@ class Geometry:
             return False
         other = other.in_unit(self.unit)
         mine, theirs = self.corners(), other.corners()
-        reach = max(*self.spacing, float(np.abs(mine).max()))
+        largest = max(*self.spacing, *other.spacing)
+        reach = max(largest, float(np.abs(mine).max()), float(np.abs(theirs).max()))
         farthest = float(np.abs(mine - theirs).max())
-        axes = np.abs(self.affine - other.affine)[:3, :3].max()
-        return farthest <= tolerance * reach and axes <= tolerance * max(self.spacing)
+        axes = float(np.abs(self.affine - other.affine)[:3, :3].max())
+        return farthest <= tolerance * reach and axes <= tolerance * largest
 
     def in_unit(self, unit: str) -> "Geometry":
         """Return the same grid with its world coordinates in another unit."""
@@ -240,9 +254,10 @@ class Geometry:
         GeometryError
             If keys are missing or unknown, or the version is a later one.
         """
-        if set(stored) != _JSON_KEYS or stored["version"] != _JSON_VERSION:
+        is_known = isinstance(stored, Mapping) and set(stored) == _JSON_KEYS
+        if not is_known or stored["version"] != _JSON_VERSION:
             raise GeometryError(
-                found=f"a stored geometry with {dict(stored)!r:.200}",
+                found=f"a stored geometry with {stored!r:.200}",
                 needed=f"version {_JSON_VERSION} with {', '.join(sorted(_JSON_KEYS))}",
                 do="write the file again with this version of the program",
             )
@@ -362,20 +377,25 @@ def canonical_transform(geometry: Geometry) -> AxisTransform:
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    sizes = tuple(shape)
-    if len(sizes) != 3 or any(int(size) != size or size < 1 for size in sizes):
+    try:
+        stated = tuple(shape)
+        sizes = tuple(int(size) for size in stated)
+        is_usable = len(sizes) == 3 and sizes == stated
+    except (TypeError, ValueError, OverflowError):  # nothing to count, NaN, infinity
+        is_usable = False
+    if not is_usable or min(sizes) < 1 or max(sizes) > _LARGEST_SIZE:
         raise GeometryError(
-            found=f"a grid of shape {sizes}",
+            found=f"a grid of shape {shape!r:.200}",
             needed="three sizes of at least 1 (Z, Y, X)",
             do="check the image's dimensions",
         )
-    return int(sizes[0]), int(sizes[1]), int(sizes[2])
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
     try:
         checked = np.array(affine, dtype=np.float64)  # a copy, so that it can be locked
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _affine_error(found=f"the affine {affine!r:.200}") from error
     if checked.shape != (4, 4):
         raise _affine_error(found=f"an affine of shape {checked.shape}")
@@ -383,11 +403,15 @@ def _checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
         raise _affine_error(found=f"the affine {checked.tolist()}")
     if np.any(checked[3] != (0, 0, 0, 1)):
         raise _affine_error(found=f"an affine whose last row is {checked[3].tolist()}")
+    lowest, highest = _SPACINGS
+    largest = np.abs(checked[:3, :3]).max(axis=0)  # squares of more would run over
+    if np.any(largest > highest) or np.any(largest < lowest):
+        raise _affine_error(found=f"axes of the lengths {largest.tolist()} (spacing)")
     lengths = np.linalg.norm(checked[:3, :3], axis=0)
-    if np.any(lengths == 0):
-        raise _affine_error(found=f"the spacing {lengths.tolist()}")
-    if abs(float(np.linalg.det(checked[:3, :3] / lengths))) < 1e-6:
+    if abs(float(np.linalg.det(checked[:3, :3] / lengths))) < _FLAT:
         raise _affine_error(found=f"a singular affine {checked.tolist()}")
+    if np.abs(checked[:3, 3]).max() > _FARTHEST * lengths.max():
+        raise _affine_error(found=f"an origin at {checked[:3, 3].tolist()}")
     checked.flags.writeable = False
     return checked
 
@@ -395,6 +419,7 @@ def _checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
 def _affine_error(*, found: str) -> GeometryError:
     return GeometryError(
         found=found,
-        needed="a finite, invertible (4, 4) affine with last row 0 0 0 1",
+        needed="a finite, invertible (4, 4) affine with last row 0 0 0 1, "
+        "spacings from 1e-12 to 1e12 and an origin within 1e12 voxels",
         do="correct the image's header",
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from e2miseg_core.errors import GeometryError
 from e2miseg_core.geometry import AxisTransform, Geometry, canonical_transform
+from e2miseg_core.volume import Volume
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 7)
@@ -254,3 +255,112 @@ def test_nothing_heavy_is_imported():
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@st.composite
+def any_geometries(draw):
+    """Permuted, flipped, oblique, sheared, of tiny and huge spacings."""
+    rng = np.random.default_rng(draw(seeds))
+    axes = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3)
+    oblique = draw(st.sampled_from([0, 1e-9, 0.1, 0.6, 3]))
+    turn, _ = np.linalg.qr(np.eye(3) + oblique * rng.normal(size=(3, 3)))
+    shear = np.eye(3) + np.triu(rng.uniform(-0.7, 0.7, (3, 3)), k=1) * draw(
+        st.sampled_from([0, 0, 1])
+    )
+    spacing = 10.0 ** np.array(draw(st.tuples(*[st.integers(-6, 6)] * 3)))
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ shear @ axes * (spacing * rng.uniform(1, 3, 3))
+    affine[:3, 3] = rng.uniform(-1e3, 1e3, 3) * spacing.min()
+    return Geometry(shape=draw(shapes), affine=affine)
+
+
+@given(geometry=any_geometries())
+def test_canonical_presentation_is_undone_bit_for_bit(geometry):
+    array = np.arange(2 * np.prod(geometry.shape)).reshape(2, *geometry.shape)
+    volume = Volume.from_array(array, geometry)
+    assert volume.as_source(volume.data).compute().tobytes() == array.tobytes()
+    np.testing.assert_array_equal(volume.source.geometry.affine, geometry.affine)
+    # Each voxel lies where it lay, to 1e-9 of the grid's extent.
+    reach = np.abs(geometry.corners()).max() + max(geometry.spacing)
+    np.testing.assert_allclose(
+        volume.source.transform.apply(world_of_every_voxel(geometry)),
+        world_of_every_voxel(volume.geometry),
+        rtol=0,
+        atol=1e-9 * reach,
+    )
+    assert canonical_transform(volume.geometry).is_identity
+    assert volume.geometry.spacing == tuple(
+        geometry.spacing[axis] for axis in volume.source.transform.permutation
+    )
+
+
+@given(geometry=any_geometries(), axis=st.integers(0, 2))
+def test_matches_is_reflexive_symmetric_and_notices_a_voxel(geometry, axis):
+    assert geometry.matches(geometry, tolerance=0)
+    moved = geometry.affine.copy()
+    moved[:3, 3] += moved[:3, axis]
+    other = Geometry(shape=geometry.shape, affine=moved)
+    for tolerance in (1e-9, 1e-6, 1e-3, 1):
+        assert geometry.matches(other, tolerance) == other.matches(geometry, tolerance)
+    if geometry.spacing[axis] == max(geometry.spacing):
+        assert not geometry.matches(other)
+    assert geometry.matches(geometry.in_unit("um"), tolerance=1e-12)
+
+
+def test_matches_tells_the_same_place_with_other_axes_apart():
+    geometry = Geometry.from_spacing((5, 5, 5), (1, 1, 1))
+    for transform in (
+        AxisTransform(flips=(True, False, False)),
+        AxisTransform(permutation=(1, 0, 2)),
+    ):
+        assert not geometry.matches(transform.apply_geometry(geometry))
+
+
+def test_matches_looks_at_both_grids_for_its_scale():
+    small = Geometry.from_spacing((2, 2, 2), (1, 1, 1))
+    far = small.affine.copy()
+    far[0, 3] = 1000
+    moved = Geometry(shape=(2, 2, 2), affine=far)
+    assert small.matches(moved, 1.0)
+    assert moved.matches(small, 1.0)
+
+
+def test_shear_by_hand():
+    affine = np.eye(4)
+    assert Geometry(shape=(2, 2, 2), affine=affine).shear == 0
+    affine[0, 1] = np.tan(np.radians(20))  # a gantry tilted by 20 degrees
+    assert Geometry(shape=(2, 2, 2), affine=affine).shear == pytest.approx(20)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-13, 1e13, 1e200])
+def test_spacings_that_no_arithmetic_stands_are_refused(size):
+    with pytest.raises(GeometryError, match="spacing"):
+        Geometry(shape=(2, 2, 2), affine=np.diag([1, size, 1, 1]))
+
+
+def test_an_origin_where_neighbours_fall_together_is_refused():
+    affine = np.eye(4)
+    affine[1, 3] = 1e13
+    with pytest.raises(GeometryError, match="origin"):
+        Geometry(shape=(2, 2, 2), affine=affine)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(np.nan, 1, 1), (np.inf, 1, 1), ("a", 1, 1), (1, 1, None), 5, (2**60,) * 3],
+)
+def test_shapes_that_are_no_numbers_are_refused(shape):
+    with pytest.raises(GeometryError, match="shape"):
+        Geometry(shape=shape, affine=np.eye(4))
+
+
+@pytest.mark.parametrize("stored", [None, [], "text", {"version": 1}])
+def test_json_of_another_kind_is_refused(stored):
+    with pytest.raises(GeometryError, match="stored geometry"):
+        Geometry.from_json(stored)
+
+
+@pytest.mark.parametrize("unit", [None, [], {}])
+def test_units_that_are_no_text_are_refused(unit):
+    with pytest.raises(GeometryError, match="unit"):
+        Geometry(shape=(1, 1, 1), affine=np.eye(4), unit=unit)
