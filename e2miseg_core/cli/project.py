@@ -30,7 +30,7 @@ Name = Annotated[Path, typer.Argument(metavar="NAME.e2m", help="The project's fo
 def create(
     name: Name,
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="Its cases.")
+        list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Its cases.")
     ] = None,
     *,
     model: Annotated[
@@ -46,7 +46,7 @@ def create(
     from e2miseg_core.project import Project
 
     with Output(as_json=as_json) as output:
-        _check_new(images or [], set(), name.name)
+        _check_new(images or [], [], name.name)
         volumes = [open_volume(image) for image in images or []]
         card = read_card(find_model(model))
         for volume in volumes:  # before anything is made
@@ -61,7 +61,7 @@ def create(
 def add(
     name: Name,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="One case each.")
+        list[str], typer.Argument(metavar="IMAGE...", help="One case each.")
     ],
     *,
     as_json: AsJson = False,
@@ -73,7 +73,7 @@ def add(
     with Output(as_json=as_json) as output:
         opened = Project.open(name)
         volumes = [open_volume(image) for image in images]
-        known = {Path(opened.case(case).image_uri).resolve() for case in opened.cases}
+        known = [opened.case(case).image_uri for case in opened.cases]
         _check_new(images, known, opened.path.name)
         added = [opened.add_case(volume).name for volume in volumes]
         output.result(
@@ -187,24 +187,23 @@ def export(
         output.result({"files": files}, "\n".join(files))
 
 
-def _check_new(images: Sequence[Path], known: set[Path], project: str) -> None:
+def _check_new(images: Sequence[str], known: Sequence[str], project: str) -> None:
     """Refuse an image that is a case already, or is named twice."""
-    named: set[Path] = set()
-    for image in images:
-        place = image.resolve()
-        if place in known:
+    from e2miseg_core.io.naming import same_place
+
+    for number, image in enumerate(images):
+        if any(same_place(image, case) for case in known):
             raise ConfigError(
                 found=f"{image} is a case of {project} already",
                 needed="images that are not",
                 do="leave it out",
             )
-        if place in named:
+        if any(same_place(image, other) for other in images[:number]):
             raise ConfigError(
                 found=f"{image} is named twice",
                 needed="each image once, as one case",
                 do="leave it out the second time",
             )
-        named.add(place)
 
 
 def _cases(opened: "Project") -> str:
@@ -232,12 +231,14 @@ def _values(opened: "Project") -> dict[str, Any]:
 
 
 def _case_values(case: "Case") -> dict[str, Any]:
+    from e2miseg_core.io.naming import exists
+
     newest, merged = case.prediction, case.merged
     edges = newest.edges() if newest is not None else None
     return {
         "name": case.name,
         "image": case.image_uri,
-        "image_found": Path(case.image_uri).exists(),
+        "image_found": exists(case.image_uri),
         "shape": list(case.geometry.shape),
         "predictions": len(case.predictions()),
         "merged": None if merged is None else merged.number,

@@ -3,11 +3,14 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from e2miseg_core.errors import ReadError
+from e2miseg_core.io.address import Address
 from e2miseg_core.io.atomic import write_json
+from e2miseg_core.io.naming import absolute
 from e2miseg_core.project.fingerprint import fingerprint
 from e2miseg_core.project.lock import updating
 from e2miseg_core.volume import Volume
@@ -15,6 +18,7 @@ from e2miseg_core.volume import Volume
 __all__ = [
     "COPIED_IMAGE",
     "image_place",
+    "placed_image",
     "read_case_description",
     "update_case_description",
     "write_first_case_description",
@@ -37,8 +41,8 @@ def write_first_case_description(folder: Path, volume: Volume, project: Path) ->
     project : Path
         The project's folder.
     """
-    image = Path(volume.source.uri if volume.source else "")
-    copied = image.parent == folder
+    image = Address.parse(volume.source.uri if volume.source else "")
+    copied = not image.is_remote and image.path.parent == folder
     place = {"image": COPIED_IMAGE} if copied else image_place(image, project)
     write_json(
         folder / _NAME,
@@ -81,14 +85,38 @@ def update_case_description(folder: Path, values: Mapping[str, Any]) -> None:
         write_json(folder / _NAME, {**read_case_description(folder), **values})
 
 
-def image_place(image: Path, project: Path) -> Mapping[str, str]:
-    """Where an image is, also as seen from the project."""
-    absolute = image.expanduser().absolute()
-    try:
-        relative = Path(os.path.relpath(absolute, project.absolute())).as_posix()
-    except ValueError:  # on another drive
-        relative = ""
-    return {"image": str(absolute), "relative": relative}
+def image_place(image: Address, project: Path) -> Mapping[str, Any]:
+    """Say where an image is, also as seen from the project; see `placed_image`."""
+    there, relative = absolute(image), ""
+    if not there.is_remote:
+        try:
+            seen = os.path.relpath(there.place, project.absolute())
+            relative = Path(seen).as_posix()
+        except ValueError:  # on another drive
+            pass
+    # Apart from the place, so that no name with a # in it is taken for a part.
+    inside = {"part": there.part, "frame": there.frame}
+    return {"image": there.place, "relative": relative, **inside}
+
+
+def placed_image(stored: Mapping[str, Any], folder: Path, project: Path) -> Address:
+    """Return where an image is: as stored, or beside a project that moved with it.
+
+    Parameters
+    ----------
+    stored : mapping
+        What `case.json` says.
+    folder, project : Path
+        Of the case and of the project.
+    """
+    if stored["image"] == COPIED_IMAGE:
+        return Address(str(folder / COPIED_IMAGE))
+    image = Address(stored["image"], stored.get("part", ""), stored.get("frame"))
+    relative = stored.get("relative", "")
+    if image.is_remote or not relative or image.path.exists():
+        return image
+    beside = project / relative
+    return replace(image, place=str(beside.resolve())) if beside.exists() else image
 
 
 def _unreadable(path: Path, why: str) -> ReadError:

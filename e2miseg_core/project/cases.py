@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume
+from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.atomic import writing_to
+from e2miseg_core.io.naming import exists
 from e2miseg_core.project.case_file import (
-    COPIED_IMAGE,
     image_place,
+    placed_image,
     read_case_description,
     update_case_description,
 )
@@ -54,14 +56,12 @@ class Case:
 
     @property
     def image_uri(self) -> str:
-        """Where the image is: as stored, or beside a project that was moved with it."""
-        stored = self.description()
-        if stored["image"] == COPIED_IMAGE:
-            return str(self.folder / COPIED_IMAGE)
-        absolute = Path(stored["image"])
-        beside = self.project.path / stored.get("relative", "")
-        moved = not absolute.exists() and stored.get("relative") and beside.exists()
-        return str(beside.resolve() if moved else absolute)
+        """Address of the image, also where it was moved together with the project."""
+        return str(self._image)
+
+    @property
+    def _image(self) -> Address:
+        return placed_image(self.description(), self.folder, self.project.path)
 
     @property
     def labels_path(self) -> Path:
@@ -86,29 +86,36 @@ class Case:
         ReadError
             If it is gone, or another one.
         """
-        uri = self.image_uri
-        if not Path(uri).exists():
+        image = self._image
+        if not exists(image):
             raise ReadError(
-                found=f"the image {uri} of the case {self.name!r} is gone",
+                found=f"the image {image} of the case {self.name!r} is gone",
                 needed="the image that the case was made of",
                 do="put it back, or tell the case where it is now",
             )
-        volume = open_volume(uri)
-        self._check_same(volume, uri)
+        volume = open_volume(image)
+        self._check_same(volume, str(image))
         return volume
 
-    def relocate(self, path: str | Path) -> None:
+    def relocate(self, source: AnySource) -> None:
         """Tell the case where its image is now.
+
+        Parameters
+        ----------
+        source : str, Path or Address
+            Without a part or frame, the one in it that the case was made of.
 
         Raises
         ------
         ReadError
             If there is another image, or none.
         """
-        volume = open_volume(path)
-        self._check_same(volume, str(path))
-        place = image_place(Path(path), self.project.path)
-        update_case_description(self.folder, place)
+        image, was = Address.parse(source), self._image
+        if not image.part and image.frame is None:
+            image = Address(image.place, was.part, was.frame)
+        volume = open_volume(image)
+        self._check_same(volume, str(image))
+        update_case_description(self.folder, image_place(image, self.project.path))
 
     def new_prediction_folder(self) -> Path:
         """Make the folder of the next prediction.

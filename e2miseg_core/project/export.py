@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from e2miseg_core.errors import WriteError
-from e2miseg_core.io import is_writable_suffix, split_suffix, write_labels
+from e2miseg_core.io import write_labels
+from e2miseg_core.io.naming import label_suffix
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import NAMES
 from e2miseg_core.project.cases import Case
@@ -26,7 +27,7 @@ _SLAB = 64  # planes looked at together
 def export_labels(
     project: Project, folder: Path, *, authority: bool = False, overwrite: bool = False
 ) -> Generator[Progress, None, dict[str, list[Path]]]:
-    """Write the labels of each case as `CASE` and the suffix of its image.
+    """Write the labels of each case as `CASE` and a suffix that fits its image.
 
     Parameters
     ----------
@@ -88,10 +89,7 @@ def export_labels(
 
 
 def _file(case: Case, folder: Path, kind: str) -> Path:
-    suffix = split_suffix(case.image_uri)[1]
-    if not is_writable_suffix(f"labels{suffix}"):
-        suffix = ".ome.zarr"
-    return folder / f"{case.name}{kind}{suffix}"
+    return folder / f"{case.name}{kind}{label_suffix(case.image_uri)}"
 
 
 def _check_new(files: Iterable[Path]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from e2miseg_core.errors import ReadError
+from e2miseg_core.io.address import Address
 from e2miseg_core.volume import Volume
 
 __all__ = ["fingerprint", "same_image"]
@@ -17,6 +18,8 @@ _WHOLE = 64 << 20  # bytes; larger files are sampled
 _SAMPLES = 16
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_EDGE = 32  # voxels
+_HEADERS = (".hdr", ".img", ".mhd", ".nhdr")  # their voxels lie in another file
+_MOST_PACKED = 8 * 1032  # deflate's best, of voxels that are read as wider ones
 
 
 def fingerprint(volume: Volume) -> dict[str, Any]:
@@ -25,26 +28,31 @@ def fingerprint(volume: Volume) -> dict[str, Any]:
     Parameters
     ----------
     volume : Volume
-        That came from a file or a folder.
+        That came from a file, a folder or a URL.
 
     Returns
     -------
     dict
         For a file its size and the SHA-256 of its bytes (beyond 64 MiB, of 16 pieces
-        of 1 MiB, evenly spread). For a folder its shape, type and the SHA-256 of 27
-        boxes of voxels in canonical orientation.
+        of 1 MiB, evenly spread). For a folder, a URL, a part of a file or a header
+        without its voxels the shape, the type and the SHA-256 of 27 boxes of voxels in
+        canonical orientation.
 
     Raises
     ------
     ReadError
         If it cannot be read.
     """
-    path = Path(volume.source.uri if volume.source else "")
+    address = Address.parse(volume.source.uri if volume.source else "")
     try:
-        return _of_file(path) if path.is_file() else _of_voxels(volume)
+        if _is_one_file(address, volume.nbytes):
+            return _of_file(address.path)
+        return _of_voxels(volume)
+    except ReadError:
+        raise
     except OSError as error:
         raise ReadError(
-            found=f"{path} cannot be read ({error.strerror or error})",
+            found=f"{address} cannot be read ({error.strerror or error})",
             needed="a readable image",
             do="check the disk and your rights",
         ) from error
@@ -53,6 +61,16 @@ def fingerprint(volume: Volume) -> dict[str, Any]:
 def same_image(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two fingerprints are of the same image."""
     return dict(one) == dict(other)
+
+
+def _is_one_file(address: Address, n_bytes: int) -> bool:
+    """Whether a file holds these voxels and no others."""
+    if address.is_remote or address.part or address.frame is not None:
+        return False
+    path = address.path
+    if not path.is_file() or path.suffix.lower() in _HEADERS:
+        return False
+    return path.stat().st_size * _MOST_PACKED >= n_bytes
 
 
 def _of_file(path: Path) -> dict[str, Any]:

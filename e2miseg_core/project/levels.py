@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box
+from e2miseg_core.downsample import COARSEST, most_frequent
 
 __all__ = ["coarse_box", "condense", "count_levels", "shrink_edit"]
 
-COARSEST = 256  # voxels along the longest axis of the coarsest level, at most
 _MOST = 7  # a chunk of 64 voxels is one voxel at the last of them
 _HUMAN_WEIGHT = 16  # beyond any number of machine's voxels in a block
 
@@ -84,22 +84,10 @@ def condense(
         The most frequent label of each block, the larger one of two equally frequent;
         and whether a human spoke for a voxel of the block.
     """
-    pad = [(0, size % 2) for size in labels.shape]
-    labels, human = np.pad(labels, pad, mode="edge"), np.pad(human, pad, mode="edge")
-    values, spoken = list(_blocks(labels)), list(_blocks(human))
-    if all(np.array_equal(values[0], other) for other in values[1:]):
-        return values[0].copy(), np.logical_or.reduce(spoken)
-    weights = [1 + _HUMAN_WEIGHT * by.astype(np.uint8) for by in spoken]
-    best = values[0].copy()
-    most = np.zeros(best.shape, np.uint8)
-    for candidate in values:
-        votes = np.zeros(best.shape, np.uint8)
-        for other, weight in zip(values, weights, strict=True):
-            votes += weight * (other == candidate)
-        better = (votes > most) | ((votes == most) & (candidate > best))
-        np.copyto(best, candidate, where=better)
-        np.maximum(most, votes, out=most)
-    return best, np.logical_or.reduce(spoken)
+    pad = [(0, size % 2) for size in human.shape]
+    spoken = np.logical_or.reduce(list(_blocks(np.pad(human, pad, mode="edge"))))
+    weights = 1 + _HUMAN_WEIGHT * human.astype(np.uint8)
+    return most_frequent(labels, (2, 2, 2), weights), spoken
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

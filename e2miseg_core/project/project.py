@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.fit import check_fit
-from e2miseg_core.io import open_volume, split_suffix
+from e2miseg_core.io import open_volume
 from e2miseg_core.io.atomic import sync_folder, writing_to
+from e2miseg_core.io.naming import suggested_name
 from e2miseg_core.model_card import LabelInfo, read_card
 from e2miseg_core.models import find_model
 from e2miseg_core.progress import Progress
@@ -170,7 +171,7 @@ class Project:
                 do="save it first, or have it copied into the project",
             )
         check_fit(volume, self.version.card)
-        with new_case_folder(self.path, name or split_suffix(uri)[0]) as (
+        with new_case_folder(self.path, name or suggested_name(uri)) as (
             partial,
             final,
         ):

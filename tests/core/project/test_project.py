@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -271,3 +272,39 @@ def test_predictions_count_once_they_are_complete(
     assert first.error_map == first.folder / "error_map.ome.zarr"
     assert first.log_probabilities.name == "log_probabilities.ome.zarr"
     assert first.edges() is None
+
+
+def test_a_frame_of_a_series_is_a_case_that_survives_moving(
+    project: Project, tmp_path: Path
+) -> None:
+    """Two frames are two images, though they lie in one file."""
+    series = np.arange(3 * 4 * 5 * 6, dtype=np.float32).reshape(5, 4, 3, 6)
+    data = tmp_path / "data"
+    data.mkdir()
+    path = data / "heart#1.nii.gz"  # a name that looks like an address
+    nib.save(nib.Nifti1Image(series, np.diag([1, 2, 3, 1])), path)
+    case = project.add_case(open_volume(path, frame=4))
+    assert case.name == "heart_1_frame4"
+    assert case.image_uri == f"{path}#frame=4"
+    seen = case.open_image().data[0].compute()
+    np.testing.assert_array_equal(
+        np.sort(seen.ravel()), np.sort(series[..., 4].ravel())
+    )
+
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    data.rename(moved / "data")
+    project.path.rename(moved / "study.e2m")
+    case = Project.open(moved / "study.e2m").case(case.name)
+    assert case.image_uri == f"{moved / 'data' / 'heart#1.nii.gz'}#frame=4"
+    np.testing.assert_array_equal(case.open_image().data[0], seen)
+
+    renamed = moved / "renamed.nii.gz"
+    (moved / "data" / "heart#1.nii.gz").rename(renamed)
+    with pytest.raises(ReadError, match="is gone"):
+        case.open_image()
+    with pytest.raises(ReadError, match="is not the image"):
+        case.relocate(f"{renamed}#frame=3")
+    case.relocate(renamed)  # the frame is still the same
+    assert case.image_uri == f"{renamed}#frame=4"
+    np.testing.assert_array_equal(case.open_image().data[0], seen)
