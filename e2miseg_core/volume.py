@@ -107,6 +107,9 @@ class Volume:
         Rules that were applied to read the file and that a user should know.
     segments : Segments or None
         Of labels; None where the file does not say that its voxels are labels.
+    is_oriented : bool
+        Whether the file says how its axes lie in the world, or the canonical ones
+        were assumed.
     preparation : Preparation or None
         Where a compressed file has to be unpacked before all of it can be read.
     """
@@ -117,6 +120,7 @@ class Volume:
     source: Source | None = None
     notes: tuple[str, ...] = ()
     segments: Segments | None = None
+    is_oriented: bool = True
     preparation: Preparation | None = None
 
     def __post_init__(self) -> None:

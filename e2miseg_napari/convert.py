@@ -194,6 +194,7 @@ def _describe(volume: Volume, channel: int | None) -> dict[str, Any]:
         "affine": stored.affine_xyz.tolist(),  # as in the file: (x, y, z, 1) to RAS+
         "orientation": stored.orientation,
         "oblique": volume.geometry.is_oblique,
+        "oriented": volume.is_oriented and volume.geometry.unit == "mm",
         "channel": channel,
         "channels": list(volume.channels),
         "notes": list(volume.notes),

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from e2miseg_core import __version__
+from e2miseg_napari.anatomical_view import AnatomicalView
 from e2miseg_napari.background import Background
 from e2miseg_napari.close_guard import CloseGuard
 from e2miseg_napari.convert import LayerData
@@ -29,6 +30,7 @@ from e2miseg_napari.panels.finetune import FinetuneTab
 from e2miseg_napari.panels.guide import Guide
 from e2miseg_napari.panels.known_project import KnownProject
 from e2miseg_napari.panels.parts import MessageLine, TextLine
+from e2miseg_napari.panels.plane_bar import PlaneBar
 from e2miseg_napari.panels.predict import PredictTab
 from e2miseg_napari.panels.project_section import ProjectSection
 from e2miseg_napari.panels.review import ReviewTab
@@ -71,6 +73,7 @@ class MainPanel(QWidget):
         self.reviewing = Review(napari_viewer, self.session, self)
         self.finetuning = Finetuning(self.session, self.client, self)
         self.search = EdgeSearch(self.session, self.client, self.reviewing, self)
+        self.view = AnatomicalView(napari_viewer, self)
         self._background = Background(self)
         self._known = KnownProject(self)
         self._saver = Saver(self)
@@ -95,6 +98,7 @@ class MainPanel(QWidget):
             predict=self.predict,
             known=self._known,
         )
+        self.planes = PlaneBar(self.view)
         self.message = MessageLine()
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)  # no frame: the dock is narrow
@@ -110,6 +114,7 @@ class MainPanel(QWidget):
         column.setContentsMargins(4, 4, 4, 4)
         column.addWidget(self.guide)
         column.addWidget(self.project)
+        column.addWidget(self.planes)
         column.addWidget(self.tabs, 1)
         column.addWidget(self.message)
         column.addWidget(about)
@@ -188,6 +193,7 @@ class MainPanel(QWidget):
         """After the panel was taken out of its window and put into one again."""
         if self._over:
             self._over = False
+            self.view.open()
             self.reviewing.open()
 
     def shutdown(self, *, at_once: bool = False) -> None:
@@ -200,6 +206,7 @@ class MainPanel(QWidget):
             self.client.kill()
         else:
             self.client.shutdown()
+        self.view.close()
         self.reviewing.close()
         self.session.close()
         guard, self._guard = self._guard, None
