@@ -1,0 +1,245 @@
+"""The grid on which the frames of a segmentation lie, from their own places alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.errors import GeometryError, ReadError
+from e2miseg_core.geometry import Geometry
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["FramePlaces", "frame_places", "grid_of_frames", "patient_affine"]
+
+_SAME_PLANE = 1e-3  # of the pixel spacing: nearer frames lie in one plane
+_UNEVEN = 0.02  # of the step: what rounded positions are off
+_MOST_PLANES = 1 << 16
+_TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM's patient axes grow to L, P, S
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FramePlaces:
+    """Where frames lie, in millimetres on DICOM's patient axes (L, P, S).
+
+    Attributes
+    ----------
+    positions : ndarray, shape (frames, 3)
+        Of the centre of each frame's first pixel.
+    orientation : ndarray, shape (2, 3)
+        Unit vectors along a row (growing column) and along a column.
+    spacing : tuple of float
+        Distance of rows, then of columns.
+    between : float
+        Distance of planes as stated, or their thickness; 0 if neither is.
+    segments : tuple of int
+        Segment of each frame; 0 for frames that hold labels.
+    """
+
+    positions: NDArray[np.float64]
+    orientation: NDArray[np.float64]
+    spacing: tuple[float, float]
+    between: float
+    segments: tuple[int, ...]
+
+
+def frame_places(dataset: "Dataset", n_frames: int, path: Path) -> FramePlaces:
+    """Read the functional groups.
+
+    Raises
+    ------
+    ReadError
+        If some are missing, or there are more frames than groups.
+    GeometryError
+        If frames differ in orientation or spacing.
+    """
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    each = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(each) != n_frames and not (n_frames == 1 and not each):
+        raise ReadError(
+            found=f"{path} announces {n_frames} frames and describes {len(each)}",
+            needed="a description of each frame",
+            do="export the segmentation again",
+        )
+    positions, turns, sizes, segments = [], set(), set(), []
+    for frame in each or [{}]:
+        plane = _group(frame, shared, "PlanePositionSequence", path)
+        positions.append(_numbers(plane, "ImagePositionPatient", 3, path))
+        turn = _group(frame, shared, "PlaneOrientationSequence", path)
+        turns.add(_numbers(turn, "ImageOrientationPatient", 6, path))
+        size = _group(frame, shared, "PixelMeasuresSequence", path)
+        between = size.get("SpacingBetweenSlices") or size.get("SliceThickness") or 0
+        sizes.add((*_numbers(size, "PixelSpacing", 2, path), abs(float(between))))
+        segments.append(_segment(frame, shared))
+    if len(turns) > 1 or len(sizes) > 1:
+        raise GeometryError(
+            found=f"{path} has frames of several orientations or spacings",
+            needed="one grid for all frames",
+            do="export one segmentation for each grid",
+        )
+    row_step, column_step, between = sizes.pop()
+    if min(row_step, column_step) <= 0:
+        raise GeometryError(
+            found=f"{path} has pixels of {row_step} x {column_step} mm",
+            needed="sizes above 0",
+            do="correct the pixel spacing",
+        )
+    return FramePlaces(
+        positions=np.asarray(positions, dtype=np.float64),
+        orientation=_unit_vectors(turns.pop(), path),
+        spacing=(row_step, column_step),
+        between=between,
+        segments=tuple(segments),
+    )
+
+
+def _group(frame: Any, shared: Any, keyword: str, path: Path) -> Any:
+    found = frame.get(keyword) or shared.get(keyword)
+    if not found:
+        raise ReadError(
+            found=f"{path} has a frame without {keyword}",
+            needed="functional groups that place each frame in the patient",
+            do="export the segmentation again, from a series in patient coordinates",
+        )
+    return found[0]
+
+
+def _numbers(group: Any, keyword: str, count: int, path: Path) -> tuple[float, ...]:
+    values = group.get(keyword)
+    numbers = tuple(float(value) for value in values) if values else ()
+    if len(numbers) != count or not np.all(np.isfinite(numbers)):
+        raise ReadError(
+            found=f"{path} has a frame with {keyword} {list(numbers)}",
+            needed=f"{count} finite numbers",
+            do="export the segmentation again",
+        )
+    return numbers
+
+
+def _segment(frame: Any, shared: Any) -> int:
+    found = frame.get("SegmentIdentificationSequence") or shared.get(
+        "SegmentIdentificationSequence"
+    )
+    return int(found[0].get("ReferencedSegmentNumber") or 0) if found else 0
+
+
+def _unit_vectors(turn: Sequence[float], path: Path) -> NDArray[np.float64]:
+    vectors = np.asarray(turn, dtype=np.float64).reshape(2, 3)
+    lengths = np.linalg.norm(vectors, axis=1)
+    if np.abs(lengths - 1).max() > 0.01 or abs(float(vectors[0] @ vectors[1])) > 0.01:
+        raise GeometryError(
+            found=f"{path} has the orientation {list(turn)}",
+            needed="two unit vectors at right angles",
+            do="correct the orientation",
+        )
+    return vectors
+
+
+def patient_affine(
+    origin: NDArray[np.float64],
+    step: NDArray[np.float64],
+    orientation: NDArray[np.float64],
+    spacing: tuple[float, float],
+) -> NDArray[np.float64]:
+    """Return the affine from (z, y, x, 1) to RAS+ of planes in DICOM's patient axes.
+
+    Parameters
+    ----------
+    origin, step : ndarray, shape (3,)
+        Of the first pixel of the first plane, and from plane to plane (L, P, S).
+    orientation : ndarray, shape (2, 3)
+        Unit vectors along a row and along a column.
+    spacing : tuple of float
+        Distance of rows, then of columns.
+    """
+    affine = np.eye(4)
+    affine[:3, 0] = step * _TO_RAS
+    affine[:3, 1] = orientation[1] * spacing[0] * _TO_RAS
+    affine[:3, 2] = orientation[0] * spacing[1] * _TO_RAS
+    affine[:3, 3] = origin * _TO_RAS
+    return affine
+
+
+def grid_of_frames(
+    places: FramePlaces, rows: int, columns: int, path: Path
+) -> tuple[Geometry, NDArray[np.int64], list[str]]:
+    """Find the even grid that holds all frames.
+
+    Planes grow along the normal (row x column). Where frames are left out, the grid
+    has empty planes.
+
+    Returns
+    -------
+    Geometry
+        Of planes, rows, columns.
+    ndarray, shape (frames,)
+        Plane of each frame.
+    list of str
+        Rules that were applied.
+
+    Raises
+    ------
+    GeometryError
+        If the planes are not stacked, or their distances are no multiples of a step.
+    """
+    notes: list[str] = []
+    normal = np.cross(*places.orientation)
+    depths = places.positions @ normal
+    order = np.argsort(depths, kind="stable")
+    gaps = np.diff(depths[order])
+    gaps[gaps < _SAME_PLANE * min(places.spacing)] = 0
+    counts = _steps(gaps, places.between, path)
+    planes = np.zeros(len(depths), dtype=np.int64)
+    planes[order[1:]] = np.cumsum(counts)
+    last = int(planes.max())
+    origin = places.positions[order[0]]
+    if last:
+        step = (places.positions[order[-1]] - origin) / last
+    else:
+        step = normal * (places.between or 1.0)
+        if not places.between:
+            notes.append("distance of planes not stated: taken as 1 mm")
+    off = places.positions - origin - planes[:, None] * step
+    if np.abs(off).max() > max(_UNEVEN * np.linalg.norm(step), 0.01):
+        raise _not_stacked(off, path)
+    empty = last + 1 - len(np.unique(planes))
+    if empty:
+        notes.append(f"{empty} of {last + 1} planes have no frame: filled with 0")
+    affine = patient_affine(origin, step, places.orientation, places.spacing)
+    return Geometry(shape=(last + 1, rows, columns), affine=affine), planes, notes
+
+
+def _steps(gaps: NDArray[np.float64], stated: float, path: Path) -> NDArray[np.int64]:
+    """Tell how many planes lie between neighbouring frames."""
+    real = gaps[gaps > 0]
+    if not len(real):
+        return np.zeros(len(gaps), dtype=np.int64)
+    for step in (stated, float(real.min())):
+        if step <= 0 or gaps.sum() / step > _MOST_PLANES:
+            continue
+        counts = np.rint(gaps / step).astype(np.int64)
+        if counts[gaps > 0].min() < 1:
+            continue  # stated is a thickness of planes that overlap
+        fine = float(gaps.sum() / counts.sum())
+        off = np.abs(np.cumsum(gaps) - np.cumsum(counts) * fine).max()
+        if off <= max(_UNEVEN * fine, 0.01 * min(1.0, fine)):
+            return counts
+    raise GeometryError(
+        found=f"{path} has planes {real.min():.6g} to {real.max():.6g} mm apart, up to "
+        f"{real.sum():.6g} mm",
+        needed=f"multiples of one distance, and at most {_MOST_PLANES} planes",
+        do="resample the segmentation to even planes first",
+    )
+
+
+def _not_stacked(off: NDArray[np.float64], path: Path) -> GeometryError:
+    return GeometryError(
+        found=f"{path} has frames that lie up to {np.abs(off).max():.6g} mm beside "
+        "each other (tiles, or a curved stack)",
+        needed="parallel planes, one above the other",
+        do="export the segmentation as one stack",
+    )
