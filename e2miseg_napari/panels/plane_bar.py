@@ -1,6 +1,6 @@
 """Buttons for the plane on show."""
 
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QToolButton, QWidget
+from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QWidget
 
 from e2miseg_napari.anatomical_view import AnatomicalView, Plane, plane_names
 
@@ -22,11 +22,11 @@ class PlaneBar(QWidget):
         super().__init__()
         self._view = view
         self._group = QButtonGroup(self)
-        self.buttons: dict[Plane, QToolButton] = {}
+        self.buttons: dict[Plane, QPushButton] = {}
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         for plane in plane_names():
-            button = QToolButton()
+            button = QPushButton()
             button.setCheckable(True)
             button.clicked.connect(lambda _checked, plane=plane: self._show(plane))
             self._group.addButton(button)
