@@ -100,13 +100,66 @@ FORMATS = (
         writer="e2miseg_core.io.nifti:write_nifti",
     ),
     Format(
+        key="nrrd",
+        name="NRRD",
+        suffixes=(".nrrd", ".seg.nrrd"),
+        is_folder=False,
+        reader="e2miseg_core.io.nrrd:read_nrrd",
+        writer="e2miseg_core.io.nrrd:write_nrrd",
+    ),
+    Format(
+        key="nrrd",
+        name="NRRD header",
+        suffixes=(".nhdr",),
+        is_folder=False,
+        reader="e2miseg_core.io.nrrd:read_nrrd",
+    ),
+    Format(
+        key="metaimage",
+        name="MetaImage",
+        suffixes=(".mha",),
+        is_folder=False,
+        reader="e2miseg_core.io.metaimage:read_metaimage",
+        writer="e2miseg_core.io.metaimage:write_metaimage",
+    ),
+    Format(
+        key="metaimage",
+        name="MetaImage header",
+        suffixes=(".mhd",),
+        is_folder=False,
+        reader="e2miseg_core.io.metaimage:read_metaimage",
+    ),
+    Format(
+        key="numpy",
+        name="NumPy array",
+        suffixes=(".npy",),
+        is_folder=False,
+        reader="e2miseg_core.io.numpy_files:read_npy",
+    ),
+    Format(
+        key="numpy",
+        name="NumPy archive",
+        suffixes=(".npz",),
+        is_folder=False,
+        reader="e2miseg_core.io.numpy_files:read_npz",
+    ),
+    Format(
         key="ome-zarr",
         name="OME-Zarr",
         suffixes=(".ome.zarr", ".zarr"),
         is_folder=True,
-        reader="e2miseg_core.io.ome_zarr:read_ome_zarr",
+        reader="e2miseg_core.io.zarr_reader:read_zarr",
         writer="e2miseg_core.io.ome_zarr:write_ome_zarr",
-        recognises="e2miseg_core.io.ome_zarr:is_zarr",
+        recognises="e2miseg_core.io.zarr_store:is_zarr",
+        remote=True,
+    ),
+    Format(
+        key="zarr",
+        name="zipped OME-Zarr",
+        suffixes=(".zarr.zip", ".ozx"),
+        is_folder=False,
+        reader="e2miseg_core.io.zarr_reader:read_zarr",
+        recognises="e2miseg_core.io.zarr_store:is_zipped_zarr",
     ),
 )
 
@@ -184,15 +237,16 @@ def open_volume(
     parsed = Address.parse(source)
     frame = parsed.frame if frame is None else frame
     address = Address(parsed.place, part or parsed.part, frame)
-    volume = _format_to_read(address).read(address)
+    if address.is_remote:
+        volume: Volume = _load("e2miseg_core.io.remote_files:open_remote")(address)
+    else:
+        volume = _format_to_read(address).read(address)
     return volume if frame is None else volume.frame(frame)
 
 
 def _format_to_read(address: Address) -> Format:
     """Find the format by the suffix, else by the content."""
     found = format_of(address.place)
-    if address.is_remote:
-        address = Address(str(address.path))  # says that it must be fetched first
     place = address.path
     if found is not None and not found.is_folder and place.is_dir():
         raise ReadError(
@@ -231,15 +285,16 @@ def open_labels(source: AnySource) -> Volume:
         is negative or not a whole number.
     """
     volume = open_volume(source)
+    place = str(source) if volume.source is None else volume.source.uri
     if volume.n_channels != 1:
         raise ReadError(
-            found=f"{source} has {volume.n_channels} channels",
+            found=f"{place} has {volume.n_channels} channels",
             needed="labels: one whole number a voxel",
             do="choose the label file, or split it by channel",
         )
     return replace(
         volume,
-        levels=tuple(_as_labels(level, str(source)) for level in volume.levels),
+        levels=tuple(_as_labels(level, place) for level in volume.levels),
         channels=("labels",),
         segments=volume.segments or Segments(),
     )

@@ -16,8 +16,8 @@ from e2miseg_core.errors import E2MISegError, GeometryError, ReadError, WriteErr
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import Format, format_of, known_suffixes, split_suffix
 from e2miseg_core.io.lazy import iter_slabs
-from e2miseg_core.io.ome_zarr import is_zarr
 from e2miseg_core.io.plan import Kind, WritePlan
+from e2miseg_core.io.zarr_store import is_zarr
 from e2miseg_core.volume import Volume
 
 __all__ = ["write_image", "write_labels"]

@@ -55,7 +55,7 @@ def test_missing_files_folders_and_unknown_names(tmp_path):
     refused(tmp_path, "unknown format")
     (tmp_path / "notes.txt").write_text("hello")
     assert ".nii.gz" in refused(tmp_path / "notes.txt", "unknown format")
-    refused("https://example.org/scan.nii.gz", "address")
+    refused("nowhere://host/scan.nii.gz", "unknown protocol")
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

@@ -1,0 +1,152 @@
+"""URLs: what may be shown of them, their file systems, and what goes wrong there."""
+
+import re
+import socket
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from e2miseg_core.errors import ReadError
+from e2miseg_core.io.address import Address
+
+__all__ = [
+    "http_status",
+    "in_one_line",
+    "name_of",
+    "open_filesystem",
+    "without_secrets",
+]
+
+_CONNECT_SECONDS = 20
+_SILENT_SECONDS = 60  # without a byte
+# Parameters of signed and otherwise secret addresses.
+_SECRET = re.compile(
+    r"sig|token|secret|key|credential|passw|auth|expires|policy|^x-amz|^x-goog|^s[eprv]$"
+    r"|^se$|session",
+    re.IGNORECASE,
+)
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password, signature or fragment, to be shown."""
+    links = []
+    for link in url.split("::"):  # a chain of fsspec
+        try:
+            parts = urlsplit(link)
+            pairs = parse_qsl(parts.query, keep_blank_values=True)
+        except ValueError:
+            links.append(link.partition("?")[0].rpartition("@")[2])
+            continue
+        is_secret = any(_SECRET.search(key) for key, _ in pairs)
+        query = "" if is_secret else parts.query
+        host = parts.netloc.rpartition("@")[2]
+        links.append(urlunsplit((parts.scheme, host, parts.path, query, "")))
+    return "::".join(links)
+
+
+def name_of(address: Address) -> str:
+    """Text of an address for messages and `Source.uri`, free of secrets."""
+    if not address.is_remote:
+        return str(address)
+    return str(Address(without_secrets(address.place), address.part, address.frame))
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """Make the file system of fsspec for a URL.
+
+    Returns
+    -------
+    filesystem : fsspec.AbstractFileSystem
+        With limits on how long it waits.
+    path : str
+        Of the URL in it.
+
+    Raises
+    ------
+    ReadError
+        If the protocol is unknown, or needs a package that is not installed.
+    """
+    import fsspec
+
+    protocol = url.split("::")[-1].partition("://")[0].lower()
+    try:
+        files, path = fsspec.core.url_to_fs(url, **_options(protocol))
+    except ImportError as error:
+        package = _PACKAGES.get(protocol, "the package that fsspec names for it")
+        raise ReadError(
+            found=f"{without_secrets(url)} needs {package}, which is not installed",
+            needed=f"a reader of {protocol}:// addresses",
+            do='install it: pip install "e2miseg-napari[remote]"',
+        ) from error
+    except (ValueError, TypeError, OSError) as error:
+        raise ReadError(
+            found=f"the address {without_secrets(url)}, of an unknown protocol",
+            needed="an address such as https://..., s3://... or gs://...",
+            do="correct the address, or download the image",
+        ) from error
+    return files, str(path)
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """Limits on waiting, in the words of each protocol's package."""
+    if protocol in ("http", "https"):
+        import aiohttp
+
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS
+        )
+        return {"client_kwargs": {"timeout": limits}}
+    if protocol in ("s3", "s3a"):
+        waits = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _SILENT_SECONDS}
+        return {"config_kwargs": waits, "anon": not _has_aws_credentials()}
+    return {}
+
+
+def _has_aws_credentials() -> bool:
+    """Whether botocore finds credentials; public buckets are read without."""
+    try:
+        from botocore.session import Session  # type: ignore[import-not-found]
+    except ImportError:
+        return False
+    return Session().get_credentials() is not None
+
+
+def http_status(error: BaseException | None) -> int | None:
+    """Status of the server's answer that an error, or its cause, tells of."""
+    while error is not None:
+        status = getattr(error, "status", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None
+
+
+def in_one_line(url: str, error: BaseException) -> ReadError:
+    """Tell what went wrong, without the library's words: they hold whole URLs."""
+    status = http_status(error)
+    if isinstance(error, ReadError):
+        return error
+    if status in (401, 403) or isinstance(error, PermissionError):
+        what, do = "refuses access", "check the address and your rights to it"
+    elif isinstance(error, FileNotFoundError) or status in (404, 410):
+        what, do = "is not there (or cannot be reached)", "check the address"
+        if status is None and _is_unreachable(error.__cause__):
+            what, do = "cannot be reached", "check the network and the name of the host"
+    elif status is not None:
+        what, do = f"answers with the error {status}", "try again later"
+    elif isinstance(error, TimeoutError):
+        what, do = "does not answer in time", "check the network and try again"
+    elif _is_unreachable(error):
+        what, do = "cannot be reached", "check the network and the name of the host"
+    else:
+        what, do = f"cannot be read ({type(error).__name__})", "check the address"
+    return ReadError(
+        found=f"{without_secrets(url)} {what}", needed="an image at that address", do=do
+    )
+
+
+def _is_unreachable(error: BaseException | None) -> bool:
+    name = type(error).__name__
+    return isinstance(error, (ConnectionError, socket.gaierror)) or (
+        "Connect" in name or "Disconnected" in name
+    )
