@@ -1,21 +1,39 @@
 """Contrast limits from a small sample of a lazy volume."""
 
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
+import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.volume import Volume
 
-__all__ = ["sampled_limits"]
+__all__ = ["is_packed", "sampled_limits"]
 
-_SAMPLE = 1 << 20  # voxels of one channel are plenty for two percentiles
-_SMALL_BYTES = 256 << 20
+_Box: TypeAlias = tuple[tuple[int, int], ...]  # start and stop along Z, Y, X
+
+_BOX_VOXELS = 1 << 18  # of each place that is looked at
+_SMALL_VOXELS = 1 << 21  # fewer are all looked at
+_SECONDS = 2.0  # then no further place is looked at
+_PACKED_BYTES = 256 << 20  # a packed file of less is unpacked quickly
 _LOW, _HIGH = 0.2, 99.8  # per cent
+# The middle, which is on screen first, then around it.
+_PLACES = (
+    (0.5, 0.5, 0.5),
+    (0.25, 0.5, 0.5),
+    (0.75, 0.5, 0.5),
+    (0.5, 0.25, 0.25),
+    (0.5, 0.75, 0.75),
+)
+# Hounsfield units: air is -1000, and no other kind of image has such a floor.
+_AIR = (-3100.0, -900.0)
+_SOFT_TISSUE = (-200.0, 300.0)
 
 
 def sampled_limits(volume: Volume, channel: int) -> tuple[float, float]:
-    """Contrast limits that show most of a channel, from a few of its planes.
+    """Contrast limits that show most of a channel, from a few places in it.
 
     Parameters
     ----------
@@ -27,25 +45,71 @@ def sampled_limits(volume: Volume, channel: int) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        The 0.2nd and the 99.8th percentile, apart even for a constant image.
+        The 0.2nd and the 99.8th percentile, apart even for a constant image. Of CT
+        what shows soft tissue.
 
     Notes
     -----
-    Of a large packed file only the middle plane is read: it is the first one shown,
-    so it has to be unpacked anyway, and everything behind it does not.
+    The coarsest level is read: wholly if it is small, else a part of at most five
+    chunks, for at most two seconds after the first. Of a large packed file only the
+    middle is read: it is the first plane shown, so it has to be unpacked anyway, and
+    everything behind it does not.
     """
-    level = volume.levels[-1][channel]  # (Z, Y, X), the coarsest
-    depth = level.shape[0]
-    packed = volume.source is not None and volume.source.uri.endswith(".gz")
-    if packed and level.nbytes > _SMALL_BYTES:
-        planes = [depth // 2]
+    level = volume.levels[-1][channel]  # (Z, Y, X)
+    if is_packed(volume):
+        boxes = [_box(level, _PLACES[0])]
+    elif level.size <= _SMALL_VOXELS:
+        boxes = [tuple((0, size) for size in level.shape)]
     else:
-        planes = sorted({depth // 4, depth // 2, 3 * depth // 4})
-    step = max(1, round((level[0].size * len(planes) / _SAMPLE) ** 0.5))
-    values = np.concatenate(
-        [np.asarray(level[plane, ::step, ::step]).ravel() for plane in planes]
+        # Two parts of one chunk would have it read twice.
+        found = {_chunk(level, place): _box(level, place) for place in _PLACES[::-1]}
+        boxes = list(found.values())[::-1]
+    return _limits(_sample(level, boxes))
+
+
+def is_packed(volume: Volume) -> bool:
+    """Whether a voxel can be had only by unpacking a lot of others first."""
+    work = volume.preparation
+    if work is not None:
+        return work.done < work.total
+    uri = volume.source.uri.partition("#")[0] if volume.source is not None else ""
+    return uri.endswith(".gz") and volume.nbytes > _PACKED_BYTES
+
+
+def _chunk(level: da.Array, place: Sequence[float]) -> tuple[int, ...]:
+    """Indices of the chunk at a place."""
+    return tuple(
+        int(np.searchsorted(np.cumsum(sizes), int(at * (size - 1)), side="right"))
+        for sizes, at, size in zip(level.chunks, place, level.shape, strict=True)
     )
-    return _limits(values)
+
+
+def _box(level: da.Array, place: Sequence[float]) -> _Box:
+    """Part of the chunk at a place that lies around it: whole planes if possible."""
+    box: list[tuple[int, int]] = []
+    left = _BOX_VOXELS
+    chunk = _chunk(level, place)
+    for axis in (2, 1, 0):  # the contiguous axis first
+        at = int(place[axis] * (level.shape[axis] - 1))
+        sizes = level.chunks[axis][: chunk[axis] + 1]
+        stop, size = int(sum(sizes)), int(sizes[-1])
+        taken = max(1, min(size, left))
+        start = min(max(at - taken // 2, stop - size), stop - taken)
+        box.insert(0, (start, start + taken))
+        left //= taken
+    return tuple(box)
+
+
+def _sample(level: da.Array, boxes: Sequence[_Box]) -> NDArray[Any]:
+    values: list[NDArray[Any]] = []
+    started = 0.0
+    for box in boxes:
+        if values and time.monotonic() - started > _SECONDS:
+            break
+        where = tuple(slice(start, stop) for start, stop in box)
+        values.append(np.asarray(level[where]).ravel())
+        started = started or time.monotonic()
+    return np.concatenate(values)
 
 
 def _limits(values: NDArray[Any]) -> tuple[float, float]:
@@ -55,4 +119,6 @@ def _limits(values: NDArray[Any]) -> tuple[float, float]:
     low, high = (float(edge) for edge in np.percentile(finite, (_LOW, _HIGH)))
     if low == high:  # a thin structure on a flat background
         low, high = float(finite.min()), float(finite.max())
+    if _AIR[0] <= low <= _AIR[1] and high > 0:
+        return _SOFT_TISSUE
     return (low, high) if low < high else (low, low + 1.0)

@@ -13,9 +13,11 @@ from napari.layers import Image, Layer
 
 from e2miseg_core.errors import GeometryError, ReadError
 from e2miseg_core.geometry import Geometry
-from e2miseg_core.io import open_volume, split_suffix
-from e2miseg_core.volume import Volume
+from e2miseg_core.io import open_volume
+from e2miseg_core.io.naming import suggested_name
+from e2miseg_core.volume import Segments, Volume
 from e2miseg_napari.contrast import sampled_limits
+from e2miseg_napari.segment_layers import segment_options
 
 __all__ = [
     "AXES",
@@ -37,6 +39,7 @@ LayerData: TypeAlias = tuple[Any, dict[str, Any], Literal["image", "labels"]]
 
 # More channels than this are a series (time, echoes): one layer with a slider.
 _MOST_LAYERS = 8
+_COLORS = ("red", "green", "blue")  # channels of these names are a picture in colour
 
 
 def image_layers(volume: Volume) -> list[LayerData]:
@@ -49,26 +52,59 @@ def image_layers(volume: Volume) -> list[LayerData]:
 
     Returns
     -------
-    list of (data, options, "image")
-        One a channel; the first is shown. More than eight channels become a single
-        layer whose first axis they are.
+    list of (data, options, "image" or "labels")
+        One a channel; the first is shown, of red, green and blue all. More than eight
+        channels become a single layer whose first axis they are. Labels where the file
+        says that its voxels are labels.
     """
-    name = _name(volume)
+    if volume.segments is not None:
+        return [_labels_layer(volume, channel) for channel in range(volume.n_channels)]
     if volume.n_channels > _MOST_LAYERS:
-        return [_series_layer(volume, name)]
-    layers: list[LayerData] = []
-    for channel, label in enumerate(volume.channels):
-        levels = [level[channel] for level in volume.levels]
-        options = display_transform(volume.geometry) | {
-            "name": name if volume.n_channels == 1 else f"{name}: {label}",
-            "contrast_limits": sampled_limits(volume, channel),
-            "colormap": "gray",
-            "visible": channel == 0,
-            "multiscale": len(levels) > 1,
-            "metadata": {KEY: _describe(volume, channel)},
+        return [_series_layer(volume)]
+    return [_image_layer(volume, channel) for channel in range(volume.n_channels)]
+
+
+def _image_layer(volume: Volume, channel: int) -> LayerData:
+    options = _common_options(volume, channel) | {
+        "contrast_limits": sampled_limits(volume, channel),
+        "colormap": "gray",
+        "visible": channel == 0,
+    }
+    if tuple(name.lower() for name in volume.channels) == _COLORS:
+        # Added up they are the colours of the file, whatever its size and levels.
+        full = np.iinfo(volume.dtype).max if volume.dtype.kind == "u" else None
+        options |= {
+            "colormap": _COLORS[channel],
+            "blending": "additive",
+            "visible": True,
+            "contrast_limits": (0, full) if full else options["contrast_limits"],
         }
-        layers.append((levels if len(levels) > 1 else levels[0], options, "image"))
-    return layers
+    return _levels(volume, channel), options, "image"
+
+
+def _labels_layer(volume: Volume, channel: int) -> LayerData:
+    segments = volume.segments or Segments()
+    options = _common_options(volume, channel) | segment_options(segments)
+    own = options["metadata"][KEY]
+    own |= {"role": "segmentation", "names": dict(segments.names)}
+    own["colors"] = {value: tuple(rgb) for value, rgb in segments.colors.items()}
+    return _levels(volume, channel), options, "labels"
+
+
+def _levels(volume: Volume, channel: int) -> Any:
+    levels = [level[channel] for level in volume.levels]
+    return levels if len(levels) > 1 else levels[0]
+
+
+def _common_options(volume: Volume, channel: int) -> dict[str, Any]:
+    name = _name(volume)
+    if volume.n_channels > 1:
+        name = f"{name}: {volume.channels[channel]}"
+    return display_transform(volume.geometry) | {
+        "name": name,
+        "multiscale": len(volume.levels) > 1,
+        "metadata": {KEY: _describe(volume, channel)},
+    }
 
 
 def display_transform(geometry: Geometry) -> dict[str, Any]:
@@ -166,15 +202,16 @@ def grid_of(layer: Image) -> dict[str, Any]:
     }
 
 
-def _series_layer(volume: Volume, name: str) -> LayerData:
+def _series_layer(volume: Volume) -> LayerData:
     space = display_transform(volume.geometry)
     options = {
-        "name": name,
+        "name": _name(volume),
         "scale": (1.0, *space["scale"]),
         "translate": (0.0, *space["translate"]),
         "units": ("pixel", *space["units"]),
         "axis_labels": ("channel", *AXES),
-        "contrast_limits": sampled_limits(volume, 0),
+        # The first frame is often taken before the contrast agent comes.
+        "contrast_limits": sampled_limits(volume, volume.n_channels // 2),
         "colormap": "gray",
         "multiscale": len(volume.levels) > 1,
         "metadata": {KEY: _describe(volume, None)},
@@ -204,7 +241,7 @@ def _describe(volume: Volume, channel: int | None) -> dict[str, Any]:
 def _name(volume: Volume) -> str:
     if volume.source is None or not volume.source.uri:
         return "volume"
-    return split_suffix(volume.source.uri.rstrip("/"))[0]
+    return suggested_name(volume.source.uri)
 
 
 def _length_unit(name: str) -> tuple[float, str]:

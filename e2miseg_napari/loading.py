@@ -1,0 +1,78 @@
+"""From an address to layer data: opened, unpacked, sampled. No window is needed."""
+
+from collections.abc import Callable
+
+from e2miseg_core.errors import Cancelled
+from e2miseg_core.io import open_volume
+from e2miseg_core.io.address import Address, AnySource
+from e2miseg_core.io.naming import absolute
+from e2miseg_core.progress import Progress
+from e2miseg_core.volume import Preparation
+from e2miseg_napari.convert import LayerData, image_layers
+
+__all__ = ["OPENING", "load_layers", "place_in_words"]
+
+OPENING = "opening"
+
+
+def load_layers(
+    source: AnySource,
+    on_progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[LayerData]:
+    """Open a volume and make all that its layers need; may take long.
+
+    Parameters
+    ----------
+    source : str, Path or Address
+        What is relative is made absolute, since the worker opens the same file,
+        wherever it was started.
+    on_progress : callable, optional
+        Called with what is being done, from this thread. With it a big compressed
+        file is unpacked now; without it when its voxels are asked for.
+    cancelled : callable
+        Asked whenever there is progress.
+
+    Raises
+    ------
+    ReadError, GeometryError
+        In one line, what is wrong and what to do; `ChoiceError` where there are
+        several images.
+    Cancelled
+        If the user thought better of it.
+    """
+    address = absolute(source)
+    stage = f"opening {place_in_words(address)}"
+    if on_progress is not None:
+        on_progress(Progress(done=0, total=0, stage=stage))
+    volume = open_volume(address)
+    if volume.preparation is not None and on_progress is not None:
+        _prepare(volume.preparation, on_progress, cancelled)
+        on_progress(Progress(done=0, total=0, stage=stage))
+    if cancelled():
+        raise Cancelled(OPENING)
+    return image_layers(volume)
+
+
+def place_in_words(address: Address) -> str:
+    """Return the last part of a place, without what a URL may keep secret."""
+    place = address.place.partition("?")[0] if address.is_remote else address.place
+    name = place.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    return f"{name} ({address.part})" if address.part else name
+
+
+def _prepare(
+    work: Preparation,
+    on_progress: Callable[[Progress], None],
+    cancelled: Callable[[], bool],
+) -> None:
+    def report(step: Progress) -> None:
+        on_progress(step)
+        if cancelled():
+            raise Cancelled(OPENING)
+
+    try:
+        work.wait(report)
+    except Cancelled:
+        work.cancel()
+        raise
