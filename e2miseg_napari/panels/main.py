@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
 
 from e2miseg_core import __version__
 from e2miseg_napari.anatomical_view import AnatomicalView
-from e2miseg_napari.background import Background
 from e2miseg_napari.close_guard import CloseGuard
 from e2miseg_napari.convert import LayerData
 from e2miseg_napari.dialogs import ask_and_save
@@ -38,10 +37,10 @@ from e2miseg_napari.predicting import JobState, Phase, Predicting
 from e2miseg_napari.problems import Problem, problem_of
 from e2miseg_napari.project_session import ProjectSession
 from e2miseg_napari.protocol import FinetuneResult, Ready
-from e2miseg_napari.readers import read_layers
 from e2miseg_napari.review import Review
 from e2miseg_napari.saving import Saver
 from e2miseg_napari.version_list import with_arrows
+from e2miseg_napari.volume_opening import VolumeOpening
 
 if TYPE_CHECKING:
     import napari
@@ -74,7 +73,7 @@ class MainPanel(QWidget):
         self.finetuning = Finetuning(self.session, self.client, self)
         self.search = EdgeSearch(self.session, self.client, self.reviewing, self)
         self.view = AnatomicalView(napari_viewer, self)
-        self._background = Background(self)
+        self._opening = VolumeOpening(self)
         self._known = KnownProject(self)
         self._saver = Saver(self)
         self._guard: CloseGuard | None = None
@@ -131,7 +130,9 @@ class MainPanel(QWidget):
         self.project.again_asked.connect(self.session.show_again)
         self.project.case_asked.connect(self.session.show_case)
         self.project.relocate_asked.connect(self._on_relocate)
-        self.predict.volume.open_asked.connect(self._on_open_volume)
+        self.predict.volume.open_asked.connect(self._opening.open)
+        self._opening.opened.connect(self._add_layers)
+        self._opening.notice.connect(self.message.show_notice)
         self.predict.began.connect(self.message.clear)
         self.predict.chosen.connect(self._on_chosen)
         self.predict.result.save_asked.connect(self._on_save)
@@ -152,6 +153,7 @@ class MainPanel(QWidget):
             self.project.problem,
             self.predict.model.problem,
             self.predict.result.problem,
+            self._opening.problem,
         ):
             problem.connect(self._on_problem)
         self._listen_to_saver()
@@ -201,6 +203,7 @@ class MainPanel(QWidget):
         if self._over:
             return
         self._over = True
+        self._opening.cancel()
         self.predicting.shutdown()
         if at_once:
             self.client.kill()
@@ -290,19 +293,12 @@ class MainPanel(QWidget):
         self.message.clear()
         self.session.relocate(path)
 
-    def _on_open_volume(self, path: str) -> None:
-        self.message.show_notice(f"Opening {path}…")
-        self._background.run(
-            lambda: read_layers(path), self._add_layers, self._on_thread_error
-        )
-
     def _add_layers(self, layers: list[LayerData]) -> None:
         added = [Layer.create(*layer) for layer in layers]
         for layer in added:
             self._viewer.add_layer(layer)
         if len(self._viewer.layers) == len(added):
             self._viewer.reset_view()
-        self.message.clear()
 
     def _on_thread_error(self, error: Exception) -> None:
         self._on_problem(problem_of(error))
