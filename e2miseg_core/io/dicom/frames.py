@@ -1,0 +1,276 @@
+"""The frames of one object: where each lies, its scale, and what tells it apart."""
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from e2miseg_core.io.dicom.suv import read_moment
+from e2miseg_core.io.dicom.tags import Tags
+
+__all__ = ["Frame", "Key", "normal_of", "read_frames"]
+
+Key = float | str | tuple[float | str, ...]
+
+_TIME_TAG = (0x0018_1063, 0x0018_1065, 0x0018_1066)  # FrameTime, its vector and delay
+_CENTIMETRES = 3  # PhysicalUnitsXDirection
+_DAY = 86400.0
+
+# Functional group, tag in it, name of the key.
+_ENHANCED_KEYS = (
+    ("FrameContentSequence", "StackID", "stack"),
+    ("FrameContentSequence", "TemporalPositionIndex", "temporal position"),
+    ("MREchoSequence", "EffectiveEchoTime", "echo time"),
+    ("MRDiffusionSequence", "DiffusionBValue", "b-value"),
+    (
+        "CardiacSynchronizationSequence",
+        "NominalCardiacTriggerDelayTime",
+        "trigger time",
+    ),
+)
+
+# Values of ImageType that are kept as they are; all others as a check sum.
+_KEPT_TYPES = """
+ADC AXIAL DERIVED DIFFUSION DIS2D DYNAMIC F FA FAT FFE GATED I IMAGINARY IN_PHASE IP
+I_FFE LOCALIZER M MAGNITUDE MIP MIXED MPR M_FFE M_SE ND NORM OP ORIGINAL OUT_PHASE P
+PHASE PRIMARY P_FFE R REAL R_FFE SE SECONDARY STATIC TRACEW W WATER
+"""
+_IMAGE_TYPES = frozenset(_KEPT_TYPES.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One plane of pixels.
+
+    Attributes
+    ----------
+    index : int
+        In its file, from 0.
+    position : tuple of three float or None
+        Of the centre of its first pixel, LPS, mm.
+    orientation : tuple of six float or None
+        Direction cosines along a row, then along a column, LPS.
+    spacing : tuple of two float or None
+        Distance of rows, then of columns, mm.
+    between : float or None
+        Stated distance of neighbouring planes, mm: SpacingBetweenSlices, else
+        SliceThickness.
+    slope, intercept : float
+        From stored to real values.
+    keys : mapping
+        What may tell frames at one position apart: "echo time" and the like. Moments
+        are in seconds, and mean nothing but their order.
+    """
+
+    index: int
+    position: tuple[float, float, float] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, float] | None
+    between: float | None
+    slope: float
+    intercept: float
+    keys: Mapping[str, Key]
+
+
+def read_frames(tags: Tags, n_frames: int) -> tuple[Frame, ...]:
+    """Read the frames of an object that holds pixels.
+
+    Parameters
+    ----------
+    tags : Tags
+        Of the whole object.
+    n_frames : int
+        As announced, and as many as the file can hold.
+    """
+    per_frame = tuple(tags.items("PerFrameFunctionalGroupsSequence"))
+    if per_frame:
+        shared = tags.first("SharedFunctionalGroupsSequence")
+        return tuple(
+            _enhanced_frame(index, own, shared, tags)
+            for index, own in enumerate(per_frame[:n_frames])
+        )
+    first = _plain_frame(tags)
+    return (first,) if n_frames == 1 else tuple(_stacked(first, tags, n_frames))
+
+
+def _plain_frame(tags: Tags) -> Frame:
+    detector = tags.first("DetectorInformationSequence")
+    spacing = tags.numbers("PixelSpacing", 2) or tags.numbers("ImagerPixelSpacing", 2)
+    return Frame(
+        index=0,
+        position=_position(tags) or (_position(detector) if detector else None),
+        orientation=_orientation(tags)
+        or (_orientation(detector) if detector else None),
+        spacing=_pair(spacing) or _ultrasound_spacing(tags),
+        between=_between(tags),
+        slope=_slope(tags.number("RescaleSlope")),
+        intercept=tags.number("RescaleIntercept") or 0.0,
+        keys=dict(_plain_keys(tags)),
+    )
+
+
+def _stacked(first: Frame, tags: Tags, n_frames: int) -> Iterator[Frame]:
+    """Lay the frames of one plain object above each other."""
+    x, y, z = normal_of(first.orientation or (1, 0, 0, 0, 1, 0))
+    between = first.between or 1.0
+    pointers = tags.pointers("FrameIncrementPointer")
+    is_time = any(pointer in _TIME_TAG for pointer in pointers)
+    for index in range(n_frames):
+        at = first.position
+        if at is not None:
+            step = index * between
+            at = (at[0] + step * x, at[1] + step * y, at[2] + step * z)
+        keys: dict[str, Key] = {"instance": float(index)}
+        if is_time:
+            keys["moving picture"] = 1.0
+        yield Frame(
+            index=index,
+            position=at,
+            orientation=first.orientation,
+            spacing=first.spacing,
+            between=first.between,
+            slope=first.slope,
+            intercept=first.intercept,
+            keys=keys,
+        )
+
+
+def _enhanced_frame(index: int, own: Tags, shared: Tags | None, whole: Tags) -> Frame:
+    """Take each functional group from the frame, else from what all share."""
+
+    def group(keyword: str) -> Tags | None:
+        found = own.first(keyword)
+        return found if found or shared is None else shared.first(keyword)
+
+    place, turned = group("PlanePositionSequence"), group("PlaneOrientationSequence")
+    measures = group("PixelMeasuresSequence")
+    values = group("PixelValueTransformationSequence") or whole
+    return Frame(
+        index=index,
+        position=_position(place) if place else None,
+        orientation=_orientation(turned) if turned else None,
+        spacing=_pair(measures.numbers("PixelSpacing", 2)) if measures else None,
+        between=_between(measures) if measures else None,
+        slope=_slope(values.number("RescaleSlope")),
+        intercept=values.number("RescaleIntercept") or 0.0,
+        keys={"instance": float(index), **dict(_enhanced_keys(group))},
+    )
+
+
+def _position(tags: Tags) -> tuple[float, float, float] | None:
+    found = tags.numbers("ImagePositionPatient", 3)
+    return None if found is None else (found[0], found[1], found[2])
+
+
+def _orientation(tags: Tags) -> tuple[float, ...] | None:
+    found = tags.numbers("ImageOrientationPatient", 6)
+    if found is None:
+        return None
+    row, column = found[:3], found[3:6]
+    lengths = math.hypot(*row), math.hypot(*column)
+    upright = abs(sum(a * b for a, b in zip(row, column, strict=True)))
+    # Cosines that are no axes at all: zeros, or twice the same one.
+    if any(abs(length - 1) > 0.01 for length in lengths) or upright > 0.01:
+        return None
+    return (
+        *(value / lengths[0] for value in row),
+        *(value / lengths[1] for value in column),
+    )
+
+
+def normal_of(orientation: tuple[float, ...]) -> tuple[float, float, float]:
+    """Cross product of the directions of rows and columns."""
+    a, b, c, d, e, f = orientation
+    return (b * f - c * e, c * d - a * f, a * e - b * d)
+
+
+def _pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:
+    if values is None or min(values[:2]) <= 0:
+        return None
+    return values[0], values[1]
+
+
+def _between(tags: Tags) -> float | None:
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        value = tags.number(keyword)
+        if value:
+            return abs(value)
+    return None
+
+
+def _slope(value: float | None) -> float:
+    # A slope of 0 would erase the image; some writers mean "none" by it.
+    return value or 1.0
+
+
+def _ultrasound_spacing(tags: Tags) -> tuple[float, float] | None:
+    """Pixel sizes of the only calibrated region of an ultrasound image."""
+    regions = list(tags.items("SequenceOfUltrasoundRegions"))
+    if len(regions) != 1:
+        return None
+    region = regions[0]
+    units = [region.whole(f"PhysicalUnits{axis}Direction") for axis in "YX"]
+    sizes = [region.number(f"PhysicalDelta{axis}") for axis in "YX"]
+    if units != [_CENTIMETRES] * 2 or not all(sizes):
+        return None
+    rows, columns = (10 * abs(size or 0) for size in sizes)
+    return rows, columns
+
+
+def _plain_keys(tags: Tags) -> Iterator[tuple[str, Key]]:
+    numbers = {
+        "temporal position": "TemporalPositionIdentifier",
+        "echo time": "EchoTime",
+        "echo": "EchoNumbers",
+        "inversion time": "InversionTime",
+        "flip angle": "FlipAngle",
+        "b-value": "DiffusionBValue",
+        "trigger time": "TriggerTime",
+        "frame time": "FrameReferenceTime",
+        "acquisition": "AcquisitionNumber",
+        "instance": "InstanceNumber",
+    }
+    for name, keyword in numbers.items():
+        value = tags.number(keyword)
+        if value is not None:
+            yield name, value
+    if not tags.has("DiffusionBValue") and tags.text("SiemensCreator").startswith(
+        "SIE"
+    ):
+        value = tags.number("SiemensBValue")
+        if value is not None:
+            yield "b-value", value
+    direction = tags.numbers("DiffusionGradientOrientation", 3)
+    if direction is not None:
+        yield "gradient", direction
+    kind = tags.texts("ImageType")
+    if kind:
+        yield "image type", tuple(map(_known_type, kind))
+    for name, date, time in (
+        ("acquisition time", tags.text("AcquisitionDate"), "AcquisitionTime"),
+        ("content time", "", "ContentTime"),
+    ):
+        moment = read_moment(date, tags.text(time))
+        if moment is not None:
+            yield name, (moment[0] or 0) * _DAY + moment[1]
+
+
+def _known_type(text: str) -> str:
+    known = text.upper()
+    return known if known in _IMAGE_TYPES else f"{zlib.crc32(text.encode()):08x}"
+
+
+def _enhanced_keys(group: Callable[[str], Tags | None]) -> Iterator[tuple[str, Key]]:
+    for sequence, keyword, name in _ENHANCED_KEYS:
+        found = group(sequence)
+        value = found.number(keyword) if found is not None else None
+        if value is not None:
+            yield name, value
+    diffusion = group("MRDiffusionSequence")
+    gradient = diffusion and diffusion.first("DiffusionGradientDirectionSequence")
+    direction = gradient and gradient.numbers("DiffusionGradientOrientation", 3)
+    if direction:
+        yield "gradient", direction
+    kind = group("MRImageFrameTypeSequence")
+    if kind is not None and (part := kind.text("ComplexImageComponent")):
+        yield "image type", (_known_type(part),)

@@ -1,0 +1,315 @@
+"""The stacks of a series: split by size and direction, moments told apart.
+
+Frames at the same position are channels where one tag (echo time, b-value, temporal
+position, ...) tells them apart at every position; parts of their own where the tag's
+values have other positions; and else doubled.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2miseg_core.errors import E2MISegError, ReadError
+from e2miseg_core.io.dicom.frames import Key
+from e2miseg_core.io.dicom.stack import Plane, Stack, distances, lay_stacks
+
+__all__ = ["doubled_error", "find_stacks", "split_planes"]
+
+_SAME_PLACE = 0.01  # of a pixel
+_SAME_DIRECTION = 1e-3  # of a direction cosine
+_MOST_DOUBLED = 64  # that are read and compared
+_MOST_KEYS = 3  # together
+
+# In the order of trust; the units are DICOM's.
+_UNITS = {
+    "temporal position": "",
+    "echo time": " ms",
+    "inversion time": " ms",
+    "flip angle": " degrees",
+    "b-value": " s/mm2",
+    "gradient": "",
+    "image type": "",
+    "echo": "",
+    "trigger time": " ms",
+    "frame time": " ms",
+    "stack": "",
+    "acquisition": "",
+    "acquisition time": " s",
+    "content time": " s",
+}
+_MOMENTS = frozenset({"acquisition time", "content time"})
+_PARTS = (
+    "stack",
+    "acquisition",
+    "image type",
+    "temporal position",
+    "echo time",
+    "b-value",
+    "place",
+)
+_RANKS = ("temporal position", "trigger time", "acquisition time", "instance")
+
+
+def split_planes(planes: Sequence[Plane]) -> list[list[Plane]]:
+    """Split the planes of a series by kind, size, pixels and direction.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+        Of one series.
+
+    Returns
+    -------
+    list of lists of Plane
+        In the order in which they were first met.
+    """
+    groups: dict[tuple[object, ...], list[Plane]] = defaultdict(list)
+    directions: dict[tuple[object, ...], list[tuple[float, ...]]] = defaultdict(list)
+    known: dict[tuple[object, ...], int] = {}
+    for plane in planes:
+        layout = plane.instance.layout
+        if layout is None:
+            continue
+        kind = (
+            plane.instance.sop_class,
+            plane.header.modality,
+            plane.header.reference_uid,
+            (layout.rows, layout.columns, layout.samples, layout.kind),
+            layout.photometric,
+            plane.frame.position is None,
+            tuple(round(size, 4) for size in plane.frame.spacing or ()),
+        )
+        turned = plane.frame.orientation or ()
+        exact = (kind, turned)
+        if exact not in known:
+            known[exact] = _nearest(directions[kind], turned)
+        groups[(kind, known[exact])].append(plane)
+    return list(groups.values())
+
+
+def _nearest(seen: list[tuple[float, ...]], turned: tuple[float, ...]) -> int:
+    """Number of the direction that is the same but for rounding."""
+    for index, other in enumerate(seen):
+        if len(other) == len(turned) and (
+            not turned
+            or max(abs(a - b) for a, b in zip(other, turned, strict=True))
+            <= _SAME_DIRECTION
+        ):
+            return index
+    seen.append(turned)
+    return len(seen) - 1
+
+
+def find_stacks(planes: Sequence[Plane]) -> list[Stack | E2MISegError]:
+    """Find the stacks of planes of one size and direction.
+
+    Returns
+    -------
+    list of (Stack or E2MISegError)
+        An error where no rule says how the planes belong together.
+    """
+    if any(p.frame.position is None or p.frame.orientation is None for p in planes):
+        return lay_stacks(planes)
+    planes = [_with_place(plane) for plane in planes]
+    sites = _find_sites(planes)
+    counts = np.bincount(sites)
+    if counts.max() == 1:
+        return lay_stacks(planes)
+    if counts.min() == counts.max():
+        moments = _as_moments(planes, sites) or _ranked(planes, sites)
+        return [_joined(names, groups) for names, groups in [moments]]
+    parts = _as_parts(planes, sites)
+    if parts is not None:
+        return [stack for part in parts for stack in find_stacks(part)]
+    return _without_doubled(planes, sites)
+
+
+def _with_place(plane: Plane) -> Plane:
+    """Add where the plane lies within itself: stations of one stack differ in it."""
+    frame = plane.frame
+    turned = np.array(frame.orientation).reshape(2, 3)
+    place = turned @ np.array(frame.position)
+    keys = {**frame.keys, "place": tuple(round(float(at), 2) for at in place)}
+    return Plane(plane.header, replace(frame, keys=keys))
+
+
+def _find_sites(planes: Sequence[Plane]) -> NDArray[np.int64]:
+    """Number the positions along the normal; equal ones get one number."""
+    along = distances(planes)
+    order = np.argsort(along, kind="stable")
+    tolerance = _SAME_PLACE * min(planes[0].frame.spacing or (1.0,))
+    jumps = np.diff(along[order]) > tolerance
+    sites = np.empty(len(planes), np.int64)
+    sites[order] = np.concatenate([[0], np.cumsum(jumps)])
+    return sites
+
+
+def _key_sets(
+    planes: Sequence[Plane], names: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """Names that may tell planes apart, alone first, then together."""
+    useful = [
+        name
+        for name in names
+        if all(name in plane.frame.keys for plane in planes)
+        and len({plane.frame.keys[name] for plane in planes}) > 1
+    ]
+    for count in range(1, _MOST_KEYS + 1):
+        yield from itertools.combinations(useful, count)
+
+
+def _by_values(
+    planes: Sequence[Plane], names: Sequence[str], most: int
+) -> dict[tuple[Key, ...], list[int]] | None:
+    groups: dict[tuple[Key, ...], list[int]] = defaultdict(list)
+    for index, plane in enumerate(planes):
+        groups[tuple(plane.frame.keys[name] for name in names)].append(index)
+        if len(groups) > most:
+            return None
+    return groups
+
+
+def _as_moments(
+    planes: Sequence[Plane], sites: NDArray[np.int64]
+) -> tuple[tuple[str, ...], list[list[Plane]]] | None:
+    """Group by tags so that each group holds every position once."""
+    n_sites = int(sites.max()) + 1
+    count = len(planes) // n_sites
+    for names in _key_sets(planes, tuple(_UNITS)):
+        groups = _by_values(planes, names, count)
+        if groups is None or len(groups) != count:
+            continue
+        if all(len(set(sites[index].tolist())) == n_sites for index in groups.values()):
+            values = sorted(groups, key=_rank)
+            labels = _labels(names, values)
+            return labels, [[planes[i] for i in groups[value]] for value in values]
+    return None
+
+
+def _rank(values: tuple[Key, ...]) -> tuple[tuple[bool, Key], ...]:
+    """Sort key for values of mixed kinds: numbers by size, before all others."""
+    return tuple(
+        (False, value) if isinstance(value, float) else (True, repr(value))
+        for value in values
+    )
+
+
+def _labels(names: Sequence[str], values: Sequence[tuple[Key, ...]]) -> tuple[str, ...]:
+    """Name each moment by the values that tell it apart."""
+    parts: list[Mapping[Key, str]] = []
+    for column, name in enumerate(names):
+        found = sorted({value[column] for value in values}, key=lambda v: _rank((v,)))
+        parts.append({value: _label(name, value, found) for value in found})
+    return tuple(
+        ", ".join(part[item] for part, item in zip(parts, value, strict=True))
+        for value in values
+    )
+
+
+def _label(name: str, value: Key, found: Sequence[Key]) -> str:
+    if not isinstance(value, float):
+        return f"{name} {found.index(value) + 1}"
+    if name in _MOMENTS and isinstance(found[0], float):
+        return f"time +{value - found[0]:.6g} s"
+    return f"{name} {value:.6g}{_UNITS[name]}"
+
+
+def _ranked(
+    planes: Sequence[Plane], sites: NDArray[np.int64]
+) -> tuple[tuple[str, ...], list[list[Plane]]]:
+    """Number the planes at each position, where no tag is common to all of them."""
+    at_site: dict[int, list[Plane]] = defaultdict(list)
+    for plane, site in zip(planes, sites.tolist(), strict=True):
+        at_site[site].append(plane)
+    name = next((name for name in _RANKS if _tells_apart(at_site, name)), "")
+    columns = [
+        sorted(group, key=lambda plane: _rank((plane.frame.keys.get(name, 0.0),)))
+        for group in at_site.values()
+    ]
+    moments = [list(moment) for moment in zip(*columns, strict=True)]
+    return tuple(f"frame {n + 1}" for n in range(len(moments))), moments
+
+
+def _tells_apart(at_site: Mapping[int, Sequence[Plane]], name: str) -> bool:
+    return all(
+        len({plane.frame.keys.get(name) for plane in group}) == len(group)
+        for group in at_site.values()
+    )
+
+
+def _joined(
+    names: Sequence[str], moments: Sequence[Sequence[Plane]]
+) -> Stack | E2MISegError:
+    """Lay moments over each other on the grid of the first."""
+    stacks = []
+    for moment in moments:
+        laid = lay_stacks(moment)
+        if not isinstance(laid[0], Stack):
+            return laid[0]
+        if len(laid) > 1:
+            return ReadError(
+                found=f"{len(moments)} moments whose spacing changes along the stack",
+                needed="one spacing",
+                do="export the moments, or the parts of even spacing, one by one",
+            )
+        stacks.append(laid[0])
+    first = stacks[0]
+    how = f"{names[0]} to {names[-1]}"
+    note = f"4D: {len(names)} images of {len(first.planes[0])} slices taken as channels"
+    return replace(
+        first,
+        planes=tuple(stack.planes[0] for stack in stacks),
+        channels=tuple(names),
+        notes=(f"{note} ({how})", *first.notes),
+    )
+
+
+def _as_parts(
+    planes: Sequence[Plane], sites: NDArray[np.int64]
+) -> list[list[Plane]] | None:
+    """Group by tags so that each group holds positions of its own, each once."""
+    for names in _key_sets(planes, _PARTS):
+        groups = _by_values(planes, names, len(planes) // 2)
+        if groups is None or min(map(len, groups.values())) < 2:
+            continue
+        if all(
+            np.ptp(np.bincount(sites[index])[np.unique(sites[index])]) == 0
+            for index in groups.values()
+        ):
+            values = sorted(groups, key=_rank)
+            return [[planes[index] for index in groups[value]] for value in values]
+    return None
+
+
+def _without_doubled(
+    planes: Sequence[Plane], sites: NDArray[np.int64]
+) -> list[Stack | E2MISegError]:
+    """Keep one plane a position; that the others are equal is checked on opening."""
+    kept: dict[int, Plane] = {}
+    doubled: list[tuple[Plane, Plane]] = []
+    for plane, site in zip(planes, sites.tolist(), strict=True):
+        if site in kept:
+            doubled.append((kept[site], plane))
+        else:
+            kept[site] = plane
+    if len(doubled) > _MOST_DOUBLED:
+        return [doubled_error(len(doubled), len(kept))]
+    found = lay_stacks(list(kept.values()))
+    # Where the spacing changes, all are checked with the first part.
+    if isinstance(found[0], Stack):
+        found[0] = replace(found[0], doubled=tuple(doubled))
+    return found
+
+
+def doubled_error(doubled: int, places: int) -> ReadError:
+    """Say that several different slices lie at one position."""
+    return ReadError(
+        found=f"{doubled} slices lie at the places of others ({places} places), differ "
+        "from them, and no tag tells them apart",
+        needed="one slice at each place, or moments that a tag tells apart",
+        do="take away the slices that do not belong to the series, or export it again",
+    )
