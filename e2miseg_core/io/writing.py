@@ -20,7 +20,7 @@ from e2miseg_core.io.plan import Kind, WritePlan
 from e2miseg_core.io.zarr_store import is_zarr
 from e2miseg_core.volume import Volume
 
-__all__ = ["write_image", "write_labels"]
+__all__ = ["check_place", "put_in_place", "write_image", "write_labels"]
 
 
 def write_labels(
@@ -193,17 +193,18 @@ def _write(plan: WritePlan, path: Path, *, overwrite: bool) -> Path:
             needed="an end of " + ", ".join(known_suffixes(writable=True)),
             do="choose another name",
         )
-    _check_place(path, target, overwrite=overwrite)
+    check_place(path, target, overwrite=overwrite)
     suffix = split_suffix(path)[1]
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
     with _all_or_nothing(part, path):
         checksum = target.write(plan, part)
         _verify(plan, part, target, checksum)
-        _replace(part, path)
+        put_in_place(part, path)
     return path
 
 
-def _check_place(path: Path, target: Format, *, overwrite: bool) -> None:
+def check_place(path: Path, target: Format, *, overwrite: bool) -> None:
+    """Raise WriteError unless an output may be written, or replaced, there."""
     if not path.parent.is_dir():
         raise WriteError(
             found=f"no folder {path.parent}",
@@ -277,7 +278,8 @@ def _difference(plan: WritePlan, volume: Volume, checksum: int) -> str:
     return "" if again == checksum else "other voxels"
 
 
-def _replace(part: Path, path: Path) -> None:
+def put_in_place(part: Path, path: Path) -> None:
+    """Give what is whole its final name, in the place of what bears it."""
     if part.is_file():
         with part.open("rb") as file:
             os.fsync(file.fileno())
