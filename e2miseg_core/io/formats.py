@@ -161,6 +161,41 @@ FORMATS = (
         reader="e2miseg_core.io.zarr_reader:read_zarr",
         recognises="e2miseg_core.io.zarr_store:is_zipped_zarr",
     ),
+    Format(
+        key="foreign",
+        name="formats of nibabel and SimpleITK",
+        suffixes=(
+            *(".mgz", ".mgh", ".mgh.gz", ".head", ".brik", ".brik.gz", ".mnc"),
+            *(".par", ".rec", ".hdr", ".img", ".mif", ".mif.gz", ".gipl", ".gipl.gz"),
+            *(".vtk", ".mrc", ".lsm", ".pic", ".spr"),
+        ),
+        is_folder=False,
+        reader="e2miseg_core.io.foreign:read_foreign",
+    ),
+    Format(
+        key="hdf5",
+        name="HDF5",
+        suffixes=(".h5", ".hdf5", ".hdf", ".he5"),
+        is_folder=False,
+        reader="e2miseg_core.io.hdf5:read_hdf5",
+        recognises="e2miseg_core.io.hdf5:is_hdf5",
+    ),
+    Format(
+        key="tiff",
+        name="TIFF",
+        suffixes=(".ome.tiff", ".ome.tif", ".tiff", ".tif", ".btf", ".tf8", ".lsm"),
+        is_folder=False,
+        reader="e2miseg_core.io.tiff:read_tiff",
+        recognises="e2miseg_core.io.tiff:is_tiff",
+    ),
+    Format(
+        key="tiff",
+        name="folder of slices",
+        suffixes=(),
+        is_folder=True,
+        reader="e2miseg_core.io.slice_folder:read_slices",
+        recognises="e2miseg_core.io.slice_folder:is_slice_folder",
+    ),
 )
 
 
