@@ -100,6 +100,13 @@ FORMATS = (
         writer="e2miseg_core.io.nifti:write_nifti",
     ),
     Format(
+        key="nifti",
+        name="NIfTI or Analyze pair",
+        suffixes=(".hdr", ".img", ".hdr.gz", ".img.gz"),
+        is_folder=False,
+        reader="e2miseg_core.io.nifti:read_nifti",
+    ),
+    Format(
         key="nrrd",
         name="NRRD",
         suffixes=(".nrrd", ".seg.nrrd"),
@@ -162,11 +169,27 @@ FORMATS = (
         recognises="e2miseg_core.io.zarr_store:is_zipped_zarr",
     ),
     Format(
+        key="dicom",
+        name="DICOM",
+        suffixes=(".dcm",),
+        is_folder=False,
+        reader="e2miseg_core.io.dicom.reading:open_dicom",
+        writer="e2miseg_core.io.dicom.segmentation_writer:write_segmentation",
+        recognises="e2miseg_core.io.dicom.reading:holds_dicom",
+    ),
+    Format(
+        key="dicom",
+        name="DICOM",
+        suffixes=(".dicom", ".ima", ".dcm.gz"),
+        is_folder=False,
+        reader="e2miseg_core.io.dicom.reading:open_dicom",
+    ),
+    Format(
         key="foreign",
         name="formats of nibabel and SimpleITK",
         suffixes=(
             *(".mgz", ".mgh", ".mgh.gz", ".head", ".brik", ".brik.gz", ".mnc"),
-            *(".par", ".rec", ".hdr", ".img", ".mif", ".mif.gz", ".gipl", ".gipl.gz"),
+            *(".par", ".rec", ".mif", ".mif.gz", ".gipl", ".gipl.gz"),
             *(".vtk", ".mrc", ".lsm", ".pic", ".spr"),
         ),
         is_folder=False,

@@ -324,6 +324,9 @@ def _read_layout(
         offset += 12
     allocated = tags.whole("BitsAllocated", 16)
     stored = tags.whole("BitsStored", allocated)
+    if not 1 <= stored <= allocated:
+        stored = allocated
+    high = tags.whole("HighBit", stored - 1)
     return PixelLayout(
         rows=tags.whole("Rows"),
         columns=tags.whole("Columns"),
@@ -332,7 +335,7 @@ def _read_layout(
         planar=tags.whole("PlanarConfiguration") == 1,
         allocated={"float": 32, "double": 64}.get(kind, allocated),
         stored=stored,
-        high=tags.whole("HighBit", stored - 1),
+        high=high if stored - 1 <= high < allocated else stored - 1,
         is_signed=tags.whole("PixelRepresentation") == 1,
         kind=kind,
         photometric=tags.text("PhotometricInterpretation") or "MONOCHROME2",

@@ -74,7 +74,7 @@ class DicomSeries:
         return () if self.stack is None else self.stack.notes
 
     def __str__(self) -> str:
-        words = [f"{self.number}: {self.modality or 'no modality'}"]
+        words = [f"{self.number} = {self.modality or 'no modality'}"]
         if self.description:
             words.append(f'"{self.description}"')
         if self.kind in ("seg", "rtstruct"):
@@ -87,7 +87,7 @@ class DicomSeries:
         words.append("1 file" if count == 1 else f"{count} files")
         if self.problem is not None:
             words.append("cannot be opened")
-        return " ".join(words)
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

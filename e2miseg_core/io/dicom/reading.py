@@ -1,0 +1,286 @@
+"""A DICOM series as a `Volume`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dask.base import tokenize
+
+from e2miseg_core.errors import ReadError
+from e2miseg_core.geometry import canonical_transform
+from e2miseg_core.io.address import Address
+from e2miseg_core.io.dicom.grouping import doubled_error
+from e2miseg_core.io.dicom.pixels import DicomPixels, stored_type
+from e2miseg_core.io.dicom.scan import DicomSeries, FolderScan, holds_dicom, scan
+from e2miseg_core.io.dicom.segmentation import read_segmentation
+from e2miseg_core.io.dicom.stack import Plane, Stack
+from e2miseg_core.io.dicom.structure_set import open_structure_set
+from e2miseg_core.io.dicom.suv import SuvScale, find_suv
+from e2miseg_core.io.lazy import oriented, slab_chunks
+from e2miseg_core.volume import Source, Volume
+
+__all__ = ["holds_dicom", "open_dicom", "open_series"]
+
+_AIR = -1000.0  # Hounsfield units
+_LISTED = 20
+
+
+def open_dicom(address: Address) -> Volume:
+    """Open a DICOM file or a series of a folder, without reading its voxels.
+
+    Parameters
+    ----------
+    address : Address
+        Of a file or folder; `part` is the number of the series, needed where there
+        are several.
+
+    Returns
+    -------
+    Volume
+        Rescaled values; PET in SUV where it can be computed. Moments (echoes,
+        b-values, times) and colours are channels.
+
+    Raises
+    ------
+    ReadError
+        If there is no image, if there are several and none is chosen, or if the
+        chosen one is damaged or incomplete.
+    GeometryError
+        If its grid makes no sense.
+    """
+    path = address.path
+    if path.name.upper() == "DICOMDIR":  # an index of the files beside it
+        path = path.parent
+    found = scan(path)
+    series = _choose(found, address, path)
+    if series.kind == "seg":
+        file = Address(str(series.instances[0].path), "", address.frame)
+        return _as_opened(read_segmentation(file), address)
+    if series.kind == "rtstruct":
+        return _open_contours(series, found, address)
+    return open_series(series, address)
+
+
+def open_series(series: DicomSeries, address: Address) -> Volume:
+    """Open a series that `scan_folder` has found.
+
+    Parameters
+    ----------
+    series : DicomSeries
+        Of images.
+    address : Address
+        That opens it again.
+    """
+    if series.problem is not None:
+        raise series.problem
+    stack = series.stack
+    if stack is None:
+        raise ReadError(
+            found=f"series {series.number} ({series.modality or 'no modality'}) holds "
+            "no image",
+            needed="an image, a segmentation or contours",
+            do="choose another series",
+        )
+    planes = [plane for moment in stack.planes for plane in moment if plane is not None]
+    suv = _find_scale(planes)
+    empty = _empty_value(planes[0], suv)
+    pixels = DicomPixels(stack, 1.0 if suv is None else suv.factor, empty)
+    notes = [*stack.notes, *_check_doubled(stack, pixels)]
+    if suv is not None:
+        notes.append(suv.note)
+    notes += _notes_on_values(planes, pixels)
+    return _volume(stack, pixels, address, _channels(stack, pixels, suv), notes)
+
+
+def _volume(
+    stack: Stack,
+    pixels: DicomPixels,
+    address: Address,
+    channels: tuple[str, ...],
+    notes: Sequence[str],
+) -> Volume:
+    transform = canonical_transform(stack.geometry)
+    planes = [plane for moment in stack.planes for plane in moment if plane is not None]
+    chunks = slab_chunks(pixels.shape, pixels.dtype.itemsize)
+    # The samples of a colour lie together.
+    together = (pixels.samples,) * len(stack.planes)
+    data = oriented(
+        pixels, (together, *chunks[1:]), transform, f"dicom-{_token(stack, pixels)}"
+    )
+    layout = planes[0].instance.layout
+    source = Source(
+        uri=str(address),
+        format="dicom",
+        geometry=stack.geometry,
+        transform=transform,
+        dtype=pixels.dtype if layout is None else stored_type(layout).newbyteorder("="),
+        details={
+            # File and frame of each stored plane, None where one is missing.
+            "planes": tuple(
+                None if plane is None else (str(plane.instance.path), plane.frame.index)
+                for plane in stack.planes[0]
+            ),
+        },
+    )
+    return Volume(
+        levels=(data,),
+        geometry=transform.apply_geometry(stack.geometry),
+        channels=channels,
+        source=source,
+        notes=tuple(notes),
+    )
+
+
+def _token(stack: Stack, pixels: DicomPixels) -> str:
+    """Name voxels by their files, so that it changes when one of these does."""
+    stats: list[Any] = []
+    for moment in stack.planes:
+        for plane in moment:
+            if plane is None:
+                stats.append(None)
+                continue
+            path = plane.instance.path
+            stat = path.stat()
+            stats.append((str(path), plane.frame.index, stat.st_mtime_ns, stat.st_size))
+    return str(tokenize(stats, pixels.shape, str(pixels.dtype)))
+
+
+def _choose(found: FolderScan, address: Address, path: Path) -> DicomSeries:
+    series = found.series
+    images = [each for each in series if each.kind != "other"]
+    if address.part:
+        chosen = [each for each in series if str(each.number) == address.part]
+        if chosen:
+            return chosen[0]
+        raise ReadError(
+            found=f"no series {address.part} in {path}",
+            needed=f"one of {_listing(series)}",
+            do=f"choose one, as {path}#part=1",
+        )
+    pictures = [each for each in images if each.kind == "image"]
+    candidates = pictures or images
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise ReadError(
+            found=f"{len(series)} series in {path}: {_listing(series)}",
+            needed="one of them",
+            do=f"choose it by its number, as {path}#part={candidates[0].number}",
+        )
+    damaged = f", but {found.n_damaged} damaged DICOM files" if found.n_damaged else ""
+    raise ReadError(
+        found=f"no DICOM image in {path}{damaged} ({found.n_files} files)",
+        needed="a DICOM series",
+        do="check the path, or copy the files again",
+    )
+
+
+def _listing(series: Sequence[DicomSeries]) -> str:
+    more = f"; and {len(series) - _LISTED} more" if len(series) > _LISTED else ""
+    return "; ".join(str(each) for each in series[:_LISTED]) + more
+
+
+def _open_contours(series: DicomSeries, found: FolderScan, address: Address) -> Volume:
+    """Open contours on the grid of the image beside them."""
+    images = [each for each in found.series if each.stack is not None]
+    if len(images) != 1:
+        raise ReadError(
+            found=f"contours with {len(images)} images beside them in {address.place}",
+            needed="the one image on whose grid they are to be filled",
+            do="put the contours and that image into one folder, and open that",
+        )
+    image = open_series(images[0], Address(address.place, str(images[0].number)))
+    contours = open_structure_set(series.instances[0].path, image)
+    return _as_opened(contours, address)
+
+
+def _as_opened(volume: Volume, address: Address) -> Volume:
+    """Let a volume say the address that opens it again."""
+    if volume.source is None:
+        return volume
+    return replace(volume, source=replace(volume.source, uri=str(address)))
+
+
+def _find_scale(planes: Sequence[Plane]) -> SuvScale | None:
+    headers = {plane.instance.path: plane.header for plane in planes}
+    tags = [header.pet for header in headers.values()]
+    known = [each for each in tags if each is not None]
+    return find_suv(known) if known else None
+
+
+def _empty_value(plane: Plane, suv: SuvScale | None) -> float:
+    """Value of missing planes: the padding value, else air in CT, else 0."""
+    padding = plane.header.padding
+    if padding is not None:
+        real = padding * plane.frame.slope + plane.frame.intercept
+        return real * (1.0 if suv is None else suv.factor)
+    return _AIR if plane.header.modality == "CT" else 0.0
+
+
+def _check_doubled(stack: Stack, pixels: DicomPixels) -> list[str]:
+    """Compare slices at one position, of which only the first is used."""
+    doubled = stack.doubled
+    if not doubled:
+        return []
+    for kept, other in doubled:
+        if not np.array_equal(pixels.read_stored(kept), pixels.read_stored(other)):
+            held = sum(plane is not None for plane in stack.planes[0])
+            raise doubled_error(len(doubled), held)
+    return [
+        f"{len(doubled)} slices lie at the places of others and are equal to them: "
+        "each is used once"
+    ]
+
+
+def _channels(
+    stack: Stack, pixels: DicomPixels, suv: SuvScale | None
+) -> tuple[str, ...]:
+    plane = next(plane for plane in stack.planes[0] if plane is not None)
+    name = suv.name if suv is not None else plane.header.modality or "image"
+    moments = stack.channels or (name,)
+    if pixels.samples == 1:
+        return moments
+    colors = ("red", "green", "blue")
+    named = colors if pixels.samples == 3 else tuple(map(str, range(pixels.samples)))
+    many = len(moments) > 1
+    return tuple(
+        f"{moment} {color}" if many else color for moment in moments for color in named
+    )
+
+
+def _notes_on_values(planes: Sequence[Plane], pixels: DicomPixels) -> list[str]:
+    """Say how stored values became those shown."""
+    scales = {(plane.frame.slope, plane.frame.intercept) for plane in planes}
+    notes = []
+    if len(scales) > 1:
+        slopes = [slope for slope, _ in scales]
+        notes.append(
+            f"each slice has its own rescale slope, {min(slopes):.6g} to "
+            f"{max(slopes):.6g}: applied, as {pixels.dtype.name}"
+        )
+    elif scales != {(1.0, 0.0)}:
+        slope, intercept = next(iter(scales))
+        notes.append(
+            f"stored values rescaled by {slope:g} and {intercept:+g}, as "
+            f"{pixels.dtype.name}"
+        )
+    first = planes[0]
+    photometric = (
+        "" if first.instance.layout is None else first.instance.layout.photometric
+    )
+    if photometric == "MONOCHROME1":
+        notes.append(
+            "MONOCHROME1: low values are meant to look bright; values are not inverted"
+        )
+    elif photometric == "PALETTE COLOR":
+        notes.append("PALETTE COLOR: values are indices of colours, not brightness")
+    if first.header.padding is not None:
+        real = first.header.padding * first.frame.slope + first.frame.intercept
+        notes.append(f"voxels of the value {real:g} are padding outside the scan: kept")
+    if first.header.has_lut:
+        notes.append("the modality look-up table is not applied: values are as stored")
+    if "moving picture" in first.frame.keys:
+        notes.append("the frames are a moving picture: Z is time")
+    return notes
