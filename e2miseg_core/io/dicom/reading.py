@@ -16,7 +16,7 @@ from e2miseg_core.io.dicom.pixels import DicomPixels, stored_type
 from e2miseg_core.io.dicom.scan import DicomSeries, FolderScan, holds_dicom, scan
 from e2miseg_core.io.dicom.segmentation import read_segmentation
 from e2miseg_core.io.dicom.stack import Plane, Stack
-from e2miseg_core.io.dicom.structure_set import open_structure_set
+from e2miseg_core.io.dicom.structure_set import read_structure_set
 from e2miseg_core.io.dicom.suv import SuvScale, find_suv
 from e2miseg_core.io.lazy import oriented, slab_chunks
 from e2miseg_core.volume import Source, Volume
@@ -25,6 +25,7 @@ __all__ = ["holds_dicom", "open_dicom", "open_series"]
 
 _AIR = -1000.0  # Hounsfield units
 _LISTED = 20
+_OBJECTS = {"seg": read_segmentation, "rtstruct": read_structure_set}
 
 
 def open_dicom(address: Address) -> Volume:
@@ -55,11 +56,9 @@ def open_dicom(address: Address) -> Volume:
         path = path.parent
     found = scan(path)
     series = _choose(found, address, path)
-    if series.kind == "seg":
+    if series.kind in _OBJECTS:
         file = Address(str(series.instances[0].path), "", address.frame)
-        return _as_opened(read_segmentation(file), address)
-    if series.kind == "rtstruct":
-        return _open_contours(series, found, address)
+        return _as_opened(_OBJECTS[series.kind](file), address)
     return open_series(series, address)
 
 
@@ -180,20 +179,6 @@ def _choose(found: FolderScan, address: Address, path: Path) -> DicomSeries:
 def _listing(series: Sequence[DicomSeries]) -> str:
     more = f"; and {len(series) - _LISTED} more" if len(series) > _LISTED else ""
     return "; ".join(str(each) for each in series[:_LISTED]) + more
-
-
-def _open_contours(series: DicomSeries, found: FolderScan, address: Address) -> Volume:
-    """Open contours on the grid of the image beside them."""
-    images = [each for each in found.series if each.stack is not None]
-    if len(images) != 1:
-        raise ReadError(
-            found=f"contours with {len(images)} images beside them in {address.place}",
-            needed="the one image on whose grid they are to be filled",
-            do="put the contours and that image into one folder, and open that",
-        )
-    image = open_series(images[0], Address(address.place, str(images[0].number)))
-    contours = open_structure_set(series.instances[0].path, image)
-    return _as_opened(contours, address)
 
 
 def _as_opened(volume: Volume, address: Address) -> Volume:

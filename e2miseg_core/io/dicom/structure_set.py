@@ -10,6 +10,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,15 @@ from e2miseg_core.geometry import AxisTransform, Geometry
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.dicom.contours import ContourPixels, PlaneContours
 from e2miseg_core.io.dicom.segment_file import damage_told, read_header
-from e2miseg_core.io.dicom.structures import Structure, read_structures
+from e2miseg_core.io.dicom.structures import (
+    Structure,
+    read_structures,
+    references,
+)
 from e2miseg_core.io.lazy import oriented, slab_chunks
 from e2miseg_core.volume import Segments, Source, Volume
 
-__all__ = ["open_structure_set"]
+__all__ = ["open_structure_set", "read_structure_set"]
 
 _FLAT = 0.5  # planes: a contour that spans more is in no plane
 _SAME_DEPTH = 0.01  # planes
@@ -58,6 +63,32 @@ def open_structure_set(path: str | Path, like: Volume) -> Volume:
     with damage_told(place):
         structures = read_structures(read_header(place).dataset, place)
     return structures_on(structures, Address(str(place)), like)
+
+
+def read_structure_set(address: Address) -> Volume:
+    """Open contours on the grid of the series that they refer to.
+
+    Parameters
+    ----------
+    address : Address
+        Of an RTSTRUCT file; the series is looked for in its folder and beside it.
+
+    Raises
+    ------
+    ReadError
+        As for `open_structure_set`, and if the series is not there.
+    GeometryError
+        If no contour lies on the series.
+    """
+    from e2miseg_core.io.dicom.structure_images import open_referenced
+
+    path = address.path
+    with damage_told(path):
+        dataset = read_header(path).dataset
+        structures, wanted = read_structures(dataset, path), references(dataset)
+    like, notes = open_referenced(path, wanted)
+    volume = structures_on(structures, address, like)
+    return replace(volume, notes=(*notes, *volume.notes))
 
 
 def structures_on(
