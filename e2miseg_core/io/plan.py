@@ -30,6 +30,8 @@ class WritePlan:
         Their names, for (C, Z, Y, X).
     names : mapping of int to str
         Of label values.
+    colors : mapping of int to tuple of int
+        Of label values: red, green, blue from 0 to 255.
     source_format : str
         Format of the volume whose grid this is.
     details : mapping
@@ -41,6 +43,7 @@ class WritePlan:
     kind: Kind
     channels: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     source_format: str = "memory"
     details: Mapping[str, Any] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def write_labels(
     *,
     like: Volume,
     names: Mapping[int, str] | None = None,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write labels on the grid of the file that a volume came from.
@@ -43,6 +45,8 @@ def write_labels(
         Whose stored axes, affine, header codes and unit the file gets.
     names : mapping of int to str, optional
         Of the label values; kept by formats that can.
+    colors : mapping of int to tuple of int, optional
+        Of the label values, red, green, blue from 0 to 255; kept by formats that can.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -64,7 +68,11 @@ def write_labels(
     if tuple(lazy.shape) != like.geometry.shape:
         raise _shape_error(lazy, like)
     dtype = _label_dtype(lazy)
-    plan = _plan(_cast(lazy, dtype), like, "labels", names=dict(names or {}))
+    plan = replace(
+        _plan(_cast(lazy, dtype), like, "labels"),
+        names=dict(names or {}),
+        colors=dict(colors or {}),
+    )
     return _write(plan, Path(path), overwrite=overwrite)
 
 
@@ -170,7 +178,6 @@ def _plan(
     kind: Kind,
     *,
     channels: tuple[str, ...] = (),
-    names: Mapping[int, str] | None = None,
 ) -> WritePlan:
     source = like.source
     return WritePlan(
@@ -178,7 +185,6 @@ def _plan(
         geometry=like.geometry if source is None else source.geometry,
         kind=kind,
         channels=channels,
-        names=names or {},
         source_format="memory" if source is None else source.format,
         details={} if source is None else source.details,
     )

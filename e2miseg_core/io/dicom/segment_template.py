@@ -1,0 +1,226 @@
+"""The header of a new segmentation, and what each of its frames says of itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from e2miseg_core.geometry import Geometry
+from e2miseg_core.io.dicom.segment_colors import rgb_to_dicom
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["PlaneSource", "make_frame", "make_template"]
+
+NAME = "E2MISeg"
+_TO_LPS = np.array([-1.0, -1.0, 1.0])
+_SERIES_NUMBER = 1000  # added to that of the images
+_MOST_TEXT = 64  # characters of a segment's label
+# Type 2 tags that highdicom copies: they must be there, and may be empty.
+_COPIED = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneSource:
+    """The image that a plane of labels was made on; `frame` counts from 1, if any."""
+
+    sop_class: str
+    sop_uid: str
+    frame: int | None
+
+
+def make_template(
+    images: Sequence["Dataset"],
+    geometry: Geometry,
+    *,
+    names: Mapping[int, str],
+    colors: Mapping[int, tuple[int, int, int]],
+    bits: int,
+) -> "Dataset":
+    """Make everything but frames and pixels.
+
+    Parameters
+    ----------
+    images : sequence of Dataset
+        Headers of the source series; completed where what may be empty is missing.
+    geometry : Geometry
+        Of the labels.
+    names : mapping of int to str
+        Of all segments, ascending; for 1 bit they count from 1.
+    colors : mapping of int to tuple of int
+        Red, green, blue.
+    bits : int
+        1 for a binary segmentation; 8 or 16 for a label map.
+    """
+    import highdicom as hd
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    from e2miseg_core import __version__
+
+    for image in images:
+        _complete(image)
+    _, rows, columns = geometry.shape
+    first = next(iter(names))
+    pixels = np.full(
+        (1, rows, columns), first, dtype=np.uint8 if bits < 16 else np.uint16
+    )
+    several = len(images) > 1 and "NumberOfFrames" in images[0]
+    turned = (geometry.affine[:3, [2, 1]] / geometry.spacing[:0:-1]).T * _TO_LPS
+    orientation = hd.PlaneOrientationSequence(
+        "PATIENT", image_orientation=turned.ravel().tolist()
+    )
+    measures = _measures(geometry)
+    dataset = hd.seg.Segmentation(
+        source_images=images[:1] if several else images,
+        further_source_images=images[1:] if several else None,
+        pixel_array=pixels,
+        segmentation_type="BINARY" if bits == 1 else "LABELMAP",
+        segment_descriptions=[
+            _description(number, name, colors.get(number), __version__)
+            for number, name in names.items()
+        ],
+        series_instance_uid=generate_uid(),
+        series_number=_SERIES_NUMBER + int(images[0].get("SeriesNumber") or 0),
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=NAME,
+        manufacturer_model_name=NAME,
+        software_versions=__version__,
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        series_description=f"{NAME} labels",
+        specific_character_set="ISO_IR 192",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        pixel_measures=measures,
+        plane_orientation=orientation,
+        plane_positions=[
+            hd.PlanePositionSequence("PATIENT", image_position=_position(geometry, 0))
+        ],
+    )
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    # Of the template's single plane, highdicom takes them from the images.
+    shared.PlaneOrientationSequence = orientation
+    shared.PixelMeasuresSequence = measures
+    if "SegmentIdentificationSequence" in shared:
+        del shared.SegmentIdentificationSequence  # of a single segment: see make_frame
+    if "DimensionOrganizationType" in dataset:
+        del dataset.DimensionOrganizationType
+    return dataset
+
+
+def make_frame(
+    number: int, segment: int, geometry: Geometry, source: PlaneSource | None
+) -> "Dataset":
+    """Describe a frame.
+
+    Parameters
+    ----------
+    number : int
+        Of its plane, from 0.
+    segment : int
+        0 for frames of a label map.
+    geometry : Geometry
+        Of the labels.
+    source : PlaneSource or None
+        None where no image was measured.
+    """
+    from pydicom import Dataset
+
+    frame, content, place = Dataset(), Dataset(), Dataset()
+    content.DimensionIndexValues = [segment, number + 1] if segment else [number + 1]
+    place.ImagePositionPatient = _position(geometry, number)
+    frame.FrameContentSequence = [content]
+    frame.PlanePositionSequence = [place]
+    frame.DerivationImageSequence = [_derivation(source)] if source else []
+    if segment:
+        identification = Dataset()
+        identification.ReferencedSegmentNumber = segment
+        frame.SegmentIdentificationSequence = [identification]
+    return frame
+
+
+def _derivation(source: PlaneSource) -> "Dataset":
+    from pydicom import Dataset
+    from pydicom.sr.codedict import codes
+
+    image, derivation = Dataset(), Dataset()
+    image.ReferencedSOPClassUID = source.sop_class
+    image.ReferencedSOPInstanceUID = source.sop_uid
+    if source.frame is not None:
+        image.ReferencedFrameNumber = source.frame
+    image.SpatialLocationsPreserved = "YES"
+    image.PurposeOfReferenceCodeSequence = [
+        _code(codes.DCM.SourceImageForImageProcessingOperation)
+    ]
+    derivation.SourceImageSequence = [image]
+    derivation.DerivationCodeSequence = [_code(codes.DCM.Segmentation)]
+    return derivation
+
+
+def _code(code: Any) -> "Dataset":
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def _position(geometry: Geometry, plane: int) -> list[float]:
+    """Where the first pixel of a plane lies, as DICOM's text of 16 characters."""
+    from pydicom.valuerep import DSfloat
+
+    point = geometry.world([plane, 0, 0]) * _TO_LPS
+    return [DSfloat(float(value), auto_format=True) for value in point]
+
+
+def _measures(geometry: Geometry) -> Any:
+    import highdicom as hd
+
+    affine = geometry.affine[:3, :3]
+    normal = np.cross(affine[:, 2], affine[:, 1])
+    between = abs(float(affine[:, 0] @ normal)) / float(np.linalg.norm(normal))
+    _, row_step, column_step = geometry.spacing
+    return hd.PixelMeasuresSequence(
+        pixel_spacing=[row_step, column_step],
+        slice_thickness=between,
+        spacing_between_slices=between,
+    )
+
+
+def _description(
+    number: int, name: str, color: Sequence[int] | None, version: str
+) -> Any:
+    """Describe a segment; what kind of tissue it is, is not known."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    shown = "".join(c for c in name if c.isprintable()).replace("\\", "/").strip()
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=shown[:_MOST_TEXT] or f"label {number}",
+        segmented_property_category=codes.SCT.Tissue,
+        segmented_property_type=codes.SCT.Tissue,
+        algorithm_type="SEMIAUTOMATIC",
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=NAME, family=codes.DCM.ArtificialIntelligence, version=version
+        ),
+        display_color=None
+        if color is None
+        else hd.color.CIELabColor.from_dicom_value(rgb_to_dicom(color)),
+    )
+
+
+def _complete(image: "Dataset") -> None:
+    """Add, empty, what a series must have and some have not."""
+    for keyword in _COPIED:
+        if keyword not in image:
+            setattr(image, keyword, "")
+    if image.PatientSex not in ("M", "F", "O"):
+        image.PatientSex = ""
