@@ -1,25 +1,21 @@
-"""The header of a NIfTI file: what it says, checked, and where it puts the grid."""
+"""The header of a NIfTI or Analyze image: what it says, checked."""
 
-import gzip
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
-from numpy.typing import NDArray
 
-from e2miseg_core.errors import GeometryError, ReadError
-from e2miseg_core.geometry import Geometry
+from e2miseg_core.errors import ReadError
+from e2miseg_core.io.nifti_files import find_files, is_gzip_name, parse_header
+from e2miseg_core.io.raw import RawLayout
 
-__all__ = ["NiftiHeader", "read_header", "resolve_geometry"]
+__all__ = ["LABEL_INTENT", "SPATIAL_FIELDS", "NiftiHeader", "read_header"]
 
-_HEADER_BYTES = 544  # enough for NIfTI-1 (348) and NIfTI-2 (540)
-_MAX_GZIP_RATIO = 1040  # deflate cannot do better than 1032 to 1
-_SPATIAL_UNITS = {0: ("mm", 1.0), 1: ("mm", 1e3), 2: ("mm", 1.0), 3: ("um", 1.0)}
+_COLOURS = {128: ("red", "green", "blue"), 2304: ("red", "green", "blue", "alpha")}
+LABEL_INTENT = 1002
 
 # Written back byte for byte, so that labels lie exactly where their image does.
 SPATIAL_FIELDS = (
@@ -46,15 +42,17 @@ class NiftiHeader:
     fields : nibabel header
         As stored.
     shape : tuple of int
-        Voxels along X, Y, Z, and channels: all further dimensions in one.
+        Voxels along X, Y, Z, and channels: all further dimensions in one, or colours.
     dtype : numpy.dtype
-        As stored, byte order included.
+        As stored, byte order included; of one colour.
+    voxels : Path
+        The file that holds them.
     offset : int
         Bytes before the first voxel.
     slope, intercept : float
         Stored values are scaled by them; 1 and 0 where they are not.
-    is_gzip : bool
-        Whether the file is compressed.
+    colours : tuple of str
+        Their names where each voxel holds several; empty otherwise.
     notes : tuple of str
         Rules that were applied.
     """
@@ -62,105 +60,78 @@ class NiftiHeader:
     fields: Any
     shape: tuple[int, int, int, int]
     dtype: np.dtype[Any]
+    voxels: Path
     offset: int
     slope: float
     intercept: float
-    is_gzip: bool
+    colours: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
-    def is_scaled(self) -> bool:
-        """Whether values are stored divided by a slope, or shifted."""
-        return (self.slope, self.intercept) != (1.0, 0.0)
+    def is_analyze(self) -> bool:
+        """Whether it is of Analyze 7.5, which knows nothing of space or intent."""
+        return "sform_code" not in self.fields
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether the file says that its whole numbers are labels."""
+        return (
+            not self.is_analyze
+            and int(self.fields["intent_code"]) == LABEL_INTENT
+            and self.dtype.kind in "iu"
+            and not self.colours
+            and (self.slope, self.intercept) == (1.0, 0.0)
+        )
+
+    @property
+    def layout(self) -> RawLayout:
+        """Where and how the voxels lie."""
+        x, y, z, channels = self.shape
+        is_gzip = is_gzip_name(self.voxels)
+        return RawLayout(
+            path=self.voxels,
+            offset=0 if is_gzip else self.offset,
+            shape=(channels, z, y, x),
+            dtype=self.dtype,
+            channels_last=bool(self.colours),
+            compression="gzip" if is_gzip else "",
+            skip=self.offset if is_gzip else 0,
+            slope=self.slope,
+            intercept=self.intercept,
+        )
 
 
 def read_header(path: Path) -> NiftiHeader:
-    """Read and check the header, and that the file can hold what it announces.
+    """Read and check the header.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or either one of a .hdr/.img pair.
 
     Raises
     ------
     ReadError
-        If the file is missing, damaged, of another kind, or holds no 3D scalars.
+        If the file is missing, damaged, of another kind, or holds neither scalars
+        nor colours.
     """
-    start, is_gzip = _first_bytes(path)
-    fields = _parse(path, start)
+    where, voxels = find_files(path)
+    fields = parse_header(where, is_pair=where != voxels)
     shape, notes = _shape(path, fields)
-    dtype = _dtype(path, fields)
-    slope, intercept = _scaling(path, fields)
-    offset = _offset(path, fields)
-    needed = offset + math.prod(shape) * dtype.itemsize
-    size = path.stat().st_size
-    if needed > size * (_MAX_GZIP_RATIO if is_gzip else 1):
-        raise ReadError(
-            found=f"{path} is cut off: it has {size} bytes",
-            needed=f"{needed} bytes for {shape[:3]} voxels of {dtype.name}"
-            + (f" in {shape[3]} channels" if shape[3] > 1 else ""),
-            do="copy or export the file again",
-        )
+    colours = _COLOURS.get(int(fields["datatype"]), ())
+    if colours:
+        shape, notes = _coloured(path, shape, colours)
+    slope, intercept = (1.0, 0.0) if colours else _scaling(path, fields)
     return NiftiHeader(
         fields=fields,
         shape=shape,
-        dtype=dtype,
-        offset=offset,
+        dtype=np.dtype(np.uint8) if colours else _dtype(path, fields),
+        voxels=voxels,
+        offset=_offset(path, fields, is_pair=where != voxels),
         slope=slope,
         intercept=intercept,
-        is_gzip=is_gzip,
+        colours=colours,
         notes=notes,
-    )
-
-
-def _first_bytes(path: Path) -> tuple[bytes, bool]:
-    try:
-        with path.open("rb") as file:
-            start = file.read(_HEADER_BYTES)
-        is_gzip = start[:2] == b"\x1f\x8b"
-        if is_gzip:
-            with gzip.open(path) as unpacked:
-                start = unpacked.read(_HEADER_BYTES)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ReadError(
-            found=f"{path} is damaged ({error})",
-            needed="a whole gzip file",
-            do="copy or export the file again",
-        ) from error
-    except OSError as error:
-        raise ReadError(
-            found=f"{path} cannot be read ({error.strerror or error})",
-            needed="a NIfTI file",
-            do="check the path and your rights to read it",
-        ) from error
-    if is_gzip != path.name.lower().endswith(".gz"):
-        raise ReadError(
-            found=f"{path} is {'' if is_gzip else 'not '}compressed with gzip",
-            needed="a name that tells so: .nii.gz for compressed, .nii for plain",
-            do="rename the file, or copy it again if it is empty or damaged",
-        )
-    return start, is_gzip
-
-
-def _parse(path: Path, start: bytes) -> Any:
-    """Recognise version and byte order by the header's size and magic."""
-    for kind, size in ((nib.Nifti1Header, 348), (nib.Nifti2Header, 540)):
-        for order in ("<", ">"):
-            announced = int.from_bytes(start[:4], "little" if order == "<" else "big")
-            if announced != size or len(start) < size:
-                continue
-            fields = kind(  # type: ignore[no-untyped-call]
-                start[:size], endianness=order, check=False
-            )
-            magic = bytes(fields["magic"].tobytes())[:3]
-            if magic in (b"n+1", b"n+2"):
-                return fields
-            if magic in (b"ni1", b"ni2"):
-                raise ReadError(
-                    found=f"{path} is the header of a .hdr/.img pair",
-                    needed="one file with header and voxels",
-                    do="convert the pair to a single .nii.gz file",
-                )
-    raise ReadError(
-        found=f"{path} starts with {start[:8]!r}" if start else f"{path} is empty",
-        needed="a NIfTI-1 or NIfTI-2 file",
-        do="check that the file is what its name says, or copy it again",
     )
 
 
@@ -185,6 +156,19 @@ def _shape(
     return (x, y, z, channels), notes
 
 
+def _coloured(
+    path: Path, shape: tuple[int, int, int, int], colours: tuple[str, ...]
+) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
+    if shape[3] != 1:
+        raise ReadError(
+            found=f"{path} holds {shape[3]} frames of colours",
+            needed="one frame of colours, or frames of grey values",
+            do="split the frames into files, or convert it to grey values",
+        )
+    note = f"colours taken as channels: {', '.join(colours)}"
+    return (*shape[:3], len(colours)), (note,)
+
+
 def _dtype(path: Path, fields: Any) -> np.dtype[Any]:
     try:
         dtype = np.dtype(fields.get_data_dtype())
@@ -196,11 +180,7 @@ def _dtype(path: Path, fields: Any) -> np.dtype[Any]:
         ) from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         names = {"c": "complex numbers", "f": "real numbers of more than 64 bits"}
-        what = (
-            "colours (RGB)"
-            if dtype.names
-            else f"values of type {int(fields['datatype'])}"
-        )
+        what = f"values of type {int(fields['datatype'])}"
         raise ReadError(
             found=f"{path} holds {names.get(dtype.kind, what)}",
             needed="whole or real numbers of at most 64 bits, one a voxel",
@@ -222,149 +202,20 @@ def _scaling(path: Path, fields: Any) -> tuple[float, float]:
         ) from error
     if slope is None:
         return 1.0, 0.0
-    return float(slope), float(intercept)
+    return float(slope), float(intercept or 0.0)  # Analyze knows no intercept
 
 
-def _offset(path: Path, fields: Any) -> int:
+def _offset(path: Path, fields: Any, *, is_pair: bool) -> int:
     offset = float(fields["vox_offset"])
-    minimum = 352 if int(fields["sizeof_hdr"]) == 348 else 544
+    size = int(fields["sizeof_hdr"])
+    minimum = 0 if is_pair else {348: 352, 540: 544}[size]
     if offset == 0:
         return minimum
-    if not math.isfinite(offset) or offset < minimum - 4:
+    if not math.isfinite(offset) or offset < max(0, minimum - 4):
+        where = "" if is_pair else ", inside the header"
         raise ReadError(
-            found=f"{path} has its voxels at byte {offset:g}, inside the header",
+            found=f"{path} has its voxels at byte {offset:g}{where}",
             needed=f"an offset of at least {minimum}",
             do="export the file again",
         )
     return int(offset)
-
-
-def resolve_geometry(path: Path, header: NiftiHeader) -> tuple[Geometry, list[str]]:
-    """Find where the grid lies, by sform, qform, then voxel sizes.
-
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    header : NiftiHeader
-        Checked.
-
-    Returns
-    -------
-    Geometry
-        On the stored axes, slowest first.
-    list of str
-        Rules that were applied.
-
-    Raises
-    ------
-    GeometryError
-        If none of the three gives a usable grid.
-    """
-    notes: list[str] = []
-    fields = header.fields
-    code = int(fields["xyzt_units"]) & 7
-    unit, factor = _SPATIAL_UNITS.get(code, ("mm", 1.0))
-    if code not in _SPATIAL_UNITS:
-        notes.append(f"unknown unit of length (code {code}) taken as mm")
-    if factor != 1:
-        notes.append("lengths in metres turned into mm")
-    sform = _candidate(header, "sform", unit, factor, notes)
-    qform = _candidate(header, "qform", unit, factor, notes)
-    if sform is not None:
-        if qform is not None:
-            _note_disagreement(sform, qform, notes)
-        else:
-            _note_sizes(sform, header, factor, notes)
-        return sform, notes
-    if qform is not None:
-        return qform, notes
-    pixdim = np.diag([*_voxel_sizes(header), 1.0])
-    try:
-        grid = _grid(header, pixdim, unit, factor)
-    except GeometryError as error:
-        raise GeometryError(
-            found=f"{path} has neither a usable affine nor usable voxel sizes "
-            f"({fields['pixdim'][1:4].tolist()})",
-            needed="voxel sizes above 0",
-            do="correct the file's header",
-        ) from error
-    notes.append(
-        "no orientation in the header: axes taken as right, anterior, superior"
-    )
-    return grid, notes
-
-
-def _candidate(
-    header: NiftiHeader, form: str, unit: str, factor: float, notes: list[str]
-) -> Geometry | None:
-    fields = header.fields
-    if int(fields[f"{form}_code"]) <= 0:
-        return None
-    try:
-        affine = fields.get_sform() if form == "sform" else _qform(header)
-        return _grid(header, affine, unit, factor)
-    except (GeometryError, ValueError) as error:
-        values = (
-            [fields[f"srow_{axis}"].tolist() for axis in "xyz"]
-            if form == "sform"
-            else [float(fields[f"quatern_{part}"]) for part in "bcd"]
-        )
-        del error  # its text speaks of matrices that the user never wrote
-        notes.append(f"{form} {values} is unusable and was passed over")
-        return None
-
-
-def _qform(header: NiftiHeader) -> NDArray[np.float64]:
-    fields = header.fields.copy()
-    # The standard takes any other factor as 1, and sizes without their sign.
-    fields["pixdim"][0] = -1 if float(fields["pixdim"][0]) == -1 else 1
-    fields["pixdim"][1:4] = _voxel_sizes(header)
-    try:
-        affine: NDArray[np.float64] = fields.get_qform(coded=False)
-    except HeaderDataError as error:
-        raise ValueError(str(error)) from error
-    return affine
-
-
-def _voxel_sizes(header: NiftiHeader) -> list[float]:
-    sizes = [abs(float(size)) for size in header.fields["pixdim"][1:4]]
-    # Along an axis of one voxel a missing size changes nothing that is seen.
-    return [
-        1.0 if size == 0 and count == 1 else size
-        for size, count in zip(sizes, header.shape, strict=False)
-    ]
-
-
-def _grid(
-    header: NiftiHeader, affine: NDArray[np.float64], unit: str, factor: float
-) -> Geometry:
-    scaled = np.array(affine, dtype=np.float64)
-    scaled[:3] *= factor
-    return Geometry.from_xyz(header.shape[:3], scaled, unit)
-
-
-def _note_disagreement(sform: Geometry, qform: Geometry, notes: list[str]) -> None:
-    apart = float(np.linalg.norm(sform.corners() - qform.corners(), axis=1).max())
-    voxels = apart / min(sform.spacing)
-    if voxels > 1e-3:
-        notes.append(
-            f"sform used; qform lies up to {apart:.4g} {sform.unit} "
-            f"({voxels:.3g} voxels) away"
-        )
-
-
-def _note_sizes(
-    sform: Geometry, header: NiftiHeader, factor: float, notes: list[str]
-) -> None:
-    sizes = np.array(_voxel_sizes(header)[::-1]) * factor  # Z, Y, X
-    spacing = np.array(sform.spacing)
-    if not np.allclose(sizes, spacing, rtol=1e-3, atol=0):
-        notes.append(
-            f"sform used, with voxels of {_product(spacing)} {sform.unit}; "
-            f"the header's voxel sizes say {_product(sizes)}"
-        )
-
-
-def _product(sizes: NDArray[np.float64]) -> str:
-    return " x ".join(f"{size:.5g}" for size in sizes)

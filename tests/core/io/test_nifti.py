@@ -119,7 +119,8 @@ def test_slabs_are_cut_along_the_slowest_axis(tmp_path, monkeypatch):
 def test_boxes_are_read_without_the_rest(tmp_path, suffix, monkeypatch):
     array = np.random.default_rng(0).integers(0, 999, (9, 8, 7), dtype=np.int32)
     path = write(tmp_path / f"scan{suffix}", array, np.diag([-1, 2, -3, 1]))
-    monkeypatch.setattr("e2miseg_core.io.nifti._UNPACK_BYTES", 2 * 72 * 4)
+    monkeypatch.setattr("e2miseg_core.io.raw._HELD_BYTES", 0)  # by the index
+    monkeypatch.setattr("e2miseg_core.io.raw_stored._AT_ONCE_BYTES", 2 * 72 * 4)
     volume = open_volume(path)
     expected = volume.data[0].compute()
     for index in (
@@ -132,7 +133,9 @@ def test_boxes_are_read_without_the_rest(tmp_path, suffix, monkeypatch):
     ):
         picked = volume.data[index].compute()
         np.testing.assert_array_equal(picked, expected[None][index])
-    monkeypatch.setattr("e2miseg_core.io.nifti._UNPACK_BYTES", 8)  # rows, not planes
+    monkeypatch.setattr(
+        "e2miseg_core.io.raw_stored._AT_ONCE_BYTES", 8
+    )  # rows, not planes
     np.testing.assert_array_equal(volume.data[0, :, 2:4].compute(), expected[:, 2:4])
 
 
@@ -233,7 +236,7 @@ def test_voxel_sizes_alone_are_used_and_said_so(tmp_path):
     volume = open_volume(path)
     assert volume.geometry.spacing == (3, 2, 1)
     assert volume.source.geometry.orientation == "SAR"
-    assert "no orientation" in volume.notes[0]
+    assert "no usable orientation" in volume.notes[0]
 
 
 def test_voxel_sizes_against_the_sform_are_stated(tmp_path):
@@ -250,10 +253,11 @@ def test_a_bad_sform_falls_back_with_its_numbers_told(tmp_path, row):
     path = write(tmp_path / "scan.nii", np.zeros((3, 4, 5), np.uint8), change=change)
     volume = open_volume(patch(path, srow_y=row, sform_code=1))
     assert volume.geometry.spacing == (2, 2, 2)
-    assert f"{float(row[0])}" in volume.notes[0]
+    told = [*row[2::-1], row[3]]  # Z, Y, X
+    assert " ".join(f"{number:g}" for number in told) in volume.notes[0]
     both = open_volume(patch(path, quatern_b=3, quatern_c=3))
     assert both.geometry.spacing == (2, 2, 2)
-    assert [note[:5] for note in both.notes] == ["sform", "qform", "no or"]
+    assert [note[:5] for note in both.notes] == ["sform", "qform", "no us"]
     out = write_labels(np.ones((5, 4, 3), int), tmp_path / "labels.nii", like=both)
     assert open_labels(out).geometry.matches(both.geometry)
 
