@@ -16,7 +16,7 @@ from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume
 from e2miseg_core.io.naming import suggested_name
 from e2miseg_core.volume import Segments, Volume
-from e2miseg_napari.contrast import sampled_limits
+from e2miseg_napari.contrast import is_packed, sampled_limits
 from e2miseg_napari.segment_layers import segment_options
 
 __all__ = [
@@ -39,6 +39,7 @@ LayerData: TypeAlias = tuple[Any, dict[str, Any], Literal["image", "labels"]]
 
 # More channels than this are a series (time, echoes): one layer with a slider.
 _MOST_LAYERS = 8
+_LARGE_BYTES = 1 << 30  # the disk's cache may not hold more
 _COLORS = ("red", "green", "blue")  # channels of these names are a picture in colour
 
 
@@ -232,10 +233,18 @@ def _describe(volume: Volume, channel: int | None) -> dict[str, Any]:
         "orientation": stored.orientation,
         "oblique": volume.geometry.is_oblique,
         "oriented": volume.is_oriented and volume.geometry.unit == "mm",
+        "slow": _is_slow(volume),
         "channel": channel,
         "channels": list(volume.channels),
         "notes": list(volume.notes),
     }
+
+
+def _is_slow(volume: Volume) -> bool:
+    """Whether reading a slice may take longer than a user notices."""
+    remote = volume.source is not None and "://" in volume.source.uri
+    packed = volume.preparation is not None or is_packed(volume)
+    return remote or packed or volume.nbytes > _LARGE_BYTES
 
 
 def _name(volume: Volume) -> str:

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 
-from e2miseg_core.io import is_writable_suffix, known_suffixes
+from e2miseg_core.io import is_writable_suffix, known_suffixes, split_suffix
+from e2miseg_core.io.address import Address
+from e2miseg_core.io.formats import FORMATS, format_of
 from e2miseg_core.project import Case, LabelStore
-from e2miseg_napari.saving import Saver
+from e2miseg_napari.loading import place_in_words
+from e2miseg_napari.saving import LABELS, Saver
 
 __all__ = [
     "ask_and_save",
@@ -14,16 +17,17 @@ __all__ = [
     "ask_moved_image",
     "ask_project",
     "ask_replace_model",
+    "ask_volume_address",
     "ask_volume_file",
     "ask_volume_folder",
 ]
 
-_SAVE_FILTER = "NIfTI, packed (*.nii.gz);;NIfTI (*.nii);;OME-Zarr folder (*.ome.zarr)"
+_DICOM = "dicom"  # keys of its formats begin so
 
 
 def ask_volume_file(parent: QWidget) -> str:
     """Path of an image file, empty if the user thinks better of it."""
-    patterns = " ".join(f"*{suffix}" for suffix in known_suffixes() if suffix != "z")
+    patterns = " ".join(f"*{suffix}" for suffix in known_suffixes())
     path, _ = QFileDialog.getOpenFileName(
         parent, "Open volume", "", f"Volumes ({patterns});;All files (*)"
     )
@@ -32,7 +36,20 @@ def ask_volume_file(parent: QWidget) -> str:
 
 def ask_volume_folder(parent: QWidget) -> str:
     """Path of a folder that is an image, empty if the user thinks better of it."""
-    return QFileDialog.getExistingDirectory(parent, "Open OME-Zarr folder")
+    return QFileDialog.getExistingDirectory(
+        parent, "Open folder: DICOM files, OME-Zarr, TIFF slices"
+    )
+
+
+def ask_volume_address(parent: QWidget) -> str:
+    """Address of an image, empty if the user thinks better of it."""
+    text, agreed = QInputDialog.getText(
+        parent,
+        "Open address",
+        "URL (https://, s3://) or path; what is inside it after #part=\n"
+        "Such as https://host.org/brain.ome.zarr or /data/scan.h5#part=/raw",
+    )
+    return text.strip() if agreed else ""
 
 
 def ask_moved_image(parent: QWidget, missing: str) -> str:
@@ -44,13 +61,14 @@ def ask_moved_image(parent: QWidget, missing: str) -> str:
     missing : str
         Where it was; says whether it is a file or a folder.
     """
-    was = Path(missing)
-    title = f"Where is {was.name} now?"
-    if was.suffix in ("", ".zarr"):
+    was = Address.parse(missing)
+    title = f"Where is {place_in_words(was)} now?"
+    found = format_of(was.place)
+    suffix = split_suffix(was.place)[1] or Path(was.place).suffix
+    if not suffix or (found is not None and found.is_folder):
         return QFileDialog.getExistingDirectory(parent, title)
-    kind = "".join(was.suffixes[-2:]) if was.suffix == ".gz" else was.suffix
     path, _ = QFileDialog.getOpenFileName(
-        parent, title, "", f"Images like it (*{kind});;All files (*)"
+        parent, title, "", f"Images like it (*{suffix});;All files (*)"
     )
     return path
 
@@ -82,15 +100,34 @@ def ask_and_save(
     parent: QWidget, saver: Saver, case: Case, store: LabelStore, what: str
 ) -> None:
     """Ask for a path and begin to save there."""
-    suggested = str(saver.suggest(case, what))
-    chosen, _ = QFileDialog.getSaveFileName(
-        parent, f"Save {what}", suggested, _SAVE_FILTER
+    suggested = saver.suggest(case, what)
+    filters = _save_filters(case, what)
+    usual = next(
+        (words for words, suffix in filters.items() if suggested.name.endswith(suffix)),
+        "",
+    )
+    chosen, used = QFileDialog.getSaveFileName(
+        parent, f"Save {what}", str(suggested), ";;".join(filters), usual
     )
     if not chosen:
         return
     path = Path(chosen)
     known = is_writable_suffix(path)
     if not known:
-        path = path.with_name(f"{path.name}.nii.gz")
+        path = path.with_name(path.name + filters.get(used, ".nii.gz"))
     # The dialog has asked about the name that it saw, not about a completed one.
     saver.save(case, store, what, path, overwrite=known)
+
+
+def _save_filters(case: Case, what: str) -> dict[str, str]:
+    """Words for the dialog, and the suffix that each stands for."""
+    image = format_of(case.image_uri)  # None for a folder of DICOM files
+    filters: dict[str, str] = {}
+    for known in FORMATS:
+        refers = known.key.startswith(_DICOM)  # to the series that it was drawn on
+        fits = what == LABELS and (image is None or image.key.startswith(_DICOM))
+        if known.writer and (fits or not refers):
+            filters |= {
+                f"{known.name} (*{suffix})": suffix for suffix in known.suffixes
+            }
+    return filters

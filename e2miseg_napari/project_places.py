@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from e2miseg_core.errors import E2MISegError
-from e2miseg_core.io import split_suffix
+from e2miseg_core.io.address import Address
+from e2miseg_core.io.naming import same_place, suggested_name
 from e2miseg_core.project import Project
 from e2miseg_core.project.project_file import SUFFIX
 from e2miseg_napari.images import ImageChoice
@@ -41,8 +42,7 @@ def find_project(choice: ImageChoice) -> tuple[Path, str] | None:
     """
     if not choice.uri:
         return None
-    image = Path(choice.uri).resolve()
-    found = [(path, _case_of(image, path)) for path in _candidates(choice)]
+    found = [(path, _case_of(choice.uri, path)) for path in _candidates(choice)]
     known = [(path, case) for path, case in found if case]
     return max(known, key=lambda one: one[0].stat().st_mtime, default=None)
 
@@ -53,12 +53,12 @@ def _candidates(choice: ImageChoice) -> Iterator[Path]:
         yield from folder.glob(f"{_stem_of(choice)}*{SUFFIX}")
 
 
-def _case_of(image: Path, path: Path) -> str:
+def _case_of(image: str, path: Path) -> str:
     """Name of the case that an image is in a project, empty where it is none."""
     try:
         project = Project.open(path)
         for name in project.cases:
-            if Path(project.case(name).image_uri).resolve() == image:
+            if same_place(project.case(name).image_uri, image):
                 return name
     except (E2MISegError, OSError):
         pass  # damaged: opening it says why, looking for it need not
@@ -66,14 +66,15 @@ def _case_of(image: Path, path: Path) -> str:
 
 
 def _folder_of(choice: ImageChoice) -> Path:
-    if choice.uri:
-        beside = Path(choice.uri).resolve().parent
+    address = Address.parse(choice.uri)
+    if choice.uri and not address.is_remote:
+        beside = address.path.resolve().parent
         if os.access(beside, os.W_OK) and not beside.is_relative_to(_PACKAGE):
             return beside
     return projects_root()
 
 
 def _stem_of(choice: ImageChoice) -> str:
-    stem = split_suffix(Path(choice.uri))[0] if choice.uri else choice.title
+    stem = suggested_name(choice.uri) if choice.uri else choice.title
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
     return safe.strip("._") or "image"

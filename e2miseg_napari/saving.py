@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io import write_image, write_labels
+from e2miseg_core.io.naming import label_suffix
 from e2miseg_core.project import Case, LabelStore
 from e2miseg_napari.background import Background
 from e2miseg_napari.problems import problem_of
@@ -18,6 +19,7 @@ from e2miseg_napari.problems import problem_of
 __all__ = ["ERROR_MAP", "LABELS", "Saver"]
 
 LABELS, ERROR_MAP = "labels", "error map"
+_FOR_NUMBERS = (".nii", ".nii.gz", ".ome.zarr", ".nrrd", ".mha")
 
 
 class Saver(QObject):
@@ -44,7 +46,10 @@ class Saver(QObject):
         folder = self._last_folder or (
             beside if os.access(beside, os.W_OK) else Path.home()
         )
-        return folder / f"{case.name}_{what.replace(' ', '_')}.nii.gz"
+        suffix = label_suffix(case.image_uri)
+        if what != LABELS and suffix not in _FOR_NUMBERS:
+            suffix = ".nii.gz"
+        return folder / f"{case.name}_{what.replace(' ', '_')}{suffix}"
 
     def save(
         self, case: Case, store: LabelStore, what: str, path: Path, *, overwrite: bool

@@ -87,8 +87,13 @@ class _Run(Generic[T]):
         if not self.over:
             self.cancelled = True
             raise Cancelled(self.what)
-        if self._error is not None:
-            raise self._error
+        # Kept, it would hold by its traceback all who wait, the window among them.
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
         return self._values[0]
 
     def _do(self, work: Work[T]) -> None:

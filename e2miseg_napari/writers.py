@@ -22,7 +22,7 @@ def write_labels_layer(path: str, data: Any, attributes: dict[str, Any]) -> list
     Parameters
     ----------
     path : str
-        Ends in .nii, .nii.gz or .ome.zarr.
+        Ends in a suffix that can be written.
     data : array, shape (Z, Y, X)
         Labels; of a multiscale layer the levels.
     attributes : dict
@@ -60,8 +60,9 @@ def image_grid(
     A layer that knows its image lies on that; any other one on a canonical grid with
     the layer's spacing, which is all that is known of it.
     """
-    if own.get("image"):
-        return reopen(own["image"], own["geometry"])
+    source = own.get("image") or own.get("uri")  # of a segmentation its own file
+    if source:
+        return reopen(source, own["geometry"])
     if len(shape) != 3:
         raise GeometryError(
             found=f"a labels layer with {len(shape)} axes",

@@ -14,8 +14,10 @@ from qtpy.QtWidgets import (
 )
 
 from e2miseg_core.errors import E2MISegError
+from e2miseg_core.io.address import Address
 from e2miseg_core.project import Project
 from e2miseg_napari.dialogs import ask_moved_image, ask_project
+from e2miseg_napari.loading import place_in_words
 from e2miseg_napari.panels.parts import TextLine, heading
 from e2miseg_napari.problems import problem_of
 
@@ -133,7 +135,8 @@ class ProjectSection(QWidget):
         path = self._project.path
         state = _SAVED if self._saved else _SAVING
         if self._missing:
-            state = f"{Path(self._missing).name} is not where it was."
+            name = place_in_words(Address.parse(self._missing))
+            state = f"{name} is not where it was."
         self.facts.setText(f"{path.name} – {state}")
         self.facts.setToolTip(str(path))
 

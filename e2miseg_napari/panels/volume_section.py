@@ -11,9 +11,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from e2miseg_napari.dialogs import ask_volume_file, ask_volume_folder
+from e2miseg_napari.dialogs import (
+    ask_volume_address,
+    ask_volume_file,
+    ask_volume_folder,
+)
 from e2miseg_napari.images import ImageChoice, describe_image, orientation_tip
 from e2miseg_napari.panels.parts import TextLine, heading
+from e2miseg_napari.slicing import HINT, read_in_background, window_waits_for
 
 __all__ = ["VolumeSection"]
 
@@ -26,7 +31,7 @@ class VolumeSection(QWidget):
     """Lets the user open a volume, or take an image layer that is there."""
 
     chosen = Signal()
-    open_asked = Signal(str)  # a path
+    open_asked = Signal(str)  # an address
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,14 +44,18 @@ class VolumeSection(QWidget):
         self.box.currentIndexChanged.connect(self._on_chosen)
         self.button = QPushButton("Open")
         self.button.setToolTip(
-            "Open a NIfTI file (.nii, .nii.gz) or an OME-Zarr folder"
+            "Open NIfTI, NRRD, MetaImage, TIFF, HDF5, NumPy, DICOM, zarr or a URL"
         )
         menu = QMenu(self.button)
-        menu.addAction("NIfTI file…", self._ask_file)
-        menu.addAction("OME-Zarr folder…", self._ask_folder)
+        menu.addAction("File…", self._ask_file)
+        menu.addAction("Folder (DICOM, OME-Zarr, TIFF slices)…", self._ask_folder)
+        menu.addAction("URL or address…", self._ask_address)
         self.button.setMenu(menu)
         self.facts = TextLine()
         self.remarks = TextLine()
+        self.background = QPushButton("Read slices in the background")
+        self.background.setToolTip(HINT)
+        self.background.clicked.connect(self._on_background)
         row = QHBoxLayout()
         row.addWidget(self.box, 1)
         row.addWidget(self.button)
@@ -56,6 +65,7 @@ class VolumeSection(QWidget):
         column.addLayout(row)
         column.addWidget(self.facts)
         column.addWidget(self.remarks)
+        column.addWidget(self.background)
         self._describe()
 
     @property
@@ -98,6 +108,11 @@ class VolumeSection(QWidget):
         self.facts.setToolTip(orientation_tip(choice) if choice else "")
         self.remarks.setText(remarks)
         self.remarks.setVisible(bool(remarks))
+        self.background.setVisible(bool(choice and window_waits_for(choice.layer)))
+
+    def _on_background(self) -> None:
+        read_in_background()
+        self._describe()
 
     def _ask_file(self) -> None:
         if path := ask_volume_file(self):
@@ -106,3 +121,7 @@ class VolumeSection(QWidget):
     def _ask_folder(self) -> None:
         if path := ask_volume_folder(self):
             self.open_asked.emit(path)
+
+    def _ask_address(self) -> None:
+        if address := ask_volume_address(self):
+            self.open_asked.emit(address)

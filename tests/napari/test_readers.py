@@ -1,15 +1,25 @@
+import time
+from dataclasses import replace
+
 import dask.array as da
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.layers import Image, Layer
+from napari._qt.dialogs.qt_notification import NapariQtNotification
+from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QDialog, QProgressDialog
 
-from e2miseg_core.errors import ReadError
+from e2miseg_core.errors import Choice, ChoiceError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume, write_image
-from e2miseg_core.io.nifti import _NiftiPixels
-from e2miseg_core.volume import Volume
-from e2miseg_napari.convert import KEY
+from e2miseg_core.io.raw import RawPixels
+from e2miseg_core.progress import Progress
+from e2miseg_core.volume import Segments, Volume
+from e2miseg_napari import choosing, loading, readers
+from e2miseg_napari.contrast import sampled_limits
+from e2miseg_napari.convert import KEY, image_layers
 from e2miseg_napari.readers import get_reader, read_layers
 
 
@@ -22,8 +32,8 @@ from e2miseg_napari.readers import get_reader, read_layers
         ("d.ome.zarr", True),
         ("d.zarr/", True),
         (["a.nii", "b.nii.gz"], True),
-        (["a.nii", "b.tif"], False),
-        ("e.tif", False),
+        (["a.nii", "b.doc"], False),
+        ("e.doc", False),
         ("nii", False),
     ],
 )
@@ -89,14 +99,14 @@ def test_opening_reads_some_planes_only(tmp_path, monkeypatch):
         file.write(header.binaryblock + b"\0" * 4)
         file.truncate(352 + 2 * 1024 * 1024 * 256)
     read = []
-    real = _NiftiPixels.read
+    real = RawPixels.read
 
     def counting(self, box):
         block = real(self, box)
         read.append(block.nbytes)
         return block
 
-    monkeypatch.setattr(_NiftiPixels, "read", counting)
+    monkeypatch.setattr(RawPixels, "read", counting)
     ((data, options, _),) = read_layers(str(path))
     assert sum(read) <= 3 * 2 * 1024 * 1024 * 4
     Image(data, **options)
@@ -141,3 +151,186 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
         read_layers(str(path))
     assert "\n" not in str(told.value)
     assert "not.nii.gz" in str(told.value)
+
+
+def coloured(shape=(4, 5, 6)) -> Volume:
+    labels = np.zeros(shape, np.uint8)
+    labels[1, 2, 3], labels[2, 2, 2] = 4, 9
+    volume = Volume.from_array(labels, spacing=(3.0, 1.0, 2.0))
+    names, colors = {4: "liver", 9: "tumour"}, {4: (255, 0, 51)}
+    return replace(volume, segments=Segments(names=names, colors=colors))
+
+
+def test_a_segmentation_becomes_labels_with_names_and_colours():
+    ((data, options, kind),) = image_layers(coloured())
+    assert kind == "labels"
+    layer = Layer.create(data, options, kind)
+    assert isinstance(layer, Labels)
+    assert dict(zip(layer.features["index"], layer.features["name"], strict=True)) == {
+        0: "background",
+        4: "liver",
+        9: "tumour",
+    }
+    np.testing.assert_allclose(layer.get_color(4), (1, 0, 0.2, 1), atol=1e-3)
+    assert np.ptp(layer.get_color(9)[:3]) > 0  # a colour of its own, not the default
+    assert tuple(layer.scale) == (3.0, 1.0, 2.0)
+    own = layer.metadata[KEY]
+    assert own["role"] == "segmentation"
+    assert own["names"] == {4: "liver", 9: "tumour"}
+
+
+def test_red_green_and_blue_add_up_to_the_files_colours():
+    volume = Volume.from_array(
+        np.zeros((3, 2, 4, 4), np.uint8),
+        spacing=(1, 1, 1),
+        channels=("red", "green", "blue"),
+    )
+    options = [options for _, options, _ in image_layers(volume)]
+    assert [one["colormap"] for one in options] == ["red", "green", "blue"]
+    assert all(one["visible"] and one["blending"] == "additive" for one in options)
+    assert all(one["contrast_limits"] == (0, 255) for one in options)
+
+
+def test_units_of_microscopy_are_kept():
+    geometry = Geometry.from_spacing((2, 3, 4), (50.0, 4.6, 4.6), "nm")
+    ((_, options, _),) = image_layers(
+        Volume.from_array(np.zeros((2, 3, 4), np.uint8), geometry)
+    )
+    assert options["units"] == ("nm", "nm", "nm")
+    assert options["scale"] == pytest.approx((50, 4.6, 4.6))
+
+
+def test_what_has_air_in_hounsfield_units_shows_soft_tissue():
+    values = np.full((8, 64, 64), -1000, np.int16)
+    values[:, 20:44, 20:44] = 60
+    values[:, 30:34, 30:34] = 1200
+    volume = Volume.from_array(values, spacing=(1, 1, 1))
+    assert sampled_limits(volume, 0) == (-200, 300)
+    assert sampled_limits(Volume.from_array(values + 1024, spacing=(1, 1, 1)), 0) == (
+        24,
+        2224,
+    )
+
+
+def test_a_sample_reads_a_few_chunks_of_a_huge_volume():
+    """Each chunk is read once, and one of them is the middle, shown first."""
+    read = []
+
+    def chunk(block_info=None):
+        place = block_info[None]["chunk-location"]
+        read.append(place)
+        return np.full((1, 64, 64, 64), sum(place), np.uint16)
+
+    huge = da.map_blocks(
+        chunk, chunks=((1,), (64,) * 40, (64,) * 30, (64,) * 20), dtype=np.uint16
+    )
+    geometry = Geometry.from_spacing(huge.shape[1:], (1.0, 1.0, 1.0))
+    volume = Volume(levels=(huge,), geometry=geometry, channels=("em",))
+    low, high = sampled_limits(volume, 0)
+    assert sorted(read) == sorted(set(read))
+    assert len(read) == 5
+    assert (0, 19, 14, 9) in read
+    assert (low, high) == (19 + 7 + 4, 19 + 22 + 14)
+
+
+def test_several_images_are_listed_for_a_script(monkeypatch):
+    asked_to_choose(monkeypatch)
+    with pytest.raises(ChoiceError, match="holds 2 series") as told:
+        read_layers("study")
+    assert [choice.part for choice in told.value.choices] == ["1", "2"]
+
+
+def asked_to_choose(monkeypatch) -> None:
+    """Let the place "study" hold two images."""
+
+    def open_one(address):
+        if not address.part:
+            choices = [Choice("1", "CT", "4 slices"), Choice("2", "PT", "5 slices")]
+            raise ChoiceError.among(address, "series", choices)
+        depth = {"1": 4, "2": 5}[address.part]
+        return Volume.from_array(np.zeros((depth, 3, 3)), spacing=(1, 1, 1))
+
+    monkeypatch.setattr(loading, "open_volume", open_one)
+
+
+@pytest.fixture
+def acting(make_napari_viewer, qtbot):
+    """Call a function as a click in a window would; returns what it returns."""
+    viewer = make_napari_viewer(show=True)
+
+    def act(function):
+        got = []
+        QTimer.singleShot(0, lambda: got.append(function()))
+        qtbot.waitUntil(lambda: bool(got), timeout=20_000)
+        return got[0]
+
+    yield act
+    for notice in viewer.window._qt_window.findChildren(NapariQtNotification):
+        notice.close()
+    qtbot.wait(50)  # Qt deletes what was closed
+
+
+def test_in_a_window_the_user_chooses_among_several(acting, monkeypatch):
+    asked_to_choose(monkeypatch)
+    titles = []
+
+    def both(dialog):
+        titles.append(dialog.table.item(1, 1).text())
+        assert [choice.part for choice in dialog.chosen] == ["1"]
+        dialog.table.selectAll()
+        return QDialog.DialogCode.Accepted
+
+    monkeypatch.setattr(choosing.ChoiceDialog, "exec", both)
+    layers = acting(lambda: read_layers("study"))
+    assert [data.shape[0] for data, _, _ in layers] == [4, 5]
+    assert titles == ["PT"]
+    monkeypatch.setattr(
+        choosing.ChoiceDialog, "exec", lambda _: QDialog.DialogCode.Rejected
+    )
+    assert acting(lambda: read_layers("study")) == [(None,)]  # nothing opens
+
+
+def test_in_a_window_an_error_is_a_notification_and_opens_nothing(acting, tmp_path):
+    path = tmp_path / "not.nii.gz"
+    path.write_bytes(b"hello")
+    before = len(notification_manager.records)
+    assert acting(lambda: read_layers(str(path))) == [(None,)]
+    (told,) = notification_manager.records[before:]
+    assert "not.nii.gz" in told.message
+    assert "\n" not in told.message
+
+
+def test_the_window_lives_while_a_slow_volume_opens(acting, monkeypatch):
+    ticks, steps = [], []
+
+    def slow(address, report, cancelled):
+        for done in range(20):
+            report(Progress(done=done, total=20, stage="unpacking"))
+            time.sleep(0.05)
+            steps.append(done)
+            if cancelled():
+                return []
+        return [address]
+
+    monkeypatch.setattr(readers, "load_layers", slow)
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(1))
+    timer.start(10)
+    ((address),) = acting(lambda: read_layers("big.nii.gz"))
+    assert address.place == "big.nii.gz"
+    assert len(ticks) > 20
+
+    def press_cancel() -> None:
+        (dialog,) = [
+            one
+            for one in QApplication.topLevelWidgets()
+            if isinstance(one, QProgressDialog) and one.isVisible()
+        ]
+        assert dialog.labelText() == "Unpacking…"
+        dialog.cancel()
+
+    steps.clear()
+    QTimer.singleShot(800, press_cancel)
+    assert acting(lambda: read_layers("big.nii.gz")) == [(None,)]
+    assert len(steps) < 20
+    timer.stop()
