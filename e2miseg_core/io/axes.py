@@ -28,6 +28,7 @@ def faults() -> tuple[type[BaseException], ...]:
     known: tuple[type[BaseException], ...] = (
         *(OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError),
         *(ArithmeticError, AssertionError, EOFError),
+        SyntaxError,  # of XML, and PIL's word for a damaged file
         *(zlib.error, lzma.LZMAError, struct.error),
     )
     network = sys.modules.get("aiohttp")  # there only once a URL has been opened
