@@ -8,15 +8,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from e2miseg_core.conversion import convert
     from e2miseg_core.inference.prediction import predict
     from e2miseg_core.io import open_volume
     from e2miseg_core.model import load_model
 
-__all__ = ["__version__", "load_model", "open_volume", "predict"]
+__all__ = ["__version__", "convert", "load_model", "open_volume", "predict"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "convert": "e2miseg_core.conversion",
     "load_model": "e2miseg_core.model",
     "open_volume": "e2miseg_core.io",
     "predict": "e2miseg_core.inference.prediction",

@@ -81,6 +81,8 @@ def mean(image: NDArray[Any], step: Step) -> NDArray[Any]:
     """
     padded = _padded(image, step)
     count = math.prod(step)
+    if count == 1:
+        return image.copy()
     if image.dtype.kind == "f":
         means = _real_mean(padded, step, count)
     elif image.dtype.itemsize < 8:
@@ -152,7 +154,7 @@ def _blocks(array: NDArray[Any], step: Step) -> Iterator[NDArray[Any]]:
 
 
 def _sums(array: NDArray[Any], step: Step, dtype: np.dtype[Any]) -> NDArray[Any]:
-    summed = array.astype(dtype, copy=False) if step == (1, 1, 1) else array
+    summed = array
     for axis in (2, 1, 0):  # the axis whose voxels lie together first
         if step[axis] == 2:
             lead = (slice(None),) * axis
@@ -167,7 +169,7 @@ def _sums(array: NDArray[Any], step: Step, dtype: np.dtype[Any]) -> NDArray[Any]
 def _tie(whole: NDArray[Any], count: int) -> NDArray[Any]:
     """What makes cutting off the rest round half to even."""
     tie: NDArray[Any] = (whole & 1) + (count // 2 - 1)
-    return tie if count > 1 else np.zeros_like(whole)
+    return tie
 
 
 def _rounded(sums: NDArray[Any], count: int) -> NDArray[Any]:

@@ -156,9 +156,20 @@ class DeviceError(E2MISegError, RuntimeError):
 
 
 class Cancelled(E2MISegError):  # noqa: N818 - a decision of the user, not a fault
-    """The user stopped the job."""
+    """The user stopped the job.
 
-    def __init__(self, what: str = "the job") -> None:
+    Parameters
+    ----------
+    what : str
+        That was stopped.
+    kept : str
+        What became of what was finished.
+    """
+
+    kept = "nothing half-written was left"
+
+    def __init__(self, what: str = "the job", *, kept: str = kept) -> None:
+        self.kept = kept
         super().__init__(
             found=f"{what} was cancelled",
             needed="nothing",

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from e2miseg_core.cli import CANCELLED
+from e2miseg_core.cli.convert import convert
 from e2miseg_core.cli.demo import demo
 from e2miseg_core.cli.doctor import doctor
 from e2miseg_core.cli.edges import edges
@@ -42,6 +43,7 @@ for command in (
     demo,
     doctor,
     info,
+    convert,
     predict,
     edges,
     train,
@@ -73,7 +75,9 @@ def run(arguments: list[str]) -> int:
     output = Output(as_json="--json" in arguments)
     try:
         code = app(arguments, standalone_mode=False)
-    except (Cancelled, KeyboardInterrupt, typer.Abort):
+    except Cancelled as error:
+        return _cancelled(output, error.kept)
+    except (KeyboardInterrupt, typer.Abort):
         return _cancelled(output)
     except UsageError as error:
         return _misused(error, output)
@@ -92,8 +96,8 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else DONE
 
 
-def _cancelled(output: Output) -> int:
-    output.error("cancelled; nothing half-written was left")
+def _cancelled(output: Output, kept: str = Cancelled.kept) -> int:
+    output.error(f"cancelled; {kept}")
     return CANCELLED
 
 

@@ -209,7 +209,7 @@ def _piece(data: da.Array, edge: int, allowed: int) -> tuple[int, int, int]:
     A compressed plane that is wider than a cell would else be unpacked for every cell.
     """
     piece = [edge, edge, edge]
-    for axis in (2, 1, 0):
+    for axis in (2, 1):  # planes are cheap to read apart
         size, stored = data.shape[axis + 1], max(data.chunks[axis + 1])
         others = math.prod(piece) // edge * data.dtype.itemsize
         most = max(1, allowed // (others * edge))

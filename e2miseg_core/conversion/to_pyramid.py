@@ -74,17 +74,19 @@ def _working_in(folder: Path) -> Iterator[Path]:
     """Hold the workplace of an output; it stays where it can be resumed."""
     with writing_to(folder):
         folder.mkdir(exist_ok=True)
-    with ProjectLock(folder):
-        try:
-            yield folder
-        except (ReadError, GeometryError):
-            clear(folder)
-            raise
-        finally:
-            if not is_resumable(folder):
+    try:
+        with ProjectLock(folder):
+            try:
+                yield folder
+            except (ReadError, GeometryError):
                 clear(folder)
-    with suppress(OSError):  # not empty: it can be resumed, or another program came
-        folder.rmdir()
+                raise
+            finally:
+                if not is_resumable(folder):
+                    clear(folder)
+    finally:
+        with suppress(OSError):  # not empty: resumable, or another program's
+            folder.rmdir()
 
 
 def _begun(
