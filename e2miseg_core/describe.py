@@ -7,7 +7,7 @@ from e2miseg_core.fit import check_fit, doubt_fit
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.models import list_models
-from e2miseg_core.volume import Volume
+from e2miseg_core.volume import Segments, Volume
 
 __all__ = ["describe_volume", "memory_to_predict"]
 
@@ -27,10 +27,12 @@ def describe_volume(volume: Volume) -> dict[str, Any]:
     -------
     dict
         Shapes and spacings in the order Z, Y, X; the affine maps (z, y, x, 1) to
-        RAS+ in `unit`.
+        RAS+ in `unit`. `unpacking` is None where any voxel can be read at once, else
+        how many `megabytes` are unpacked first, `done` of them already.
     """
-    geometry, source = volume.geometry, volume.source
+    geometry, source, work = volume.geometry, volume.source, volume.preparation
     return {
+        "address": source.uri if source else "",
         "format": source.format if source else "memory",
         "shape": list(geometry.shape),
         "channels": list(volume.channels),
@@ -43,10 +45,27 @@ def describe_volume(volume: Volume) -> dict[str, Any]:
         "dtype": str(volume.dtype),
         "megabytes": volume.nbytes / 1e6,
         "levels": [list(level.shape[1:]) for level in volume.levels],
+        "unpacking": None
+        if work is None
+        else {"megabytes": work.total / 1e6, "done": work.done / 1e6},
+        "segments": None if volume.segments is None else _segments(volume.segments),
         "memory_to_predict": {
-            entry.name: memory_to_predict(volume, entry.card) for entry in list_models()
+            entry.name: memory_to_predict(volume, entry.card)
+            for entry in list_models()
+            if volume.segments is None  # labels are not predicted
         },
         "notes": list(volume.notes),
+    }
+
+
+def _segments(segments: Segments) -> dict[int, dict[str, Any]]:
+    values = sorted({*segments.names, *segments.colors})
+    return {
+        value: {
+            "name": segments.names.get(value, ""),
+            "color": list(segments.colors.get(value, ())) or None,
+        }
+        for value in values
     }
 
 

@@ -101,11 +101,11 @@ class Output:
         else:
             self._errors.print(f"note: {message}", highlight=False, markup=False)
 
-    def error(self, message: str) -> None:
-        """Tell why the command failed, in one line."""
+    def error(self, message: str, **values: Any) -> None:
+        """Tell why the command failed, in one line; programs also get values."""
         self._close_bar()
         if self.as_json:
-            self._event("error", message=message)
+            self._event("error", message=message, **values)
         self._errors.print(
             f"error: {message}", highlight=False, markup=False, soft_wrap=True
         )

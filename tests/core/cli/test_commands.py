@@ -4,17 +4,20 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from e2miseg_core.cli import commands, run_command
 from e2miseg_core.cli.output import Output
+from e2miseg_core.describe import describe_volume
 from e2miseg_core.errors import Cancelled
 from e2miseg_core.io import open_labels, open_volume, write_image
-from e2miseg_core.volume import Volume
+from e2miseg_core.volume import Segments, Volume
 
 ERROR_PARTS = "; needed: "
 
@@ -307,3 +310,51 @@ def test_help_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_info_goes_on_after_an_input_that_cannot_be_read(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"no image")
+    inputs = [str(image), str(bad), str(image)]
+    assert run_command(["info", *inputs, "--json"]) == 2
+    told = events(capsys)
+    assert [event["event"] for event in told] == ["result", "error", "result"]
+    assert [event["input"] for event in told] == inputs
+    assert "bad.nii.gz" in told[1]["message"]
+    assert run_command(["info", *inputs]) == 2
+    said = capsys.readouterr()
+    assert said.out.count("SPL") == 2
+    assert said.err.count("error: ") == said.err.count("\n") == 1
+
+
+def test_info_lists_what_there_is_to_choose_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scan[left].h5"
+    with h5py.File(path, "w") as file:
+        file["left"] = np.zeros((4, 5, 6), np.uint8)
+        file["right"] = np.zeros((4, 5, 6), np.uint8)
+    assert run_command(["info", str(path), "--json"]) == 0
+    (found,) = events(capsys)
+    assert {choice["part"] for choice in found["choices"]} == {"/left", "/right"}
+    assert run_command(["info", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "scan[left].h5" in said
+    assert "/left" in said
+    assert run_command(["info", f"{path}#part=/right", "--json"]) == 0
+    (found,) = events(capsys)
+    assert found["shape"] == [4, 5, 6]
+    assert found["address"].endswith("#part=/right")
+
+
+def test_info_tells_labels_by_name_and_predicts_them_with_nothing() -> None:
+    volume = Volume.from_array(np.zeros((3, 4, 5), np.uint8), spacing=(1, 1, 1))
+    segments = Segments(names={1: "liver", 3: "cyst"}, colors={3: (255, 0, 9)})
+    found = describe_volume(replace(volume, segments=segments))
+    assert found["segments"] == {
+        1: {"name": "liver", "color": None},
+        3: {"name": "cyst", "color": [255, 0, 9]},
+    }
+    assert found["memory_to_predict"] == {}
