@@ -4,6 +4,7 @@ import lzma
 import math
 import struct
 import sys
+import zipfile
 import zlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ def faults() -> tuple[type[BaseException], ...]:
         *(OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError),
         *(ArithmeticError, AssertionError, EOFError),
         SyntaxError,  # of XML, and PIL's word for a damaged file
-        *(zlib.error, lzma.LZMAError, struct.error),
+        *(zlib.error, lzma.LZMAError, struct.error, zipfile.BadZipFile),
     )
     network = sys.modules.get("aiohttp")  # there only once a URL has been opened
     return known if network is None else (*known, network.ClientError)

@@ -27,6 +27,7 @@ Box = tuple[slice, slice, slice, slice]
 
 _SLAB_BYTES = 8 << 20  # a slice on screen, and a patch, cost a few slabs each
 _PLANE_BYTES = 32 << 20  # a plane larger than this is cut into rows
+_MOST_PIECES = 1 << 15  # dask looks at all of them, microseconds each, for each slice
 _WRITE_BYTES = 32 << 20  # of one slab while writing, or up to four times as much
 _CHUNK = 64  # where that makes slabs of whole chunks
 
@@ -158,7 +159,9 @@ def merged_chunks(
     merged = list(chunks)
     while True:
         growing = [axis for axis in range(3) if merged[axis] < shape[axis + 1]]
-        if not growing or math.prod(merged) * itemsize * 2 > _SLAB_BYTES:
+        pieces = math.prod(-(-n // m) for n, m in zip(shape[1:], merged, strict=True))
+        is_large = math.prod(merged) * itemsize * 2 > _SLAB_BYTES
+        if not growing or (is_large and shape[0] * pieces <= _MOST_PIECES):
             break
         smallest = min(growing, key=lambda axis: merged[axis])
         merged[smallest] *= 2

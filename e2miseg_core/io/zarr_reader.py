@@ -207,8 +207,8 @@ def _misfit(
         first = image.scales[0]
         if is_space and scale is not None and first is not None:
             extent = finest.shape[index] * first[index]
-            # Halves may be rounded up or down, at each level anew.
-            if abs(shape[index] * scale[index] - extent) > 2 * scale[index]:
+            # Parts of voxels may be rounded up or down.
+            if abs(shape[index] * scale[index] - extent) > 1.001 * scale[index]:
                 return f"shape {shape} with scale {list(scale)} is of another extent"
     return ""
 
