@@ -70,7 +70,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
     protocol = url.split("::")[-1].partition("://")[0].lower()
     try:
-        files, path = fsspec.core.url_to_fs(url, **_options(protocol))
+        files, path = fsspec.core.url_to_fs(url, **_options(protocol, url))
     except ImportError as error:
         package = _PACKAGES.get(protocol, "the package that fsspec names for it")
         raise ReadError(
@@ -87,7 +87,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     return files, str(path)
 
 
-def _options(protocol: str) -> dict[str, Any]:
+def _options(protocol: str, url: str) -> dict[str, Any]:
     """Limits on waiting, in the words of each protocol's package."""
     if protocol in ("http", "https"):
         import aiohttp
@@ -95,7 +95,8 @@ def _options(protocol: str) -> dict[str, Any]:
         limits = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS
         )
-        return {"client_kwargs": {"timeout": limits}}
+        # Signatures hold for the address as it was written.
+        return {"client_kwargs": {"timeout": limits}, "encoded": "%" in url}
     if protocol in ("s3", "s3a"):
         waits = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _SILENT_SECONDS}
         return {"config_kwargs": waits, "anon": not _has_aws_credentials()}
