@@ -87,8 +87,9 @@ class Choice:
 
     def __str__(self) -> str:
         # A title often repeats the part, as for the datasets of an HDF5 file.
-        words = [self.part, "" if self.title == self.part else self.title, self.detail]
-        return ", ".join(word for word in words if word)
+        same = self.title in ("", self.part)
+        name = self.part if same else f"{self.part} = {self.title}"
+        return f"{name}, {self.detail}" if self.detail else name
 
 
 class ChoiceError(ReadError):

@@ -38,7 +38,7 @@ def test_a_choice_lists_what_there_is_and_survives_a_pipe() -> None:
     choices = [Choice("/raw", "/raw", "4 x 5 x 6, uint8"), Choice("/labels", "labels")]
     error = ChoiceError.among("scan.h5", "datasets", choices)
     assert str(error) == (
-        "scan.h5 holds 2 datasets (/raw, 4 x 5 x 6, uint8; /labels, labels); needed: "
+        "scan.h5 holds 2 datasets (/raw, 4 x 5 x 6, uint8; /labels = labels); needed: "
         "one of them; name it, such as scan.h5#part=/raw"
     )
     again = pickle.loads(pickle.dumps(error))
@@ -51,7 +51,7 @@ def test_a_choice_among_hundreds_stays_one_line_that_can_be_read() -> None:
     choices = [Choice(str(number), "CT") for number in range(1, 301)]
     error = ChoiceError.among("folder", "DICOM series", choices)
     assert len(error.choices) == 300
-    assert "12, CT; and 288 more)" in str(error)
+    assert "12 = CT; and 288 more)" in str(error)
 
 
 def counting(total: int, closed: list[bool]) -> Job[str]:

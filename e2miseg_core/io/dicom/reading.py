@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from dask.base import tokenize
 
-from e2miseg_core.errors import ReadError
+from e2miseg_core.errors import ChoiceError, ReadError
 from e2miseg_core.geometry import canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.dicom.grouping import doubled_error
@@ -45,9 +45,10 @@ def open_dicom(address: Address) -> Volume:
 
     Raises
     ------
+    ChoiceError
+        If there are several images and none is chosen.
     ReadError
-        If there is no image, if there are several and none is chosen, or if the
-        chosen one is damaged or incomplete.
+        If there is none, or the one chosen is damaged or incomplete.
     GeometryError
         If its grid makes no sense.
     """
@@ -163,11 +164,9 @@ def _choose(found: FolderScan, address: Address, path: Path) -> DicomSeries:
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        raise ReadError(
-            found=f"{len(series)} series in {path}: {_listing(series)}",
-            needed="one of them",
-            do=f"choose it by its number, as {path}#part={candidates[0].number}",
-        )
+        others = [each for each in images if each not in candidates]
+        choices = [each.choice for each in (*candidates, *others)]
+        raise ChoiceError.among(Address(address.place), "DICOM series", choices)
     damaged = f", but {found.n_damaged} damaged DICOM files" if found.n_damaged else ""
     raise ReadError(
         found=f"no DICOM image in {path}{damaged} ({found.n_files} files)",

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from e2miseg_core.errors import E2MISegError, ReadError
+from e2miseg_core.errors import Choice, E2MISegError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io.dicom.grouping import find_stacks, split_planes
 from e2miseg_core.io.dicom.header import Header, Instance, is_dicom, read_header
@@ -73,12 +73,15 @@ class DicomSeries:
         """What was found out about an image, and done."""
         return () if self.stack is None else self.stack.notes
 
-    def __str__(self) -> str:
-        words = [f"{self.number} = {self.modality or 'no modality'}"]
+    @property
+    def choice(self) -> Choice:
+        """What a user is asked to choose from; it names no patient."""
+        title = self.modality or "no modality"
         if self.description:
-            words.append(f'"{self.description}"')
+            title += f', "{self.description}"'
         if self.kind in ("seg", "rtstruct"):
-            words.append("segmentation")
+            title += ", segmentation"
+        words = []
         if self.stack is not None:
             z, y, x = self.stack.geometry.shape
             moments = f"{len(self.stack.planes)} x " * (len(self.stack.planes) > 1)
@@ -87,7 +90,10 @@ class DicomSeries:
         words.append("1 file" if count == 1 else f"{count} files")
         if self.problem is not None:
             words.append("cannot be opened")
-        return ", ".join(words)
+        return Choice(str(self.number), title, ", ".join(words))
+
+    def __str__(self) -> str:
+        return str(self.choice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,7 +91,7 @@ def test_a_converted_file_of_one_series_opens_of_several_asks(tmp_path, array):
     image_group(root, "0", array)
     np.testing.assert_array_equal(open_volume(path).data[0], array)
     image_group(root, "1", array[::-1])
-    with pytest.raises(ChoiceError, match="0, series 0; 1, series 1"):
+    with pytest.raises(ChoiceError, match="0 = series 0; 1 = series 1"):
         open_volume(path)
     np.testing.assert_array_equal(open_volume(path, part="1").data[0], array[::-1])
 
