@@ -16,6 +16,7 @@ from e2miseg_core.io.plan import WritePlan
 from e2miseg_core.volume import Segments, Volume
 
 __all__ = [
+    "CHANNELS",
     "FORMATS",
     "Format",
     "format_of",
@@ -26,6 +27,9 @@ __all__ = [
     "split_suffix",
 ]
 
+
+# A part that names further images, as channels on the grid of the image it is of.
+CHANNELS = "channels:"
 
 # Labels stored as scaled integers come back off by the scaling's rounding.
 _ROUNDING = 1e-3
@@ -190,7 +194,7 @@ FORMATS = (
         suffixes=(
             *(".mgz", ".mgh", ".mgh.gz", ".head", ".brik", ".brik.gz", ".mnc"),
             *(".par", ".rec", ".mif", ".mif.gz", ".gipl", ".gipl.gz"),
-            *(".vtk", ".mrc", ".lsm", ".pic", ".spr"),
+            *(".vtk", ".mrc", ".pic", ".spr"),
         ),
         is_folder=False,
         reader="e2miseg_core.io.foreign:read_foreign",
@@ -295,8 +299,10 @@ def open_volume(
     parsed = Address.parse(source)
     frame = parsed.frame if frame is None else frame
     address = Address(parsed.place, part or parsed.part, frame)
-    if address.is_remote:
-        volume: Volume = _load("e2miseg_core.io.remote_files:open_remote")(address)
+    if address.part.startswith(CHANNELS):
+        volume: Volume = _load("e2miseg_core.io.channels:read_channels")(address)
+    elif address.is_remote:
+        volume = _load("e2miseg_core.io.remote_files:open_remote")(address)
     else:
         volume = _format_to_read(address).read(address)
     return volume if frame is None else volume.frame(frame)

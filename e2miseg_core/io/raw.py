@@ -64,7 +64,7 @@ class RawLayout:
     channels_last : bool
         Whether the channels of a voxel lie beside each other.
     compression : str
-        "", "gzip", "zlib" or "bz2".
+        "", "gzip", "zlib", "deflate" or "bz2".
     skip : int
         Bytes before the first voxel in the unpacked stream; 0 where there is none.
     slope, intercept : float

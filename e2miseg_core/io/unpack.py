@@ -25,7 +25,7 @@ __all__ = [
 
 # The most that one byte can hold, by theory and by trial: deflate codes at best 258
 # bytes in 2 bits; bzip2 codes 45,899,235 equal bytes in a block of about 32 bytes.
-_MOST = {"": 1, "gzip": 1040, "zlib": 1040, "bz2": 1_500_000}
+_MOST = {"": 1, "gzip": 1040, "zlib": 1040, "deflate": 1040, "bz2": 1_500_000}
 COMPRESSIONS = tuple(_MOST)
 PIECE = 1 << 20  # unpacked at once
 
@@ -50,7 +50,7 @@ class Stream:
     offset : int
         Bytes before the stream.
     compression : str
-        "gzip", "zlib" or "bz2".
+        "gzip", "bz2", "zlib", or "deflate", which is zlib without its frame.
     skip : int
         Unpacked bytes before the first voxel.
     nbytes : int
@@ -85,7 +85,9 @@ class Stream:
             elif self.compression == "bz2":
                 unpacked = bz2.BZ2File(file)
             else:
-                unpacked = io.BufferedReader(_ZlibReader(file), PIECE)
+                is_bare = self.compression == "deflate"  # as in zip files
+                window = -zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS
+                unpacked = io.BufferedReader(_ZlibReader(file, window), PIECE)
             with unpacked:
                 _pass_over(unpacked, self.skip)
                 yield unpacked
@@ -144,9 +146,9 @@ def _pass_over(file: IO[bytes], count: int) -> None:
 class _ZlibReader(io.RawIOBase):
     """A zlib stream as a file, of which the standard library has none."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], window: int) -> None:
         self._file = file
-        self._unpacker = zlib.decompressobj()
+        self._unpacker = zlib.decompressobj(window)
 
     def readable(self) -> bool:
         return True
