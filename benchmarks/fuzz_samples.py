@@ -40,7 +40,8 @@ def nifti(folder: Path) -> list[Path]:
     scaled.header.set_data_dtype(">i2")
     nib.save(scaled, folder / "second.nii")
     nib.save(nib.Nifti1Pair(voxels("f4"), AFFINE), folder / "pair.img")
-    return [*made, folder / "second.nii", folder / "pair.img"]
+    nib.save(nib.AnalyzeImage(voxels(), np.diag([-2, 3, 4, 1])), folder / "old.img")
+    return [*made, *(folder / name for name in ("second.nii", "pair.img", "old.img"))]
 
 
 def nrrd(folder: Path) -> list[Path]:
@@ -166,7 +167,6 @@ def foreign(folder: Path) -> list[Path]:
 
     nib.save(nib.MGHImage(voxels(), AFFINE), folder / "plain.mgh")
     nib.save(nib.MGHImage(voxels("f4"), AFFINE), folder / "packed.mgz")
-    nib.save(nib.AnalyzeImage(voxels(), np.diag([-2, 3, 4, 1])), folder / "old.img")
     image = SimpleITK.GetImageFromArray(voxels())
     names = ("a.gipl", "b.vtk", "c.mrc")
     for name in names:
@@ -177,10 +177,7 @@ def foreign(folder: Path) -> list[Path]:
     )
     mif = header.encode().ljust(256) + voxels("<i2").tobytes()
     (folder / "d.mif").write_bytes(mif)
-    return [
-        folder / name
-        for name in ("plain.mgh", "packed.mgz", "old.img", *names, "d.mif")
-    ]
+    return [folder / name for name in ("plain.mgh", "packed.mgz", *names, "d.mif")]
 
 
 MAKERS: dict[str, Callable[[Path], list[Path]]] = {

@@ -64,15 +64,12 @@ _KINDS: dict[str, _Kind] = {
     ".mnc": _Kind(_NIBABEL, _PACKED),  # MINC 2 may be compressed
     ".par": _Kind(_NIBABEL, halves=(".REC", ".rec")),
     ".rec": _Kind(_NIBABEL, halves=(".PAR", ".par")),
-    ".hdr": _Kind(_NIBABEL, halves=(".img", ".IMG")),
-    ".img": _Kind(_NIBABEL, halves=(".hdr", ".HDR")),
     ".mif": _Kind(_MRTRIX, _BITS),
     ".mif.gz": _Kind(_MRTRIX, _PACKED * _BITS),
     ".gipl": _Kind(_SIMPLEITK),
     ".gipl.gz": _Kind(_SIMPLEITK, _PACKED),
     ".vtk": _Kind(_SIMPLEITK, _TEXT),
     ".mrc": _Kind(_SIMPLEITK),
-    ".lsm": _Kind(_SIMPLEITK, _PACKED),
     ".pic": _Kind(_SIMPLEITK),
     ".spr": _Kind(_SIMPLEITK, halves=(".sdt", ".SDT")),
 }
@@ -96,7 +93,7 @@ def read_foreign(address: Address) -> Volume:
     Returns
     -------
     Volume
-        Time, vectors and colours as channels; scaled values as float32.
+        Time and vectors as channels; scaled values as float32.
 
     Raises
     ------

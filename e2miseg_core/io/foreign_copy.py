@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
-from e2miseg_core.io.cache import check_room, telling_of_the_cache
+from e2miseg_core.io.cache_folder import check_room, telling_of_the_cache
 
 __all__ = ["ForeignImage", "copy_voxels"]
 
@@ -37,8 +37,6 @@ class ForeignImage:
         Along X, Y, Z, where the header states it apart.
     unit : str
         Of length.
-    notes : tuple of str
-        Rules that were applied.
     """
 
     voxels: Any
@@ -47,7 +45,6 @@ class ForeignImage:
     stored_dtype: np.dtype[Any]
     spacing: tuple[float, ...] | None = None
     unit: str = "mm"
-    notes: tuple[str, ...] = ()
 
 
 def copy_voxels(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -67,28 +64,24 @@ def copy_voxels(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     module, _, name = request["opener"].partition(":")
     image: ForeignImage = getattr(importlib.import_module(module), name)(path)
     shape = _checked_shape(path, image, request["largest"])
-    fields = image.stored_dtype.names or (None,)
-    sample = _part(image.voxels[:1, :1, :1], fields[0])
+    sample = np.asarray(image.voxels[:1, :1, :1])
     dtype = _kept_dtype(path, sample.dtype, image.stored_dtype)
-    nbytes = math.prod(shape) * len(fields) * dtype.itemsize
+    nbytes = math.prod(shape) * dtype.itemsize
     with telling_of_the_cache(nbytes):
         check_room(nbytes)
     with (folder / request["voxels"]).open("xb") as file:
-        for field in fields:
-            for slab in _slabs(image.voxels, shape, dtype.itemsize):
-                part = _part(slab, field)
-                file.write(np.ascontiguousarray(part.T, dtype=dtype).data)
-    channels = math.prod(shape[3:]) * len(fields)
-    notes = list(image.notes)
+        for slab in _slabs(image.voxels, shape, dtype.itemsize):
+            file.write(np.ascontiguousarray(slab.T, dtype=dtype).data)
+    channels = math.prod(shape[3:])
+    notes = []
     if channels > 1:
-        kind = "frames or values a voxel" if len(fields) == 1 else "colours"
-        notes.append(f"{channels} {kind} taken as channels")
-    if dtype.kind != image.stored_dtype.kind and len(fields) == 1:
+        notes.append(f"{channels} frames or values a voxel taken as channels")
+    if dtype.kind != image.stored_dtype.kind:
         notes.append(f"stored values scaled, as {dtype.name}")
     return {
         "shape": [channels, shape[2], shape[1], shape[0]],
         "dtype": dtype.str,
-        "stored_dtype": dtype.str if len(fields) > 1 else image.stored_dtype.str,
+        "stored_dtype": image.stored_dtype.str,
         "affine": np.asarray(image.affine, np.float64)[:, [2, 1, 0, 3]].tolist(),
         "spacing": None if image.spacing is None else list(image.spacing[::-1]),
         "placement": image.placement,
@@ -138,8 +131,3 @@ def _slabs(voxels: Any, shape: Sequence[int], itemsize: int) -> Iterator[NDArray
         for start in range(0, shape[2], step):
             planes = slice(start, min(start + step, shape[2]))
             yield np.asarray(voxels[(slice(None), slice(None), planes, *last[::-1])])
-
-
-def _part(block: Any, field: str | None) -> NDArray[Any]:
-    array = np.asarray(block)
-    return array if field is None else array[field]

@@ -17,7 +17,6 @@ _IMAGE_IO = {
     ".gipl.gz": "GiplImageIO",
     ".vtk": "VTKImageIO",
     ".mrc": "MRCImageIO",
-    ".lsm": "LSMImageIO",
     ".pic": "BioRadImageIO",
     ".spr": "StimulateImageIO",
 }
@@ -33,22 +32,17 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def open_nibabel(path: Path) -> ForeignImage:
     """Open a file by nibabel, whose proxies read what is sliced."""
     import nibabel as nib
-    from nibabel.analyze import AnalyzeImage
     from nibabel.minc1 import Minc1Image
 
     image: Any = nib.load(path)
     voxels = image.dataobj
-    notes: tuple[str, ...] = ()
     if isinstance(image, Minc1Image) and len(voxels.shape) == 4:
         voxels = _TimeLast(voxels)
-    if isinstance(image, AnalyzeImage) and not isinstance(image, nib.Nifti1Pair):
-        notes = ("Analyze states no orientation: x taken as running to the left",)
     return ForeignImage(
         voxels=voxels,
         affine=np.asarray(image.affine, dtype=np.float64),
         placement=f"the {type(image).__name__} header's affine",
         stored_dtype=np.dtype(image.get_data_dtype()),
-        notes=notes,
     )
 
 

@@ -13,7 +13,8 @@ import SimpleITK
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io import foreign, open_labels
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.foreign import read_foreign
+from e2miseg_core.io.foreign import FOREIGN_SUFFIXES, read_foreign
+from e2miseg_core.io.formats import FORMATS
 
 RNG = np.random.default_rng(0)
 OBLIQUE = np.array(
@@ -133,6 +134,12 @@ def test_a_lying_header_makes_no_copy(tmp_path, packed):
     refused(path, "cut off: it can hold|Invalid argument")
 
 
+def test_every_suffix_is_registered_and_nobody_elses():
+    registered = [suffix for known in FORMATS for suffix in known.suffixes]
+    assert set(FOREIGN_SUFFIXES) <= set(registered)
+    assert len(registered) == len(set(registered))
+
+
 def test_missing_files_and_halves(tmp_path):
     refused(tmp_path / "none.mgz", "no such file")
     (tmp_path / "a+orig.HEAD").write_text("x")
@@ -211,31 +218,6 @@ def test_minc_has_time_first(tmp_path):
         volume.data[:, 3, ::-1, ::-1],
         2.0 * array[:, 3],  # S, P and L
     )
-
-
-@pytest.mark.usefixtures("unguarded")
-def test_analyze_pairs(tmp_path):
-    array = numbers((4, 5, 6), np.int16)
-    image = nib.AnalyzeImage(array, np.diag([-2, 3, 4, 1]))
-    nib.save(image, tmp_path / "a.img")
-    affine = nib.load(tmp_path / "a.img").affine
-    for suffix in (".img", ".hdr"):
-        volume = assert_same(tmp_path / f"a{suffix}", array, affine)
-        assert "no orientation" in volume.notes[0]
-    (tmp_path / "a.img").write_bytes((tmp_path / "a.img").read_bytes()[:100])
-    refused(tmp_path / "a.hdr", "Expected 240 bytes, got 100")
-
-
-@pytest.mark.usefixtures("unguarded")
-def test_colours_become_channels(tmp_path):
-    colours = [("R", "u1"), ("G", "u1"), ("B", "u1")]
-    array = np.zeros((4, 5, 6), colours)
-    for name, _ in colours:
-        array[name] = numbers((4, 5, 6), np.uint8)
-    nib.save(nib.Nifti1Pair(array, OBLIQUE), tmp_path / "a.img")
-    stacked = np.stack([array[name] for name, _ in colours], axis=-1)
-    volume = assert_same(tmp_path / "a.img", stacked, OBLIQUE)
-    assert volume.notes[0] == "3 colours taken as channels"
 
 
 @pytest.mark.usefixtures("unguarded")
