@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from npe2 import PluginManifest
 
+from e2miseg_core.io import known_suffixes
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,3 +50,11 @@ def test_everything_contributed_is_one_of_the_commands(manifest):
         for item in part
     }
     assert used == known
+
+
+def test_napari_is_offered_every_format_of_the_core(manifest):
+    (reader,) = manifest.contributions.readers
+    (writer,) = manifest.contributions.writers
+    assert set(reader.filename_patterns) == {f"*{end}" for end in known_suffixes()}
+    assert set(writer.filename_extensions) == set(known_suffixes(writable=True))
+    assert reader.accepts_directories
