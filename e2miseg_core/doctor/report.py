@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from e2miseg_core.doctor.check import Check, probe
 from e2miseg_core.doctor.computer import computer_checks
+from e2miseg_core.doctor.copies import cache_check
 from e2miseg_core.doctor.device import TORCH_PROBE, device_checks
 from e2miseg_core.doctor.installed_models import model_checks
 from e2miseg_core.doctor.window import (
@@ -41,6 +42,7 @@ def checks() -> list[Check]:
         )
         return [
             *computer_checks(),
+            cache_check(),
             *device_checks(torch.result()),
             *model_checks(torch.result()),
             *qt_checks(qt.result(), None if display is None else display.result()),

@@ -1,7 +1,7 @@
 """Voxels that lie in a file one after another, as NIfTI, NRRD and MetaImage have it.
 
 Plain files are mapped into memory. Compressed ones of up to 64 MiB are unpacked whole
-and kept a while; gzip of up to 256 MiB is read by an index of its stream; what is
+and kept a while; gzip of up to 128 MiB is read by an index of its stream; what is
 larger is unpacked once into a chunked copy in the cache.
 """
 
@@ -27,7 +27,7 @@ from e2miseg_core.io.unpack_copy import Unpacking, unpacking_of
 __all__ = ["RawLayout", "RawPixels", "reading_once"]
 
 _HELD_BYTES = 64 << 20
-_INDEXED_BYTES = 256 << 20
+_INDEXED_BYTES = 128 << 20
 _MOST_CHANNELS = 1 << 16  # each has a name and a block of its own
 
 _once: ContextVar[bool] = ContextVar("reading_once", default=False)

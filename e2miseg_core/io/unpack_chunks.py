@@ -47,7 +47,7 @@ def chunk_shape(shape: Shape, itemsize: int) -> Shape:
     _, depth, height, width = shape
     plane = height * width * itemsize
     thickness = min(_SIDE, depth, max(1, _SLAB_BYTES // plane))
-    side = max(1, math.isqrt(_SIDE**3 // thickness) // 8 * 8)
+    side = max(8, math.isqrt(_SIDE**3 // thickness) // 8 * 8)
     return 1, thickness, min(side, height), min(side, width)
 
 

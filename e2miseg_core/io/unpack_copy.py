@@ -105,6 +105,9 @@ class Unpacking:
         while True:
             with self._state:
                 finished = self._reached(self.total, _REPORT_SECONDS, round_)
+                if finished and self._thread is not None:  # it gives the copy its name
+                    finished = False
+                    self._state.wait(_REPORT_SECONDS)
                 step = Progress(done=self._done, total=self.total, stage="unpacking")
             if progress is not None:
                 progress(step)

@@ -15,12 +15,14 @@ from e2miseg_core.doctor import (
     Check,
     checks,
     computer,
+    copies,
     device,
     installed_models,
     window,
     works,
 )
 from e2miseg_core.doctor.check import Probe, probe
+from e2miseg_core.io import cache
 
 LOADER = (
     "qt.core.library: cannot load libqxcb.so: (libxcb-icccm.so.4: cannot open shared "
@@ -116,6 +118,37 @@ def test_a_container_limit_counts_as_the_memory(monkeypatch):
     memory = next(c for c in computer.computer_checks() if c.name == "Memory")
     assert "of 1.0 GiB" in memory.found
     assert memory.ok is None
+
+
+def copy_of_an_image(nbytes):
+    with cache.making("a-1", 0) as folder:
+        (folder / "voxels").write_bytes(b"x" * nbytes)
+
+
+def test_the_cache_is_told_and_cleared(tmp_path, monkeypatch):
+    monkeypatch.setenv("E2MISEG_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("E2MISEG_CACHE_GB", "0.5")
+    empty = copies.cache_check()
+    assert "0 copies of images, 0.0 of at most 0.5 GiB" in empty.found
+    assert not (tmp_path / "cache").exists()
+    copy_of_an_image(3 << 20)
+    told = copies.cache_check()
+    assert "1 copy of images" in told.found
+    assert str(tmp_path / "cache") in told.found
+    busy = doctor("--clear-cache", "--json")
+    assert json.loads(busy.stdout)["freed"] == 0  # this process uses it
+    for marker in (tmp_path / "cache" / "users").iterdir():
+        marker.unlink()
+    assert "3.0 MiB freed" in doctor("--clear-cache").stdout
+    assert cache.list_entries() == []
+
+
+def test_a_cache_that_cannot_be_is_told_but_not_needed(tmp_path, monkeypatch):
+    monkeypatch.setenv("E2MISEG_CACHE_GB", "plenty")
+    wrong = copies.cache_check()
+    assert wrong.ok is False
+    assert "E2MISEG_CACHE_GB=plenty" in wrong.found
+    assert works([wrong])
 
 
 def facts(*devices: dict[str, object], cuda: str | None = None) -> Probe:
