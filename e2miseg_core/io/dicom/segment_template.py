@@ -218,9 +218,20 @@ def _description(
 
 
 def _complete(image: "Dataset") -> None:
-    """Add, empty, what a series must have and some have not."""
+    """Add, empty, what a series must have; empty what breaks the rules of its type."""
+    from pydicom.valuerep import DA, TM
+
     for keyword in _COPIED:
         if keyword not in image:
             setattr(image, keyword, "")
     if image.PatientSex not in ("M", "F", "O"):
         image.PatientSex = ""
+    for keyword, kind in (
+        ("PatientBirthDate", DA),
+        ("StudyDate", DA),
+        ("StudyTime", TM),
+    ):
+        try:
+            kind(str(image[keyword].value or ""))
+        except ValueError:
+            setattr(image, keyword, "")

@@ -18,6 +18,7 @@ from dask.base import tokenize
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.dicom.decoding import is_decodable
 from e2miseg_core.io.dicom.segment_colors import dicom_to_rgb
 from e2miseg_core.io.dicom.segment_file import DicomHeader, damage_told, read_header
 from e2miseg_core.io.dicom.segment_frames import FrameStore, SegmentPixels
@@ -130,6 +131,13 @@ def _store(header: DicomHeader, path: Path) -> FrameStore:
             do="export the segmentation again",
         )
     held = header.n_bytes
+    if header.transfer_syntax and not is_decodable(header.transfer_syntax):
+        raise ReadError(
+            found=f"{path} is compressed in a way that cannot be decoded here "
+            f"(transfer syntax {header.transfer_syntax:.70})",
+            needed="pixels that pydicom can decode",
+            do="export it uncompressed, for example with gdcmconv --raw",
+        )
     if header.transfer_syntax:
         gain = _RLE_GAIN if header.transfer_syntax == _RLE else _MOST_PIXELS
         fits = rows * columns <= min(_MOST_PIXELS, gain * held) and n_frames <= held

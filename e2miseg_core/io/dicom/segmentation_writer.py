@@ -142,9 +142,12 @@ def _segment_names(
 @contextmanager
 def _not_described() -> Iterator[None]:
     """Tell in one line what highdicom has against a series, without its values."""
+    from pydicom.config import disable_value_validation
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote what they are about
+        # Warnings would quote values that are copied as they are.
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
             yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _refused(
