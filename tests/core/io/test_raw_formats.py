@@ -166,6 +166,24 @@ def test_one_plane_of_simpleitk_is_read(tmp_path, suffix):
     np.testing.assert_array_equal(volume.data[0, 0].compute(), array)
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_negative_spacing_turns_the_axis_as_in_itk(tmp_path, suffix):
+    array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    path = tmp_path / f"scan{suffix}"
+    header = {
+        ".nrrd": "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 5 4 3\nencoding: raw\n"
+        "spacings: 2 -3 4\n\n",
+        ".mha": "ObjectType = Image\nNDims = 3\nDimSize = 5 4 3\nOffset = 1 2 3\n"
+        "ElementType = MET_UCHAR\nElementSpacing = 2 -3 4\nElementDataFile = LOCAL\n",
+    }[suffix]
+    path.write_bytes(header.encode() + array.tobytes())
+    volume = open_volume(path)
+    assert volume.geometry.spacing == (4, 3, 2)
+    assert volume.source.geometry.orientation == "SAL"
+    check_points(SimpleITK.ReadImage(str(path)), volume.source.geometry)
+    np.testing.assert_array_equal(volume.data[0].compute(), array[:, ::-1])
+
+
 @pytest.mark.parametrize("suffix", WRITABLE)
 def test_labels_are_read_back(make_geometry, tmp_path, suffix):
     volume = make_volume(make_geometry, 4)
