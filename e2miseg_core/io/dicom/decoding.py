@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
-from e2miseg_core.io.dicom.header import PixelLayout, open_file
+from e2miseg_core.io.dicom.header import open_file
+from e2miseg_core.io.dicom.layout import PixelLayout
 from e2miseg_core.io.dicom.tags import PARSE_ERRORS
 from e2miseg_core.io.guard import run_guarded
 
@@ -48,13 +49,14 @@ def decode_frame(path: Path, layout: PixelLayout, index: int) -> NDArray[Any]:
     ReadError
         If it is damaged, or not of the announced shape.
     """
+    from pydicom.errors import BytesLengthException
     from pydicom.pixels.utils import pixel_array
 
     try:
         with open_file(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frame = pixel_array(file, index=index, raw=layout.samples == 1)
-    except _DAMAGE as error:
+    except (*_DAMAGE, BytesLengthException) as error:
         raise _damaged(path, layout) from error
     shape = (layout.rows, layout.columns, layout.samples)
     if frame.size != np.prod(shape):

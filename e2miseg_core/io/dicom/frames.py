@@ -5,15 +5,17 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from e2miseg_core.io.dicom.suv import read_moment
+from e2miseg_core.io.dicom.pet_tags import read_moment
 from e2miseg_core.io.dicom.tags import Tags
 
-__all__ = ["Frame", "Key", "normal_of", "read_frames"]
+__all__ = ["MOMENTS", "Frame", "Key", "normal_of", "read_frames"]
 
 Key = float | str | tuple[float | str, ...]
 
 _TIME_TAG = (0x0018_1063, 0x0018_1065, 0x0018_1066)  # FrameTime, its vector and delay
 _CENTIMETRES = 3  # PhysicalUnitsXDirection
+MOMENTS = frozenset({"acquisition time", "content time"})
+
 _DAY = 86400.0
 
 # Functional group, tag in it, name of the key.

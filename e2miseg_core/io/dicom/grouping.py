@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.io.dicom.frames import Key
+from e2miseg_core.io.dicom.moments import KEY_UNITS, name_moments, rank
 from e2miseg_core.io.dicom.stack import Plane, Stack, distances, lay_stacks
 
 __all__ = ["doubled_error", "find_stacks", "split_planes"]
@@ -24,24 +25,6 @@ _SAME_DIRECTION = 1e-3  # of a direction cosine
 _MOST_DOUBLED = 64  # that are read and compared
 _MOST_KEYS = 3  # together
 
-# In the order of trust; the units are DICOM's.
-_UNITS = {
-    "temporal position": "",
-    "echo time": " ms",
-    "inversion time": " ms",
-    "flip angle": " degrees",
-    "b-value": " s/mm2",
-    "gradient": "",
-    "image type": "",
-    "echo": "",
-    "trigger time": " ms",
-    "frame time": " ms",
-    "stack": "",
-    "acquisition": "",
-    "acquisition time": " s",
-    "content time": " s",
-}
-_MOMENTS = frozenset({"acquisition time", "content time"})
 _PARTS = (
     "stack",
     "acquisition",
@@ -179,43 +162,15 @@ def _as_moments(
     """Group by tags so that each group holds every position once."""
     n_sites = int(sites.max()) + 1
     count = len(planes) // n_sites
-    for names in _key_sets(planes, tuple(_UNITS)):
+    for names in _key_sets(planes, tuple(KEY_UNITS)):
         groups = _by_values(planes, names, count)
         if groups is None or len(groups) != count:
             continue
         if all(len(set(sites[index].tolist())) == n_sites for index in groups.values()):
-            values = sorted(groups, key=_rank)
-            labels = _labels(names, values)
+            values = sorted(groups, key=rank)
+            labels = name_moments(names, values)
             return labels, [[planes[i] for i in groups[value]] for value in values]
     return None
-
-
-def _rank(values: tuple[Key, ...]) -> tuple[tuple[bool, Key], ...]:
-    """Sort key for values of mixed kinds: numbers by size, before all others."""
-    return tuple(
-        (False, value) if isinstance(value, float) else (True, repr(value))
-        for value in values
-    )
-
-
-def _labels(names: Sequence[str], values: Sequence[tuple[Key, ...]]) -> tuple[str, ...]:
-    """Name each moment by the values that tell it apart."""
-    parts: list[Mapping[Key, str]] = []
-    for column, name in enumerate(names):
-        found = sorted({value[column] for value in values}, key=lambda v: _rank((v,)))
-        parts.append({value: _label(name, value, found) for value in found})
-    return tuple(
-        ", ".join(part[item] for part, item in zip(parts, value, strict=True))
-        for value in values
-    )
-
-
-def _label(name: str, value: Key, found: Sequence[Key]) -> str:
-    if not isinstance(value, float):
-        return f"{name} {found.index(value) + 1}"
-    if name in _MOMENTS and isinstance(found[0], float):
-        return f"time +{value - found[0]:.6g} s"
-    return f"{name} {value:.6g}{_UNITS[name]}"
 
 
 def _ranked(
@@ -227,7 +182,7 @@ def _ranked(
         at_site[site].append(plane)
     name = next((name for name in _RANKS if _tells_apart(at_site, name)), "")
     columns = [
-        sorted(group, key=lambda plane: _rank((plane.frame.keys.get(name, 0.0),)))
+        sorted(group, key=lambda plane: rank((plane.frame.keys.get(name, 0.0),)))
         for group in at_site.values()
     ]
     moments = [list(moment) for moment in zip(*columns, strict=True)]
@@ -280,7 +235,7 @@ def _as_parts(
             np.ptp(np.bincount(sites[index])[np.unique(sites[index])]) == 0
             for index in groups.values()
         ):
-            values = sorted(groups, key=_rank)
+            values = sorted(groups, key=rank)
             return [[planes[index] for index in groups[value]] for value in values]
     return None
 

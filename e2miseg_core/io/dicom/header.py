@@ -11,73 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from e2miseg_core.io.dicom.frames import Frame, read_frames
-from e2miseg_core.io.dicom.suv import PetTags, read_pet_tags
+from e2miseg_core.io.dicom.layout import PixelLayout, find_problem, read_layout
+from e2miseg_core.io.dicom.pet_tags import PetTags, read_pet_tags
 from e2miseg_core.io.dicom.tags import PARSE_ERRORS, TOP_LEVEL, Tags
 from e2miseg_core.io.dicom.words import safe_words
 
-__all__ = ["Header", "Instance", "PixelLayout", "is_dicom", "read_header"]
+__all__ = ["Header", "Instance", "is_dicom", "open_file", "read_header"]
 
 _HEADER_BYTES = 256 << 20  # the per-frame groups of some 100,000 frames
 _PIECE = 1 << 20
-_MOST_PACKED = 2000  # times as large as packed: an even image
-_ANY_FRAME = 64 << 20  # bytes that a frame may have whatever the file's size
-_PIXEL_KINDS = {0x7FE0_0010: "integer", 0x7FE0_0008: "float", 0x7FE0_0009: "double"}
-_LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OV", b"OL", b"UN"})
-_UNDEFINED = 0xFFFF_FFFF
 _GROUPS = (0x0002, 0x0008)
+# Others may be anything that somebody typed.
+_MODALITY_CODES = """
+AR AU BDUS BI BMD CR CT DG DOC DX ECG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN
+LS MG MR NM OAM OCT OP OPM OPT OPV OT PLAN PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN
+RTRECORD RTSTRUCT RWV SEG SM SMR SR SRF STAIN TG US VA XA XC
+"""
+_MODALITIES = frozenset(_MODALITY_CODES.split())
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 # Values of tags must reach no log: pydicom quotes some.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PixelLayout:
-    """How and where the pixels of a file are stored.
-
-    Attributes
-    ----------
-    rows, columns, samples, n_frames : int
-        As announced.
-    planar : bool
-        Whether the samples of a frame lie one plane after another.
-    allocated, stored, high : int
-        Bits of a sample, those used, and the number of the highest one used.
-    is_signed : bool
-        Whether stored integers are two's complements.
-    kind : str
-        "integer", "float" (32 bits) or "double" (64 bits).
-    photometric : str
-        PhotometricInterpretation.
-    transfer_syntax : str
-        UID; empty if the file does not say.
-    is_big_endian, is_encapsulated : bool
-        Byte order; whether frames are compressed.
-    offset, length : int
-        Of the pixel data in the file, in bytes; length 0 if it is not stated.
-    """
-
-    rows: int
-    columns: int
-    samples: int
-    n_frames: int
-    planar: bool
-    allocated: int
-    stored: int
-    high: int
-    is_signed: bool
-    kind: str
-    photometric: str
-    transfer_syntax: str
-    is_big_endian: bool
-    is_encapsulated: bool
-    offset: int
-    length: int
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one frame, uncompressed."""
-        return self.rows * self.columns * self.samples * ((self.allocated + 7) // 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +167,7 @@ def read_header(path: Path) -> Header | None:
         If it is DICOM, but damaged.
     """
     from pydicom import dcmread
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     if not is_dicom(path):
         return None
@@ -223,7 +178,7 @@ def read_header(path: Path) -> Header | None:
                 bounded, stop_before_pixels=True, force=True, specific_tags=TOP_LEVEL
             )
             return _make_header(path, dataset, bounded)
-    except PARSE_ERRORS as error:
+    except (*PARSE_ERRORS, BytesLengthException, InvalidDicomError) as error:
         msg = "a damaged header"
         raise ValueError(msg) from error
 
@@ -235,8 +190,8 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
     sop_class = tags.text("SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", ""))
     if sop_class == _DIRECTORY or not (sop_class or tags.has("Rows")):
         return None
-    layout = _read_layout(tags, dataset.original_encoding, syntax, file)
-    problem = _find_problem(layout, path) if layout is not None else ""
+    layout = read_layout(tags, dataset.original_encoding, syntax, file)
+    problem = find_problem(layout, path) if layout is not None else ""
     is_image = layout is not None and not problem
     frames = read_frames(tags, layout.n_frames) if layout and is_image else ()
     modality = tags.text("Modality")
@@ -253,7 +208,7 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
         instance=instance,
         series_uid=tags.text("SeriesInstanceUID"),
         reference_uid=tags.text("FrameOfReferenceUID"),
-        modality=modality if modality.isalnum() and len(modality) <= 16 else "",
+        modality=modality if modality in _MODALITIES else "",
         description=words,
         padding=_read_padding(tags),
         has_lut=tags.has("ModalityLUTSequence"),
@@ -269,79 +224,3 @@ def _read_padding(tags: Tags) -> float | None:
     if value is not None and is_wrapped and tags.whole("PixelRepresentation"):
         value -= 2**bits
     return value
-
-
-def _find_problem(layout: PixelLayout, path: Path) -> str:
-    """Compare what a header announces with what the file can hold."""
-    size = path.stat().st_size
-    announced = (
-        f"announces {layout.n_frames} frames of {layout.rows} x {layout.columns} "
-        f"pixels with {layout.samples} samples of {layout.allocated} bits"
-    )
-    if min(layout.rows, layout.columns, layout.samples) < 1:
-        return announced
-    if layout.allocated not in (1, 8, 16, 32, 64):
-        return announced
-    if layout.is_encapsulated:
-        # Each frame is an item of its own, which takes 8 bytes.
-        is_too_large = layout.frame_bytes > max(_ANY_FRAME, _MOST_PACKED * size)
-        if is_too_large or 8 * layout.n_frames > size:
-            return f"{announced}, but is only {size} bytes long"
-        return ""
-    needed = layout.frame_bytes * layout.n_frames
-    if layout.allocated == 1:
-        needed = (layout.rows * layout.columns * layout.n_frames + 7) // 8
-    if layout.photometric == "YBR_FULL_422":
-        needed = needed * 2 // 3
-    if path.suffix.lower() == ".gz":
-        held = layout.length if layout.length <= _MOST_PACKED * size else 0
-    else:
-        held = min(layout.length, size - layout.offset)
-    if held < needed:
-        return f"{announced}, but holds {max(held, 0)} bytes of them, not {needed}"
-    return ""
-
-
-def _read_layout(
-    tags: Tags, encoding: tuple[bool, bool], syntax: str, file: Any
-) -> PixelLayout | None:
-    """Find the pixel data, at which the reading of the header has stopped."""
-    is_implicit, is_little = encoding
-    start = file.read(12)
-    if len(start) < 8:
-        return None
-    order = "<" if is_little else ">"
-    group, element = struct.unpack(f"{order}HH", start[:4])
-    kind = _PIXEL_KINDS.get(group << 16 | element)
-    if kind is None:
-        return None
-    offset = file.tell() - len(start)
-    if is_implicit or start[4:6] not in _LONG_VRS:
-        (length,) = struct.unpack(f"{order}I", start[4:8])
-        offset += 8
-    else:
-        (length,) = struct.unpack(f"{order}I", start[8:12])
-        offset += 12
-    allocated = tags.whole("BitsAllocated", 16)
-    stored = tags.whole("BitsStored", allocated)
-    if not 1 <= stored <= allocated:
-        stored = allocated
-    high = tags.whole("HighBit", stored - 1)
-    return PixelLayout(
-        rows=tags.whole("Rows"),
-        columns=tags.whole("Columns"),
-        samples=tags.whole("SamplesPerPixel", 1),
-        n_frames=max(1, tags.whole("NumberOfFrames", 1)),
-        planar=tags.whole("PlanarConfiguration") == 1,
-        allocated={"float": 32, "double": 64}.get(kind, allocated),
-        stored=stored,
-        high=high if stored - 1 <= high < allocated else stored - 1,
-        is_signed=tags.whole("PixelRepresentation") == 1,
-        kind=kind,
-        photometric=tags.text("PhotometricInterpretation") or "MONOCHROME2",
-        transfer_syntax=syntax,
-        is_big_endian=not is_little,
-        is_encapsulated=length == _UNDEFINED,
-        offset=offset,
-        length=0 if length == _UNDEFINED else length,
-    )

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.dicom.decoding import decode_frame, decode_guarded, is_decodable
-from e2miseg_core.io.dicom.header import PixelLayout, open_file
+from e2miseg_core.io.dicom.header import open_file
+from e2miseg_core.io.dicom.layout import PixelLayout
 from e2miseg_core.io.dicom.stack import Plane, Stack
 from e2miseg_core.io.dicom.tags import PARSE_ERRORS
 from e2miseg_core.io.lazy import Box
@@ -21,6 +22,7 @@ __all__ = ["DicomPixels", "stored_type"]
 
 _CACHE_BYTES = 128 << 20  # decoded planes, for views across the slices
 _FLOATS = {"float": "f4", "double": "f8"}
+_LARGEST_SCALE = 2**31  # products of it and 32 bits fit into 64
 _INTEGERS = ("u1", "i1", "u2", "i2", "u4", "i4")
 
 
@@ -117,12 +119,16 @@ class DicomPixels:
     def _rescaled(self, source: _Source, stored: NDArray[Any]) -> NDArray[Any]:
         values = _used_bits(stored, source.layout)
         if self.dtype.kind in "iu":
-            if (source.slope, source.intercept) == (1, 0):
-                return values.astype(self.dtype)
-            whole = values.astype(np.int64) * int(source.slope) + int(source.intercept)
-            return whole.astype(self.dtype)
-        real = values.astype(np.float64) * source.slope + source.intercept
-        return _cast(real * self._factor, self.dtype)
+            # Modulo the width of the type, in which every result is known to fit.
+            whole = values.astype(self.dtype)
+            if source.slope != 1:
+                whole *= _wrapped(source.slope, self.dtype)
+            if source.intercept != 0:
+                whole += _wrapped(source.intercept, self.dtype)
+            return whole
+        with np.errstate(over="ignore", invalid="ignore"):  # absurd scales
+            real = values.astype(np.float64) * source.slope + source.intercept
+            return _cast(real * self._factor, self.dtype)
 
     def _read_rows(
         self, sources: Iterable[_Source], rows: slice
@@ -194,7 +200,11 @@ def _output_type(sources: Iterable[_Source], factor: float) -> np.dtype[Any]:
     scales = {
         (s.layout.stored, s.layout.is_signed, s.slope, s.intercept) for s in sources
     }
-    is_whole = all(slope % 1 == 0 and shift % 1 == 0 for _, _, slope, shift in scales)
+    is_whole = all(
+        number % 1 == 0 and abs(number) < _LARGEST_SCALE
+        for _, _, *scale in scales
+        for number in scale
+    )
     if kinds != {"integer"} or factor != 1 or not is_whole:
         return np.dtype(np.float32)
     ends = []
@@ -219,6 +229,11 @@ def _used_bits(stored: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
         half = 1 << (layout.stored - 1)
         wide = (wide ^ half) - half
     return wide
+
+
+def _wrapped(number: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    wrapped: NDArray[Any] = np.array(int(number), np.int64).astype(dtype)
+    return wrapped
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -15,14 +15,18 @@ from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io.dicom.frames import Frame, normal_of
 from e2miseg_core.io.dicom.header import Header, Instance
+from e2miseg_core.io.dicom.spacing import (
+    EVEN,
+    LARGEST_GAPS,
+    find_even_runs,
+    is_even,
+    number_with_gaps,
+    unevenness,
+)
 
 __all__ = ["Plane", "Stack", "distances", "lay_stacks"]
 
-_EVEN = 0.1  # of the spacing: positions are often rounded to 0.1 mm
 _SILENT = 0.01  # of the spacing: rounding that nobody needs to hear of
-_LARGEST_GAPS = 0.2  # missing planes, as a fraction of those there
-_SHORTEST_RUN = 3
-_MOST_RUNS = 8
 _TILT_DEGREES = 0.05
 _MEASURED = frozenset({"CT", "MR", "PT"})
 
@@ -93,12 +97,12 @@ def lay_stacks(planes: Sequence[Plane]) -> list[Stack | E2MISegError]:
     places = np.array([plane.frame.position for plane in rising], dtype=np.float64)
     if len(rising) == 1:
         return [_laid(rising, [0], None)]
-    if _unevenness(places, np.arange(len(rising))) <= _EVEN:
+    if is_even(places, np.arange(len(rising))):
         return [_laid(rising, np.arange(len(rising)), places)]
-    indices = _with_gaps(places, distances(rising))
+    indices = number_with_gaps(places, distances(rising))
     if indices is not None:
         return [_laid(rising, indices, places)]
-    runs = _even_runs(distances(rising), places)
+    runs = find_even_runs(distances(rising), places)
     if runs is None:
         return [_uneven(rising)]
     parts = [_laid(rising[a:b], np.arange(b - a), places[a:b]) for a, b in runs]
@@ -112,50 +116,6 @@ def _told(part: Stack | E2MISegError, note: str) -> Stack | E2MISegError:
     if not isinstance(part, Stack):
         return part
     return Stack(planes=part.planes, geometry=part.geometry, notes=(note, *part.notes))
-
-
-def _unevenness(places: NDArray[np.float64], indices: NDArray[np.int64]) -> float:
-    """Farthest distance from an even row, as a fraction of its step."""
-    step = (places[-1] - places[0]) / indices[-1]
-    even = places[0] + indices[:, None] * step
-    length = float(np.linalg.norm(step))
-    if not length > 0:
-        return np.inf
-    return float(np.linalg.norm(places - even, axis=1).max()) / length
-
-
-def _with_gaps(
-    places: NDArray[np.float64], along: NDArray[np.float64]
-) -> NDArray[np.int64] | None:
-    """Number planes so that a few gaps are multiples of the usual spacing."""
-    gaps = np.diff(along)
-    usual = float(np.median(gaps))
-    if not usual > 0 or gaps.max() / usual > len(along):
-        return None
-    steps = np.maximum(1, np.rint(gaps / usual)).astype(np.int64)
-    missing = int((steps - 1).sum())
-    if missing < 1 or missing > max(1, _LARGEST_GAPS * len(along)):
-        return None
-    indices = np.concatenate([[0], np.cumsum(steps)])
-    return indices if _unevenness(places, indices) <= _EVEN else None
-
-
-def _even_runs(
-    along: NDArray[np.float64], places: NDArray[np.float64]
-) -> list[tuple[int, int]] | None:
-    """Cut where the spacing changes; neighbouring runs share the plane between."""
-    gaps = np.diff(along)
-    cuts = [0]
-    for index in range(1, len(gaps)):
-        if abs(gaps[index] - gaps[cuts[-1]]) > _EVEN * gaps[cuts[-1]]:
-            cuts.append(index)
-    ends = [*cuts[1:], len(gaps)]
-    runs = [(start, end + 1) for start, end in zip(cuts, ends, strict=True)]
-    if len(runs) > _MOST_RUNS or min(b - a for a, b in runs) < _SHORTEST_RUN:
-        return None
-    if any(_unevenness(places[a:b], np.arange(b - a)) > _EVEN for a, b in runs):
-        return None
-    return runs
 
 
 def _laid(
@@ -225,7 +185,7 @@ def _notes_of(
             f"{more} from 0 in the order of positions, {length:.5g} mm apart): they "
             "are shown empty at their true places, nothing was measured there"
         )
-    uneven = _unevenness(places, indices)
+    uneven = unevenness(places, indices)
     if uneven > _SILENT:
         gaps = np.linalg.norm(np.diff(places, axis=0), axis=1) / np.diff(indices)
         notes.append(
@@ -283,7 +243,7 @@ def _uneven(rising: Sequence[Plane]) -> E2MISegError:
     return ReadError(
         found=f"{len(rising)} slices that lie unevenly, {gaps.min():.5g} to "
         f"{gaps.max():.5g} mm apart along their normal",
-        needed=f"one spacing, to within {_EVEN:.0%}, with at most "
-        f"{_LARGEST_GAPS:.0%} of the slices missing",
+        needed=f"one spacing, to within {EVEN:.0%}, with at most "
+        f"{LARGEST_GAPS:.0%} of the slices missing",
         do="copy the whole series, or export it resampled to one spacing",
     )
