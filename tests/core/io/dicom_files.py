@@ -221,3 +221,65 @@ def write_series(
         name = names[index] if names is not None else f"IM{(index * 7) % 1000:03d}"
         paths.append(save(dataset, folder / name))
     return paths
+
+
+def write_enhanced(
+    path: Path,
+    pixels: NDArray[Any],
+    places: ArrayLike,
+    *,
+    sop_class: str = ENHANCED_MR,
+    orientation: Sequence[float] = AXIAL,
+    spacing_yx: tuple[float, float] = (0.8, 0.7),
+    groups: Sequence[Mapping[str, Mapping[str, Any]]] | None = None,
+    scales: Sequence[tuple[float, float]] | None = None,
+    **tags: Any,
+) -> Path:
+    """Write stored pixels (F, Y, X) as one enhanced multi-frame object.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    pixels : ndarray
+        Stored values.
+    places : array_like, shape (F, 3)
+        Position of each frame.
+    sop_class, orientation, spacing_yx
+        As for `write_series`.
+    groups : sequence of mappings, optional
+        For each frame, the functional groups of one item and their tags.
+    scales : sequence of (slope, intercept), optional
+        Of each frame; by default none is stated.
+    **tags
+        Of the whole object.
+    """
+    dataset = new_dataset(sop_class, pixels, **tags)
+    measures = Dataset()
+    measures.PixelSpacing = list(spacing_yx)
+    measures.SliceThickness = 2.5
+    turned = Dataset()
+    turned.ImageOrientationPatient = list(orientation)
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [turned]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    per_frame = []
+    for index, place in enumerate(np.asarray(places, float)):
+        own = Dataset()
+        at = Dataset()
+        at.ImagePositionPatient = [f"{value:.10g}" for value in place]
+        own.PlanePositionSequence = [at]
+        if scales is not None:
+            value = Dataset()
+            value.RescaleSlope, value.RescaleIntercept = map(str, scales[index])
+            value.RescaleType = "US"
+            own.PixelValueTransformationSequence = [value]
+        for name, values in (groups[index] if groups is not None else {}).items():
+            item = Dataset()
+            for keyword, content in values.items():
+                setattr(item, keyword, content)
+            setattr(own, name, [item])
+        per_frame.append(own)
+    dataset.PerFrameFunctionalGroupsSequence = per_frame
+    return save(dataset, path)
