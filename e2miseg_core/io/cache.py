@@ -229,7 +229,8 @@ def _discard(folder: Path) -> bool:
     except OSError:
         return False
     shutil.rmtree(gone, ignore_errors=True)
-    (_locks() / f"{folder.name}.lock").unlink(missing_ok=True)
+    with suppress(OSError):  # open files cannot go on Windows
+        (_locks() / f"{folder.name}.lock").unlink(missing_ok=True)
     return True
 
 

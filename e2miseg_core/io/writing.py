@@ -18,6 +18,7 @@ from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import Format, format_of, known_suffixes, split_suffix
 from e2miseg_core.io.lazy import iter_slabs
 from e2miseg_core.io.plan import Kind, WritePlan
+from e2miseg_core.io.raw import reading_once
 from e2miseg_core.io.zarr_store import is_zarr
 from e2miseg_core.volume import Volume
 
@@ -259,7 +260,9 @@ def _remove(path: Path) -> None:
 def _verify(plan: WritePlan, part: Path, target: Format, checksum: int) -> None:
     """Read the file back, and compare grid, type and voxels."""
     try:
-        found = _difference(plan, target.read(Address(str(part))), checksum)
+        with reading_once():
+            volume = target.read(Address(str(part)))
+        found = _difference(plan, volume, checksum)
     except (ReadError, GeometryError) as error:
         found = error.found
     if found:
