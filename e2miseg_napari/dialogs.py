@@ -7,8 +7,8 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 from e2miseg_core.io import is_writable_suffix, known_suffixes, split_suffix
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import FORMATS, format_of
+from e2miseg_core.io.naming import short_name
 from e2miseg_core.project import Case, LabelStore
-from e2miseg_napari.loading import place_in_words
 from e2miseg_napari.saving import LABELS, Saver
 
 __all__ = [
@@ -62,7 +62,7 @@ def ask_moved_image(parent: QWidget, missing: str) -> str:
         Where it was; says whether it is a file or a folder.
     """
     was = Address.parse(missing)
-    title = f"Where is {place_in_words(was)} now?"
+    title = f"Where is {short_name(was)} now?"
     found = format_of(was.place)
     suffix = split_suffix(was.place)[1] or Path(was.place).suffix
     if not suffix or (found is not None and found.is_folder):

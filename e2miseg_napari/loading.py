@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from e2miseg_core.errors import Cancelled
 from e2miseg_core.io import open_volume
-from e2miseg_core.io.address import Address, AnySource
-from e2miseg_core.io.naming import absolute
+from e2miseg_core.io.address import AnySource
+from e2miseg_core.io.naming import absolute, short_name
 from e2miseg_core.progress import Progress
 from e2miseg_core.volume import Preparation
 from e2miseg_napari.convert import LayerData, image_layers
 
-__all__ = ["OPENING", "load_layers", "place_in_words"]
+__all__ = ["OPENING", "load_layers"]
 
 OPENING = "opening"
 
@@ -42,7 +42,7 @@ def load_layers(
         If the user thought better of it.
     """
     address = absolute(source)
-    stage = f"opening {place_in_words(address)}"
+    stage = f"opening {short_name(address)}"
     if on_progress is not None:
         on_progress(Progress(done=0, total=0, stage=stage))
     volume = open_volume(address)
@@ -52,13 +52,6 @@ def load_layers(
     if cancelled():
         raise Cancelled(OPENING)
     return image_layers(volume)
-
-
-def place_in_words(address: Address) -> str:
-    """Return the last part of a place, without what a URL may keep secret."""
-    place = address.place.partition("?")[0] if address.is_remote else address.place
-    name = place.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    return f"{name} ({address.part})" if address.part else name
 
 
 def _prepare(

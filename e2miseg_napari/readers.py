@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 from e2miseg_core.errors import Cancelled, ChoiceError, E2MISegError
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import FORMATS, format_of
+from e2miseg_core.io.naming import short_name
 from e2miseg_napari.convert import LayerData
-from e2miseg_napari.loading import OPENING, load_layers, place_in_words
+from e2miseg_napari.loading import OPENING, load_layers
 
 __all__ = ["get_reader", "read_layers"]
 
@@ -61,7 +62,7 @@ def _read_in_window(addresses: Sequence[Address], window: Any) -> list[LayerData
         except Cancelled:
             break
         except ChoiceError as error:
-            chosen = ask_choices(place_in_words(address), error.choices, window)
+            chosen = ask_choices(short_name(address), error.choices, window)
             wanted[:0] = [replace(address, part=choice.part) for choice in chosen]
         except E2MISegError as error:
             show_error(str(error))

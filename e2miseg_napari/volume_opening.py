@@ -10,11 +10,12 @@ from qtpy.QtWidgets import QWidget
 
 from e2miseg_core.errors import Cancelled, ChoiceError
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.naming import short_name
 from e2miseg_core.progress import Progress
 from e2miseg_napari import choosing
 from e2miseg_napari.background import Background
 from e2miseg_napari.convert import LayerData
-from e2miseg_napari.loading import load_layers, place_in_words
+from e2miseg_napari.loading import load_layers
 from e2miseg_napari.problems import problem_of
 
 __all__ = ["VolumeOpening"]
@@ -58,7 +59,7 @@ class VolumeOpening(QObject):
             return
         task = _Task(address)
         self._tasks.append(task)
-        self.notice.emit(f"Opening {place_in_words(address)}…")
+        self.notice.emit(f"Opening {short_name(address)}…")
         self._timer.start(_LOOK_MS)
         self._background.run(
             partial(load_layers, address, task.report, task.is_cancelled),
@@ -88,7 +89,7 @@ class VolumeOpening(QObject):
             return
         if isinstance(error, ChoiceError):
             self.notice.emit("")
-            name = place_in_words(task.address)
+            name = short_name(task.address)
             for choice in choosing.ask_choices(name, error.choices, self._window):
                 self.open(replace(task.address, part=choice.part))
         elif not isinstance(error, Cancelled):
@@ -115,7 +116,7 @@ class _Task:
         # tqdm would draw on the terminal as well.
         self._bar = cancelable_progress(
             total=0,
-            desc=f"opening {place_in_words(address)}",
+            desc=f"opening {short_name(address)}",
             cancel_callback=self.cancel,
             file=io.StringIO(),
         )

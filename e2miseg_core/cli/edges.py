@@ -37,7 +37,7 @@ class _Ranked:
 
 def edges(  # noqa: PLR0913 - one parameter an option
     image: Annotated[
-        Path | None, typer.Argument(metavar="INPUT", help="An image, with --model.")
+        str | None, typer.Argument(metavar="INPUT", help="An image, with --model.")
     ] = None,
     *,
     output: Annotated[
@@ -92,13 +92,14 @@ def edges(  # noqa: PLR0913 - one parameter an option
 
 
 def _of_image(
-    image: Path, name: str, device: str, precision: str, out: Output
+    image: str, name: str, device: str, precision: str, out: Output
 ) -> list[_Ranked]:
     from e2miseg_core.io import open_volume
 
     volume = open_volume(image)  # what is wrong with it is told before torch is loaded
     from e2miseg_core.inference.prediction import PredictionOptions
     from e2miseg_core.inference.project import volume_edges_job
+    from e2miseg_core.io.naming import short_name
     from e2miseg_core.model import load_model
     from e2miseg_core.progress import run
 
@@ -106,7 +107,7 @@ def _of_image(
     options = PredictionOptions(device=device, precision=precision)
     found = run(volume_edges_job(volume, model, options), out.progress)
     names = model.card.label_names
-    return [_Ranked(image.name, volume.geometry, names, found)]
+    return [_Ranked(short_name(image), volume.geometry, names, found)]
 
 
 def _of_project(path: Path, wanted: str | None, out: Output) -> list[_Ranked]:

@@ -20,8 +20,12 @@ __all__ = ["predict"]
 
 def predict(  # noqa: PLR0913 - one parameter an option
     images: Annotated[
-        list[Path],
-        typer.Argument(metavar="INPUT...", help="Images: .nii, .nii.gz or .zarr."),
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Images: files, DICOM folders, zarr, URLs; what is meant in one with "
+            "several images after #part=.",
+        ),
     ],
     *,
     output: Annotated[
@@ -30,8 +34,8 @@ def predict(  # noqa: PLR0913 - one parameter an option
             "-o",
             "--output",
             metavar="OUT",
-            help="Where the labels go: a file (.nii.gz, .nii, .ome.zarr), or a folder "
-            "for several images.",
+            help="Where the labels go: a file (.nii.gz, .nrrd, .ome.zarr and others), "
+            "or a folder for several images.",
         ),
     ],
     model: Model,
@@ -75,6 +79,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     from e2miseg_core.fit import doubt_fit
     from e2miseg_core.inference.files import check_outputs, predict_file
     from e2miseg_core.inference.prediction import PredictionOptions
+    from e2miseg_core.io.naming import short_name
     from e2miseg_core.model import load_model
     from e2miseg_core.progress import run
 
@@ -92,15 +97,15 @@ def predict(  # noqa: PLR0913 - one parameter an option
         for image, outputs in plan.items():
             doubt = doubt_fit(loaded.card, volumes[image].geometry)
             if doubt:
-                out.warning(f"{image.name}: {doubt}")
+                out.warning(f"{short_name(image)}: {doubt}")
             job = predict_file(image, outputs, loaded, options, overwrite=overwrite)
             result = run(job, out.progress)
             for note in result.notes:
-                out.warning(f"{image.name}: {note}")
+                out.warning(f"{short_name(image)}: {note}")
             out.result(_values(result), _sentence(result, loaded.card))
 
 
-def _open_inputs(images: list[Path], overlap: float) -> "dict[Path, Volume]":
+def _open_inputs(images: list[str], overlap: float) -> "dict[str, Volume]":
     """Open every image, so that what is wrong is told before torch is loaded."""
     if not 0 <= overlap < 1:
         raise ConfigError(
@@ -108,26 +113,18 @@ def _open_inputs(images: list[Path], overlap: float) -> "dict[Path, Volume]":
             needed="at least 0 and less than 1",
             do="take 0.5 unless you know why not",
         )
-    from e2miseg_core.io import open_volume, split_suffix
+    from e2miseg_core.io import open_volume
 
-    volumes = {}
-    for image in images:
-        if image.is_dir() and not split_suffix(image)[1]:
-            raise ConfigError(
-                found=f"the folder {image} as an image",
-                needed="image files, or .zarr folders",
-                do=f"name the files, such as {image}/*.nii.gz",
-            )
-        volumes[image] = open_volume(image)
-    return volumes
+    return {image: open_volume(image) for image in images}
 
 
 def _plan(
-    images: list[Path], labels: Path, error_map: Path | None, probabilities: Path | None
-) -> "dict[Path, OutputPaths]":
+    images: list[str], labels: Path, error_map: Path | None, probabilities: Path | None
+) -> "dict[str, OutputPaths]":
     """The outputs of every image."""
     from e2miseg_core.inference.files import OutputPaths
     from e2miseg_core.io import split_suffix
+    from e2miseg_core.io.naming import label_suffix, suggested_name
 
     wanted = [p for p in (labels, error_map, probabilities) if p is not None]
     into_folders = len(images) > 1 or _is_folder(labels)
@@ -144,7 +141,7 @@ def _plan(
                 needed="a folder",
                 do="name a folder that is to hold one file an image",
             )
-    names = [image.name for image in images]
+    names = [f"{suggested_name(image)}{label_suffix(image)}" for image in images]
     if len(set(names)) < len(names) or len({p.resolve() for p in wanted}) < len(wanted):
         raise WriteError(
             found="two outputs that would bear the same name",
@@ -155,11 +152,11 @@ def _plan(
         folder.mkdir(parents=True, exist_ok=True)
     return {
         image: OutputPaths(
-            labels=labels / image.name,
-            error_map=error_map / image.name if error_map else None,
-            probabilities=probabilities / image.name if probabilities else None,
+            labels=labels / name,
+            error_map=error_map / name if error_map else None,
+            probabilities=probabilities / name if probabilities else None,
         )
-        for image in images
+        for image, name in zip(images, names, strict=True)
     }
 
 
@@ -172,15 +169,17 @@ def _is_folder(path: Path) -> bool:
 def _values(result: "FilePrediction") -> dict[str, Any]:
     values = asdict(result)
     outputs = {k: str(v) for k, v in values.pop("outputs").items() if v is not None}
-    return {**values, "image": str(result.image), "outputs": outputs}
+    return {**values, "outputs": outputs}
 
 
 def _sentence(result: "FilePrediction", card: "ModelCard") -> str:
+    from e2miseg_core.io.naming import short_name
+
     volumes = ", ".join(
         f"{name} {result.volumes_ml[value]:.2f} ml"
         for value, name in card.label_names.items()
     )
     return (
-        f"{result.image.name} -> {result.outputs.labels}: {volumes} "
+        f"{short_name(result.image)} -> {result.outputs.labels}: {volumes} "
         f"({result.seconds:.1f} s on {result.device}, {result.precision})"
     )

@@ -19,6 +19,7 @@ from e2miseg_core.io import (
     write_image,
     write_labels,
 )
+from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
 
@@ -44,7 +45,8 @@ class FilePrediction:
 
     Attributes
     ----------
-    image : Path
+    image : str
+        Its address, as it was given.
     outputs : OutputPaths
     volumes_ml : dict of int to float
         Volume of each label value, in millilitres.
@@ -56,7 +58,7 @@ class FilePrediction:
         Rules that were applied to read the image.
     """
 
-    image: Path
+    image: str
     outputs: OutputPaths
     volumes_ml: dict[int, float]
     voxels: dict[int, int]
@@ -67,7 +69,7 @@ class FilePrediction:
 
 
 def check_outputs(
-    outputs: OutputPaths, *, overwrite: bool, inputs: Iterable[Path] = ()
+    outputs: OutputPaths, *, overwrite: bool, inputs: Iterable[AnySource] = ()
 ) -> None:
     """Raise WriteError before any work if an output cannot be written.
 
@@ -76,11 +78,12 @@ def check_outputs(
     outputs : OutputPaths
     overwrite : bool
         Whether existing files may be replaced.
-    inputs : iterable of Path
+    inputs : iterable of str, Path or Address
         Images, which are never written over, whatever `overwrite` says.
     """
     wanted = outputs.wanted()
-    images = {image.resolve() for image in inputs}
+    places = [Address.parse(image) for image in inputs]
+    images = {place.path.resolve() for place in places if not place.is_remote}
     for path in wanted:
         if path.resolve() in images:
             raise WriteError(
@@ -116,7 +119,7 @@ def check_outputs(
 
 
 def predict_file(
-    image: Path,
+    image: AnySource,
     outputs: OutputPaths,
     model: Model,
     options: PredictionOptions,
@@ -169,14 +172,14 @@ def predict_file(
 
 
 def _summary(
-    image: Path,
+    image: AnySource,
     outputs: OutputPaths,
     result: Prediction,
     voxel_ml: float,
     notes: tuple[str, ...],
 ) -> FilePrediction:
     return FilePrediction(
-        image=image,
+        image=str(image),
         outputs=outputs,
         volumes_ml={value: n * voxel_ml for value, n in result.voxels.items()},
         voxels=result.voxels,

@@ -6,9 +6,16 @@ from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from e2miseg_core.io.address import Address, AnySource
-from e2miseg_core.io.formats import is_writable_suffix, split_suffix
+from e2miseg_core.io.formats import CHANNELS, is_writable_suffix, split_suffix
 
-__all__ = ["absolute", "exists", "label_suffix", "same_place", "suggested_name"]
+__all__ = [
+    "absolute",
+    "exists",
+    "label_suffix",
+    "same_place",
+    "short_name",
+    "suggested_name",
+]
 
 
 def absolute(source: AnySource) -> Address:
@@ -43,6 +50,22 @@ def same_place(one: AnySource, other: AnySource) -> bool:
     return first.path.resolve() == second.path.resolve()
 
 
+def short_name(source: AnySource) -> str:
+    """Return an image's name for messages: the last of its place, and the part.
+
+    Parameters
+    ----------
+    source : str, Path or Address
+        Such as ``/data/scan.h5#part=/raw``, which becomes ``scan.h5 (/raw)``. What
+        follows the ``?`` of a URL may be secret, and is left out.
+    """
+    address = Address.parse(source)
+    place = address.place.partition("?")[0] if address.is_remote else address.place
+    name = place.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    part = _own_part(address)
+    return f"{name} ({part})" if part else name
+
+
 def suggested_name(source: AnySource) -> str:
     """Return a name for an image: of the file without its suffix, then of the part.
 
@@ -58,7 +81,7 @@ def suggested_name(source: AnySource) -> str:
         parts = urlsplit(place)
         place = unquote(parts.path) or parts.netloc  # a query may be secret
     name = split_suffix(place.rstrip("/\\"))[0]
-    part = re.sub(r"[^\w.-]+", "_", address.part).strip("_")
+    part = re.sub(r"[^\w.-]+", "_", _own_part(address)).strip("_")
     frame = "" if address.frame is None else f"frame{address.frame}"
     return "_".join(word for word in (name, part, frame) if word)
 
@@ -79,5 +102,10 @@ def label_suffix(source: AnySource) -> str:
     if ".zarr" in address.place:
         return ".ome.zarr"
     # A part has siblings in the same file, so a file of its own is another kind.
-    own = suffix and not address.part and is_writable_suffix(f"labels{suffix}")
+    own = suffix and not _own_part(address) and is_writable_suffix(f"labels{suffix}")
     return suffix if own else ".nii.gz"
+
+
+def _own_part(address: Address) -> str:
+    """The part of a file or folder; none for files that are channels together."""
+    return "" if address.part.startswith(CHANNELS) else address.part

@@ -14,10 +14,9 @@ from qtpy.QtWidgets import (
 )
 
 from e2miseg_core.errors import E2MISegError
-from e2miseg_core.io.address import Address
+from e2miseg_core.io.naming import short_name
 from e2miseg_core.project import Project
 from e2miseg_napari.dialogs import ask_moved_image, ask_project
-from e2miseg_napari.loading import place_in_words
 from e2miseg_napari.panels.parts import TextLine, heading
 from e2miseg_napari.problems import problem_of
 
@@ -135,7 +134,7 @@ class ProjectSection(QWidget):
         path = self._project.path
         state = _SAVED if self._saved else _SAVING
         if self._missing:
-            name = place_in_words(Address.parse(self._missing))
+            name = short_name(self._missing)
             state = f"{name} is not where it was."
         self.facts.setText(f"{path.name} – {state}")
         self.facts.setToolTip(str(path))

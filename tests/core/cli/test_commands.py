@@ -31,7 +31,7 @@ def image(dataset_folder: Path) -> Path:
     return dataset_folder / "images" / "case_3.nii.gz"
 
 
-def predict(image: Path, output: Path, model: Path, *options: str) -> int:
+def predict(image: Path | str, output: Path, model: Path, *options: str) -> int:
     return run_command(
         ["predict", str(image), "-o", str(output), "--model", str(model), *options]
     )
@@ -71,12 +71,28 @@ def test_several_images_go_to_a_folder(
     assert run_command([*arguments, "-o", str(tmp_path / "one.nii.gz")]) == 2
 
 
+def test_a_frame_of_a_series_is_predicted_into_a_file_of_its_own(
+    image: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    one = np.asarray(open_volume(image).data)
+    series = Volume.from_array(np.concatenate([one, one]), spacing=(1, 1, 1))
+    path = write_image(series.data, tmp_path / "heart.nii.gz", like=series)
+    (tmp_path / "out").mkdir()
+    assert predict(f"{path}#frame=1", tmp_path / "out", tiny_model_path) == 0
+    (written,) = (tmp_path / "out").iterdir()
+    assert written.name == "heart_frame1.nii.gz"
+    assert open_labels(written).geometry.shape == series.geometry.shape
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["info", "missing.nii.gz"], "missing.nii.gz"),
         (["info"], "INPUT"),
-        (["predict", ".", "-o", "out", "--model", "hippocampus"], "the folder ."),
+        (
+            ["predict", ".", "-o", "out", "--model", "hippocampus"],
+            ". is of an unknown format",
+        ),
         (["predict", "--frobnicate"], "--frobnicate"),
         (["bogus"], "bogus"),
         (["models", "show", "nobody"], "nobody"),

@@ -10,6 +10,7 @@ from e2miseg_core.io.naming import (
     exists,
     label_suffix,
     same_place,
+    short_name,
     suggested_name,
 )
 
@@ -24,10 +25,24 @@ from e2miseg_core.io.naming import (
         ("a/store.zarr#part=/raw/left eye", "store_raw_left_eye"),
         ("https://host.org/data/em.ome.zarr?token=secret#part=labels/x", "em_labels_x"),
         ("https://host.org", "host.org"),
+        ("pet.nii.gz#part=channels:PET=|CT=ct.nii.gz", "pet"),
     ],
 )
 def test_a_name_is_that_of_the_file_and_of_the_part(address: str, name: str) -> None:
     assert suggested_name(address) == name
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/data/scan.h5#part=/raw", "scan.h5 (/raw)"),
+        ("/data/study/", "study"),
+        ("s3://bucket/em.zarr?token=secret", "em.zarr"),
+        ("pet.nii.gz#part=channels:PET=|CT=ct.nii.gz", "pet.nii.gz"),
+    ],
+)
+def test_a_short_name_tells_what_a_user_called_it(address: str, name: str) -> None:
+    assert short_name(address) == name
 
 
 def test_an_address_is_made_absolute_with_its_part(
