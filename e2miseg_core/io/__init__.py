@@ -1,6 +1,7 @@
 """Reading and writing of images and labels, one format a module."""
 
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.channels import open_channels
 from e2miseg_core.io.formats import (
     is_writable_suffix,
     known_suffixes,
@@ -16,6 +17,7 @@ __all__ = [
     "create_store",
     "is_writable_suffix",
     "known_suffixes",
+    "open_channels",
     "open_labels",
     "open_volume",
     "split_suffix",

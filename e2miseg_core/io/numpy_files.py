@@ -8,31 +8,26 @@ Rules
 * An .npz file holds several arrays: `part` names one, without or with ".npy".
 """
 
-import ast
-import lzma
-import operator
-import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from e2miseg_core.errors import Choice, ChoiceError, ReadError
 from e2miseg_core.geometry import AxisTransform, Geometry
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.numpy_header import (
+    DAMAGE,
+    HEADER_BYTES,
+    NpyArray,
+    parse_npy,
+    unreadable,
+)
 from e2miseg_core.io.raw_files import RawFiles, RawImage, present
 from e2miseg_core.volume import Volume, default_channels
 
 __all__ = ["read_npy", "read_npz"]
 
-_HEADER_BYTES = 1 << 16
-_MOST_HEADER = 10_000  # as numpy: more may be made to crash the parser
-_MAGIC = b"\x93NUMPY"
 _SUFFIX = ".npy"
 _MOST_LISTED = 100
 _COLORS = 4  # a last axis of so many values may be channels
@@ -42,30 +37,6 @@ _COMPRESSIONS = {
     zipfile.ZIP_DEFLATED: "deflate",
     zipfile.ZIP_BZIP2: "bz2",
 }
-# What damaged archives and headers raise inside zipfile and numpy.
-_DAMAGE = (
-    *(OSError, ValueError, RuntimeError, EOFError, LookupError, TypeError),
-    *(
-        SyntaxError,
-        AttributeError,
-        MemoryError,
-        RecursionError,
-        NotImplementedError,
-        OverflowError,
-    ),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Array:
-    """A header: shape, type, order, and bytes before the values."""
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    is_fortran: bool
-    size: int
 
 
 def read_npy(address: Address) -> Volume:
@@ -84,10 +55,10 @@ def read_npy(address: Address) -> Volume:
     path = address.path
     try:
         with path.open("rb") as file:
-            start = file.read(_HEADER_BYTES)
+            start = file.read(HEADER_BYTES)
     except OSError as error:
-        raise _unreadable(path, error.strerror or error) from error
-    array = _header(path, start)
+        raise unreadable(path, error.strerror or error) from error
+    array = parse_npy(path, start)
     return _open(address, array, array.size)
 
 
@@ -115,8 +86,8 @@ def read_npz(address: Address) -> Volume:
             offset = _offset(path, member)
     except ReadError:
         raise
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
     kind = member.compress_type
     if kind not in _COMPRESSIONS:
         raise ReadError(
@@ -133,7 +104,7 @@ def _chosen(
     address: Address, archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
 ) -> zipfile.ZipInfo:
     if not infos:
-        raise _unreadable(address.path, "it holds no arrays")
+        raise unreadable(address.path, "it holds no arrays")
     names = {info.filename.removesuffix(_SUFFIX): info for info in infos}
     if address.part:
         wanted = address.part.removesuffix(_SUFFIX)
@@ -163,11 +134,11 @@ def _detail(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
 
 def _member_header(
     path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo
-) -> _Array:
+) -> NpyArray:
     if info.flag_bits & 1:
-        raise _unreadable(path, f"{info.filename} is encrypted")
+        raise unreadable(path, f"{info.filename} is encrypted")
     with archive.open(info) as stream:
-        return _header(path, stream.read(_HEADER_BYTES))
+        return parse_npy(path, stream.read(HEADER_BYTES))
 
 
 def _offset(path: Path, info: zipfile.ZipInfo) -> int:
@@ -176,47 +147,13 @@ def _offset(path: Path, info: zipfile.ZipInfo) -> int:
         file.seek(info.header_offset)
         magic, name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
     if magic != b"PK\x03\x04":
-        raise _unreadable(path, "a member is not where the index says")
+        raise unreadable(path, "a member is not where the index says")
     return int(info.header_offset + _LOCAL.size + name + extra)
-
-
-def _header(path: Path, start: bytes) -> _Array:
-    length_bytes = 2 if start[6:7] == b"\1" else 4
-    if start[:6] != _MAGIC or start[6:8] not in (b"\1\0", b"\2\0", b"\3\0"):
-        raise _unreadable(path, f"it starts with {start[:8]!r}")
-    begin = 8 + length_bytes
-    end = begin + int.from_bytes(start[8:begin], "little")
-    if end > min(len(start), begin + _MOST_HEADER):
-        raise _unreadable(path, "its header is cut off or too long")
-    try:
-        # Python 2 wrote some sizes as 3L.
-        text = re.sub(r"(\d)L\b", r"\1", start[begin:end].decode("latin-1"))
-        stated = ast.literal_eval(text.strip())
-        shape = tuple(operator.index(size) for size in stated["shape"])
-        is_fortran = {True: True, False: False}[stated["fortran_order"]]
-        dtype = np.lib.format.descr_to_dtype(stated["descr"])
-    except _DAMAGE as error:
-        raise _unreadable(path, _first_line(error)) from error
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise ReadError(
-            found=f"{path} holds values of the type {dtype!s:.60}",
-            needed="whole or real numbers of at most 64 bits",
-            do="save an array of numbers",
-        )
-    if dtype.kind == "b":
-        dtype = np.dtype(np.uint8)
-    return _Array(
-        path=path,
-        shape=shape,
-        dtype=dtype,
-        is_fortran=bool(is_fortran),
-        size=end,
-    )
 
 
 def _open(
     address: Address,
-    array: _Array,
+    array: NpyArray,
     offset: int,
     compression: str = "",
     skip: int = 0,
@@ -249,7 +186,7 @@ def _open(
 
 
 def _arranged(
-    array: _Array,
+    array: NpyArray,
 ) -> tuple[tuple[int, int, int, int], bool, tuple[str, ...]]:
     """Shape (C, Z, Y, X), whether the last axis is C, and notes."""
     sizes = array.shape
@@ -270,15 +207,3 @@ def _arranged(
     c, z, y, x = (sizes[-1], *sizes[:-1]) if is_last else sizes
     place = "last" if is_last else "first"
     return (c, z, y, x), is_last, (*notes, f"4D: the {place} axis taken as channels")
-
-
-def _unreadable(path: Path, why: object) -> ReadError:
-    return ReadError(
-        found=f"{path} cannot be read ({why!s:.160})",
-        needed="an array saved by numpy",
-        do="check the path, or save it again",
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,7 +19,6 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from e2miseg_core.boxes import Box as Bounds
 from e2miseg_core.geometry import Geometry
@@ -182,6 +181,8 @@ class RegriddedChannel:
             found = block[tuple(index)]
         else:
             floats = block.astype(self.dtype, copy=False)
+            from scipy import ndimage  # slow to import, and seldom needed
+
             found = ndimage.map_coordinates(floats, points, order=1, mode="nearest")
         values[...] = np.where(known, found, values.dtype.type(self._outside))
 

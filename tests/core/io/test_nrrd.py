@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import itertools
+from pathlib import Path
 
 import nrrd
 import numpy as np
@@ -11,6 +12,7 @@ from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.io import open_labels, open_volume, write_labels
 from e2miseg_core.volume import Volume
 
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 SIZES = (5, 4, 3)
 ARRAY = np.arange(60, dtype=np.int16).reshape(SIZES[::-1])  # (Z, Y, X)
 HEADER = {
@@ -401,3 +403,17 @@ def test_damage_to_compressed_voxels_is_told(tmp_path):
         path = write(tmp_path / "a.nrrd", bad, encoding="gzip")
         with pytest.raises(ReadError):
             open_volume(path).data.compute()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data")
+def test_real_files_as_simpleitk_reads_them():
+    for path in sorted([*SHARED.glob("odd/**/*.nrrd"), *SHARED.glob("odd/**/*.nhdr")]):
+        image = SimpleITK.ReadImage(str(path))
+        volume = open_volume(path)
+        found = volume.as_source(volume.data)[0].compute()
+        np.testing.assert_array_equal(found, SimpleITK.GetArrayFromImage(image))
+        ends = [(0, size - 1) for size in image.GetSize()]
+        for index in itertools.product(*ends):
+            point = np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
+            world = volume.source.geometry.world(index[::-1])
+            np.testing.assert_allclose(world, point, atol=1e-9)
