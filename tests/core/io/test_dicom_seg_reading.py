@@ -142,12 +142,9 @@ def test_the_grid_comes_from_the_frames_alone(make: Any) -> None:
     )
     volume = read_segmentation(Address(str(path)))
     assert volume.source is not None
-    expected: ArrayLike = [
-        [-3, 0, 0, -1],
-        [0, 0, -0.25, -2],
-        [0, 0.5, 0, 3],
-        [0, 0, 0, 1],
-    ]
+    expected = np.array(
+        [[-3, 0, 0, -1], [0, 0, -0.25, -2], [0, 0.5, 0, 3], [0, 0, 0, 1]]
+    )
     assert np.allclose(volume.source.geometry.affine, expected, atol=1e-12)
     assert volume.geometry.shape == (2, 3, 3)
 
