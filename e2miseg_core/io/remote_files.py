@@ -14,7 +14,8 @@ from urllib.request import url2pathname
 from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import faults
-from e2miseg_core.io.cache import check_room, find_entry, making
+from e2miseg_core.io.cache import find_entry, making
+from e2miseg_core.io.cache_folder import check_room
 from e2miseg_core.io.remote import (
     in_one_line,
     name_of,

@@ -1,5 +1,6 @@
 """TIFF: stacks, OME-TIFF, ImageJ and LSM files, pyramids; pages read when needed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["is_tiff", "read_tiff"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What tifffile logs where pages or strips cannot be found.
+_LOST = ("page offset", "circular", "data offset tag", "ByteCounts", "StripOffsets")
 _BESIDES = {"thumbnail", "label", "macro", "overview"}  # of slide scanners
 
 
@@ -75,8 +78,8 @@ def read_tiff(address: Address) -> Volume:
         with opened_tiff(path) as (tif, said):
             number = _choose(address, tif)
             volume = _volume(address, tif, number)
-            _check_pages(path, said)
-            return volume
+            notes = (*volume.notes, *_check_pages(path, said))
+            return replace(volume, notes=notes)
     except ReadError:
         raise
     except tiff_faults() as error:
@@ -88,15 +91,15 @@ def read_tiff(address: Address) -> Volume:
         ) from error
 
 
-def _check_pages(path: Path, said: list[str]) -> None:
-    """Refuse a file whose list of pages breaks off: slices would be missing."""
-    broken = [line for line in said if "page offset" in line or "circular" in line]
-    if broken:
+def _check_pages(path: Path, said: list[str]) -> tuple[str, ...]:
+    """Refuse a file with lost pages or pixels; return notes on lesser damage."""
+    if any(words in line for line in said for words in _LOST):
         raise ReadError(
-            found=f"{path} is cut off or damaged after some of its pages",
+            found=f"{path} is cut off or damaged, and some of its pixels are lost",
             needed="a whole file",
             do="copy or export it again",
         )
+    return tuple(f"damaged metadata: {line[:200]}" for line in sorted(set(said))[:3])
 
 
 def _choose(address: Address, tif: "tifffile.TiffFile") -> int:

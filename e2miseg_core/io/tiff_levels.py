@@ -17,13 +17,21 @@ from numpy.typing import NDArray
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.axes import checked_array, faults
 
-__all__ = ["StoredLevel", "TiffLevel", "levels_of", "opened_tiff", "tiff_faults"]
+__all__ = [
+    "StoredLevel",
+    "TiffLevel",
+    "levels_of",
+    "listening",
+    "opened_tiff",
+    "tiff_faults",
+]
 
 Series: TypeAlias = "tifffile.TiffPageSeries"
 
 _WHOLE_PAGE = 64 << 20  # pages up to this size are read whole, larger ones by strips
 # No codec packs real images as much; a file that announces more lies.
 _MOST_PACKED = 10_000
+_MOST_CHECKED = 1000  # pages
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,8 @@ def tiff_faults() -> tuple[type[BaseException], ...]:
 
 
 @contextmanager
-def opened_tiff(path: Path) -> Iterator[tuple["tifffile.TiffFile", list[str]]]:
-    """Open a file, and collect what tifffile only logs: much of it is damage."""
+def listening() -> Iterator[list[str]]:
+    """Collect what tifffile only logs: much of it is damage."""
     said: list[str] = []
     thread = threading.get_ident()
 
@@ -58,10 +66,16 @@ def opened_tiff(path: Path) -> Iterator[tuple["tifffile.TiffFile", list[str]]]:
     logger = logging.getLogger("tifffile")
     logger.addFilter(keep)
     try:
-        with tifffile.TiffFile(path) as tif:
-            yield tif, said
+        yield said
     finally:
         logger.removeFilter(keep)
+
+
+@contextmanager
+def opened_tiff(path: Path) -> Iterator[tuple["tifffile.TiffFile", list[str]]]:
+    """Open a file and collect what is said of it until it is closed."""
+    with listening() as said, tifffile.TiffFile(path) as tif:
+        yield tif, said
 
 
 def levels_of(
@@ -99,6 +113,7 @@ def _level(path: Path, series: Series, place: tuple[int, int], axes: str) -> Tif
             raise _lies(path, f"announces {offset + series.nbytes} bytes")
         return TiffLevel(*place, shape, dtype, None, offset, by_page=False)
     _check_codec(path, keyframe)
+    _check_extent(path, series)
     by_page = not keyframe.is_tiled and keyframe.nbytes <= _WHOLE_PAGE
     store = series.aszarr(level=0, chunkmode=2 if by_page else 0)
     try:
@@ -119,15 +134,30 @@ def _lies(path: Path, what: str) -> ReadError:
 
 def _check_parents(path: Path, series: Series) -> None:
     """Refuse pages of files elsewhere: OME-TIFF may name any."""
+    if not series.is_multifile:
+        return
     folder = path.resolve().parent
-    for page in series.pages:
-        parent = None if page is None else Path(page.parent.filehandle.path)
-        if parent is not None and parent.resolve().parent != folder:
+    names = {page.parent.filehandle.path for page in series.pages if page is not None}
+    for name in sorted(names):
+        if Path(name).resolve().parent != folder:
             raise ReadError(
-                found=f"{path} takes pages from {parent}",
+                found=f"{path} takes pages from {name}",
                 needed="pages in files of the same folder",
                 do="check where the file comes from",
             )
+
+
+def _check_extent(path: Path, series: Series) -> None:
+    """Refuse a file that ends before its pixels; of many pages some are looked at."""
+    count = len(series.pages)
+    for number in {*range(0, count, -(-count // _MOST_CHECKED)), count - 1}:
+        page = series.pages[number]
+        if page is None:  # left out
+            continue
+        ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=False))
+        end = max(ends, default=0)
+        if end > page.parent.filehandle.size:
+            raise _lies(path, f"page {number} ends at byte {end}")
 
 
 def _check_codec(path: Path, keyframe: Any) -> None:
@@ -176,8 +206,9 @@ class StoredLevel:
             return np.memmap(
                 self._path, level.dtype, "r", offset=level.offset, shape=level.shape
             )
-        tif = tifffile.TiffFile(self._path)
-        weakref.finalize(self, tif.close)
-        series = tif.series[level.series].levels[level.number]
-        mode = 2 if level.by_page else 0
-        return zarr.open_array(series.aszarr(level=0, chunkmode=mode), mode="r")
+        with listening():  # it was told when the file was opened first
+            tif = tifffile.TiffFile(self._path)
+            weakref.finalize(self, tif.close)
+            series = tif.series[level.series].levels[level.number]
+            mode = 2 if level.by_page else 0
+            return zarr.open_array(series.aszarr(level=0, chunkmode=mode), mode="r")

@@ -54,6 +54,10 @@ def letters_of(path: Path, stated: str, shape: Sequence[int]) -> tuple[str, list
         if pages:
             letters[pages[-1]] = "z"
             notes.append(f"{shape[pages[-1]]} pages taken as slices")
+        elif "t" in letters:  # many programs write the slices of a stack so
+            at = letters.index("t")
+            letters[at] = "z"
+            notes.append(f"no axis Z: {shape[at]} time points taken as slices")
     seen: set[str] = set()
     for index, letter in enumerate(letters):
         if letter in seen or letter not in "tczyxs":

@@ -24,7 +24,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         server = self.server
         server.asked.append(self.path)
         path = self.path.partition("?")[0]
