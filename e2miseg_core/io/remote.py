@@ -24,7 +24,12 @@ _SECRET = re.compile(
     r"|^se$|session",
     re.IGNORECASE,
 )
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+_PACKAGES = {
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+}
+_OURS = ("aiohttp", "s3fs")  # of the extra `remote`
 
 
 def without_secrets(url: str) -> str:
@@ -72,11 +77,12 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     try:
         files, path = fsspec.core.url_to_fs(url, **_options(protocol, url))
     except ImportError as error:
-        package = _PACKAGES.get(protocol, "the package that fsspec names for it")
+        package = _PACKAGES.get(protocol, "a package")
+        what = '"e2miseg-napari[remote]"' if package in _OURS else package
         raise ReadError(
             found=f"{without_secrets(url)} needs {package}, which is not installed",
             needed=f"a reader of {protocol}:// addresses",
-            do='install it: pip install "e2miseg-napari[remote]"',
+            do=f"install it: pip install {what}",
         ) from error
     except (ValueError, TypeError, OSError) as error:
         raise ReadError(
