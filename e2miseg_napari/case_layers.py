@@ -9,7 +9,7 @@ from napari.layers import Image, Layer
 from e2miseg_core.boxes import Box
 from e2miseg_core.project import LabelStore
 from e2miseg_napari.case_opening import OpenCase
-from e2miseg_napari.convert import KEY, own_metadata
+from e2miseg_napari.convert import KEY, make_layer, own_metadata
 from e2miseg_napari.label_layer import PyramidLabels, make_labels_layer
 from e2miseg_napari.preview import MOST_VOXELS, Preview
 from e2miseg_napari.remaining_errors import RemainingErrors
@@ -182,7 +182,7 @@ class CaseLayers:
         return None
 
     def _add_images(self, opened: OpenCase) -> Image:
-        layers: list[Image] = [Layer.create(*data) for data in opened.images]
+        layers: list[Image] = [make_layer(data) for data in opened.images]
         for layer in layers:
             self._add(layer)
         return layers[0]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import dask.array as da
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.volume import Volume
 
-__all__ = ["is_packed", "sampled_limits"]
+__all__ = ["Contrast", "is_packed", "sampled_contrast"]
 
 _Box: TypeAlias = tuple[tuple[int, int], ...]  # start and stop along Z, Y, X
 
@@ -27,13 +28,30 @@ _PLACES = (
     (0.5, 0.25, 0.25),
     (0.5, 0.75, 0.75),
 )
+_CT, _SUV = "CT", "SUV"  # what DICOM channels are called
 # Hounsfield units: air is -1000, and no other kind of image has such a floor.
 _AIR = (-3100.0, -900.0)
 _SOFT_TISSUE = (-200.0, 300.0)
 
 
-def sampled_limits(volume: Volume, channel: int) -> tuple[float, float]:
-    """Contrast limits that show most of a channel, from a few places in it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """How to show a channel.
+
+    Attributes
+    ----------
+    limits : tuple of float
+        Values that are black and white, apart even for a constant image.
+    range : tuple of float
+        Smallest and largest value known; holds the limits.
+    """
+
+    limits: tuple[float, float]
+    range: tuple[float, float]
+
+
+def sampled_contrast(volume: Volume, channel: int) -> Contrast:
+    """Contrast that shows most of a channel, from a few places in it.
 
     Parameters
     ----------
@@ -44,9 +62,9 @@ def sampled_limits(volume: Volume, channel: int) -> tuple[float, float]:
 
     Returns
     -------
-    tuple of float
-        The 0.2nd and the 99.8th percentile, apart even for a constant image. Of CT
-        what shows soft tissue.
+    Contrast
+        From the 0.2nd to the 99.8th percentile; of PET in SUV from 0; of CT what shows
+        soft tissue.
 
     Notes
     -----
@@ -64,7 +82,13 @@ def sampled_limits(volume: Volume, channel: int) -> tuple[float, float]:
         # Two parts of one chunk would have it read twice.
         found = {_chunk(level, place): _box(level, place) for place in _PLACES[::-1]}
         boxes = list(found.values())[::-1]
-    return _limits(_sample(level, boxes))
+    values = _sample(level, boxes)
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if not finite.size:
+        return Contrast(limits=(0.0, 1.0), range=(0.0, 1.0))
+    low, high = _limits(finite, volume.channels[channel])
+    known = (min(low, float(finite.min())), max(high, float(finite.max())))
+    return Contrast(limits=(low, high), range=known)
 
 
 def is_packed(volume: Volume) -> bool:
@@ -112,13 +136,13 @@ def _sample(level: da.Array, boxes: Sequence[_Box]) -> NDArray[Any]:
     return np.concatenate(values)
 
 
-def _limits(values: NDArray[Any]) -> tuple[float, float]:
-    finite = values[np.isfinite(values)].astype(np.float64)
-    if not finite.size:
-        return 0.0, 1.0
+def _limits(finite: NDArray[np.float64], name: str) -> tuple[float, float]:
+    """Limits for values that are numbers, of a channel of this name."""
     low, high = (float(edge) for edge in np.percentile(finite, (_LOW, _HIGH)))
     if low == high:  # a thin structure on a flat background
         low, high = float(finite.min()), float(finite.max())
-    if _AIR[0] <= low <= _AIR[1] and high > 0:
+    if name == _CT or (_AIR[0] <= low <= _AIR[1] and high > 0):
         return _SOFT_TISSUE
+    if name.startswith(_SUV) and high > 0:
+        low = 0.0
     return (low, high) if low < high else (low, low + 1.0)

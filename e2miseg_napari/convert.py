@@ -16,7 +16,7 @@ from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume
 from e2miseg_core.io.naming import suggested_name
 from e2miseg_core.volume import Segments, Volume
-from e2miseg_napari.contrast import is_packed, sampled_limits
+from e2miseg_napari.contrast import is_packed, sampled_contrast
 from e2miseg_napari.segment_layers import segment_options
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "geometry_of",
     "grid_of",
     "image_layers",
+    "make_layer",
     "own_metadata",
     "reopen",
 ]
@@ -66,11 +67,13 @@ def image_layers(volume: Volume) -> list[LayerData]:
 
 
 def _image_layer(volume: Volume, channel: int) -> LayerData:
+    contrast = sampled_contrast(volume, channel)
     options = _common_options(volume, channel) | {
-        "contrast_limits": sampled_limits(volume, channel),
+        "contrast_limits": contrast.limits,
         "colormap": "gray",
         "visible": channel == 0,
     }
+    options["metadata"][KEY]["range"] = contrast.range
     if tuple(name.lower() for name in volume.channels) == _COLORS:
         # Added up they are the colours of the file, whatever its size and levels.
         full = np.iinfo(volume.dtype).max if volume.dtype.kind == "u" else None
@@ -106,6 +109,15 @@ def _common_options(volume: Volume, channel: int) -> dict[str, Any]:
         "multiscale": len(volume.levels) > 1,
         "metadata": {KEY: _describe(volume, channel)},
     }
+
+
+def make_layer(data: LayerData) -> Layer:
+    """Make a layer whose sliders reach all values that are known of it."""
+    layer = Layer.create(*data)
+    known = own_metadata(layer).get("range")
+    if known is not None:
+        layer.contrast_limits_range = known
+    return layer
 
 
 def display_transform(geometry: Geometry) -> dict[str, Any]:
@@ -205,17 +217,19 @@ def grid_of(layer: Image) -> dict[str, Any]:
 
 def _series_layer(volume: Volume) -> LayerData:
     space = display_transform(volume.geometry)
+    # The first frame is often taken before the contrast agent comes.
+    contrast = sampled_contrast(volume, volume.n_channels // 2)
+    own = _describe(volume, None) | {"range": contrast.range}
     options = {
         "name": _name(volume),
         "scale": (1.0, *space["scale"]),
         "translate": (0.0, *space["translate"]),
         "units": ("pixel", *space["units"]),
         "axis_labels": ("channel", *AXES),
-        # The first frame is often taken before the contrast agent comes.
-        "contrast_limits": sampled_limits(volume, volume.n_channels // 2),
+        "contrast_limits": contrast.limits,
         "colormap": "gray",
         "multiscale": len(volume.levels) > 1,
-        "metadata": {KEY: _describe(volume, None)},
+        "metadata": {KEY: own},
     }
     levels = list(volume.levels)
     return (levels if len(levels) > 1 else levels[0], options, "image")

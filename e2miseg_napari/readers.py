@@ -10,7 +10,7 @@ from e2miseg_core.errors import Cancelled, ChoiceError, E2MISegError
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import FORMATS, format_of
 from e2miseg_core.io.naming import short_name
-from e2miseg_napari.convert import LayerData
+from e2miseg_napari.convert import LayerData, make_layer
 from e2miseg_napari.loading import OPENING, load_layers
 
 __all__ = ["get_reader", "read_layers"]
@@ -44,10 +44,11 @@ def read_layers(path: PathOrPaths) -> list[LayerData]:
     window = live_window()
     if window is None:
         return [layer for address in addresses for layer in load_layers(address)]
-    return _read_in_window(addresses, window) or _NOTHING
+    layers: list[Any] = [make_layer(data) for data in _read(addresses, window)]
+    return layers or _NOTHING
 
 
-def _read_in_window(addresses: Sequence[Address], window: Any) -> list[LayerData]:
+def _read(addresses: Sequence[Address], window: Any) -> list[LayerData]:
     from napari.utils.notifications import show_error
 
     from e2miseg_napari.choosing import ask_choices

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.layers import Layer
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QShowEvent
@@ -20,7 +19,7 @@ from qtpy.QtWidgets import (
 from e2miseg_core import __version__
 from e2miseg_napari.anatomical_view import AnatomicalView
 from e2miseg_napari.close_guard import CloseGuard
-from e2miseg_napari.convert import LayerData
+from e2miseg_napari.convert import LayerData, make_layer
 from e2miseg_napari.dialogs import ask_and_save
 from e2miseg_napari.edge_search import EdgeSearch
 from e2miseg_napari.engine_client import EngineClient
@@ -294,7 +293,7 @@ class MainPanel(QWidget):
         self.session.relocate(path)
 
     def _add_layers(self, layers: list[LayerData]) -> None:
-        added = [Layer.create(*layer) for layer in layers]
+        added = [make_layer(layer) for layer in layers]
         for layer in added:
             self._viewer.add_layer(layer)
         if len(self._viewer.layers) == len(added):

@@ -18,8 +18,8 @@ from e2miseg_core.io.raw import RawPixels
 from e2miseg_core.progress import Progress
 from e2miseg_core.volume import Segments, Volume
 from e2miseg_napari import choosing, loading, readers
-from e2miseg_napari.contrast import sampled_limits
-from e2miseg_napari.convert import KEY, image_layers
+from e2miseg_napari.contrast import sampled_contrast
+from e2miseg_napari.convert import KEY, image_layers, make_layer
 from e2miseg_napari.readers import get_reader, read_layers
 
 
@@ -205,11 +205,30 @@ def test_what_has_air_in_hounsfield_units_shows_soft_tissue():
     values[:, 20:44, 20:44] = 60
     values[:, 30:34, 30:34] = 1200
     volume = Volume.from_array(values, spacing=(1, 1, 1))
-    assert sampled_limits(volume, 0) == (-200, 300)
-    assert sampled_limits(Volume.from_array(values + 1024, spacing=(1, 1, 1)), 0) == (
-        24,
-        2224,
-    )
+    seen = sampled_contrast(volume, 0)
+    assert (seen.limits, seen.range) == ((-200, 300), (-1000, 1200))
+    # Without the air the name of the channel tells; else it may be anything.
+    other = np.maximum(values, -300)
+    for name, limits in {"CT": (-200, 300), "image": (-300, 1200)}.items():
+        named = Volume.from_array(other, spacing=(1, 1, 1), channels=(name,))
+        assert sampled_contrast(named, 0).limits == limits
+
+
+def test_pet_in_suv_is_shown_from_nothing_to_the_hot_spots():
+    values = np.full((8, 8, 8), 0.5, np.float32)
+    values[:, 2:5, 2:5] = 9
+    volume = Volume.from_array(values, spacing=(1, 1, 1), channels=("SUV bw",))
+    assert sampled_contrast(volume, 0).limits == (0, 9)
+
+
+def test_the_slider_of_a_layer_reaches_all_values_known():
+    values = np.full((8, 64, 64), -1000, np.int16)
+    values[:, 20:44, 20:44] = 60
+    values[:, 30:34, 30:34] = 1200
+    ((data),) = image_layers(Volume.from_array(values, spacing=(1, 1, 1)))
+    layer = make_layer(data)
+    assert tuple(layer.contrast_limits) == (-200, 300)
+    assert tuple(layer.contrast_limits_range) == (-1000, 1200)
 
 
 def test_a_sample_reads_a_few_chunks_of_a_huge_volume():
@@ -226,7 +245,7 @@ def test_a_sample_reads_a_few_chunks_of_a_huge_volume():
     )
     geometry = Geometry.from_spacing(huge.shape[1:], (1.0, 1.0, 1.0))
     volume = Volume(levels=(huge,), geometry=geometry, channels=("em",))
-    low, high = sampled_limits(volume, 0)
+    low, high = sampled_contrast(volume, 0).limits
     assert sorted(read) == sorted(set(read))
     assert len(read) == 5
     assert (0, 19, 14, 9) in read
@@ -282,7 +301,7 @@ def test_in_a_window_the_user_chooses_among_several(acting, monkeypatch):
 
     monkeypatch.setattr(choosing.ChoiceDialog, "exec", both)
     layers = acting(lambda: read_layers("study"))
-    assert [data.shape[0] for data, _, _ in layers] == [4, 5]
+    assert [layer.data.shape[0] for layer in layers] == [4, 5]
     assert titles == ["PT"]
     monkeypatch.setattr(
         choosing.ChoiceDialog, "exec", lambda _: QDialog.DialogCode.Rejected
@@ -310,14 +329,15 @@ def test_the_window_lives_while_a_slow_volume_opens(acting, monkeypatch):
             steps.append(done)
             if cancelled():
                 return []
-        return [address]
+        data = np.zeros((2, 3, 4))
+        return [(data, {"name": address.place}, "image")]
 
     monkeypatch.setattr(readers, "load_layers", slow)
     timer = QTimer()
     timer.timeout.connect(lambda: ticks.append(1))
     timer.start(10)
-    ((address),) = acting(lambda: read_layers("big.nii.gz"))
-    assert address.place == "big.nii.gz"
+    (layer,) = acting(lambda: read_layers("big.nii.gz"))
+    assert layer.name == "big.nii.gz"
     assert len(ticks) > 20
 
     def press_cancel() -> None:
