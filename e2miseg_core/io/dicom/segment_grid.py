@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["FramePlaces", "frame_places", "grid_of_frames", "patient_affine"]
 
 _SAME_PLANE = 1e-3  # of the pixel spacing: nearer frames lie in one plane
-_UNEVEN = 0.02  # of the step: what rounded positions are off
+_EVEN = 0.1  # of the step: positions are often rounded to 0.1 mm, as for series
+_SILENT = 0.01  # of the step: rounding that nobody needs to hear of
 _MOST_PLANES = 1 << 16
 _TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM's patient axes grow to L, P, S
 
@@ -34,8 +35,8 @@ class FramePlaces:
         Unit vectors along a row (growing column) and along a column.
     spacing : tuple of float
         Distance of rows, then of columns.
-    between : float
-        Distance of planes as stated, or their thickness; 0 if neither is.
+    between, thickness : float
+        Distance of planes, and their thickness, as stated; 0 if they are not.
     segments : tuple of int
         Segment of each frame; 0 for frames that hold labels.
     """
@@ -44,6 +45,7 @@ class FramePlaces:
     orientation: NDArray[np.float64]
     spacing: tuple[float, float]
     between: float
+    thickness: float
     segments: tuple[int, ...]
 
 
@@ -72,8 +74,11 @@ def frame_places(dataset: "Dataset", n_frames: int, path: Path) -> FramePlaces:
         turn = _group(frame, shared, "PlaneOrientationSequence", path)
         turns.add(_numbers(turn, "ImageOrientationPatient", 6, path))
         size = _group(frame, shared, "PixelMeasuresSequence", path)
-        between = size.get("SpacingBetweenSlices") or size.get("SliceThickness") or 0
-        sizes.add((*_numbers(size, "PixelSpacing", 2, path), abs(float(between))))
+        between, thickness = (
+            abs(float(size.get(keyword) or 0))
+            for keyword in ("SpacingBetweenSlices", "SliceThickness")
+        )
+        sizes.add((*_numbers(size, "PixelSpacing", 2, path), between, thickness))
         segments.append(_segment(frame, shared))
     if len(turns) > 1 or len(sizes) > 1:
         raise GeometryError(
@@ -81,7 +86,7 @@ def frame_places(dataset: "Dataset", n_frames: int, path: Path) -> FramePlaces:
             needed="one grid for all frames",
             do="export one segmentation for each grid",
         )
-    row_step, column_step, between = sizes.pop()
+    row_step, column_step, between, thickness = sizes.pop()
     if min(row_step, column_step) <= 0:
         raise GeometryError(
             found=f"{path} has pixels of {row_step} x {column_step} mm",
@@ -93,6 +98,7 @@ def frame_places(dataset: "Dataset", n_frames: int, path: Path) -> FramePlaces:
         orientation=_unit_vectors(turns.pop(), path),
         spacing=(row_step, column_step),
         between=between,
+        thickness=thickness,
         segments=tuple(segments),
     )
 
@@ -200,12 +206,18 @@ def grid_of_frames(
     if last:
         step = (places.positions[order[-1]] - origin) / last
     else:
-        step = normal * (places.between or 1.0)
-        if not places.between:
+        step = normal * (places.between or places.thickness or 1.0)
+        if not places.between and not places.thickness:
             notes.append("distance of planes not stated: taken as 1 mm")
-    off = places.positions - origin - planes[:, None] * step
-    if np.abs(off).max() > max(_UNEVEN * np.linalg.norm(step), 0.01):
-        raise _not_stacked(off, path)
+    off = np.abs(places.positions - origin - planes[:, None] * step).max()
+    length = float(np.linalg.norm(step))
+    if off > _EVEN * length:
+        raise _not_stacked(float(off), path)
+    if off > _SILENT * length:
+        notes.append(
+            f"planes are unevenly spaced: taken as {length:.5g} mm apart, at most "
+            f"{off:.2g} mm from the true place"
+        )
     empty = last + 1 - len(np.unique(planes))
     if empty:
         notes.append(f"{empty} of {last + 1} planes have no frame: filled with 0")
@@ -218,15 +230,16 @@ def _steps(gaps: NDArray[np.float64], stated: float, path: Path) -> NDArray[np.i
     real = gaps[gaps > 0]
     if not len(real):
         return np.zeros(len(gaps), dtype=np.int64)
-    for step in (stated, float(real.min())):
+    nearest = float(real[real < 1.5 * real.min()].mean())  # of neighbouring planes
+    for step in (stated, nearest):
         if step <= 0 or gaps.sum() / step > _MOST_PLANES:
             continue
         counts = np.rint(gaps / step).astype(np.int64)
         if counts[gaps > 0].min() < 1:
-            continue  # stated is a thickness of planes that overlap
+            continue  # more is stated than there is between two frames
         fine = float(gaps.sum() / counts.sum())
         off = np.abs(np.cumsum(gaps) - np.cumsum(counts) * fine).max()
-        if off <= max(_UNEVEN * fine, 0.01 * min(1.0, fine)):
+        if off <= _EVEN * fine:
             return counts
     raise GeometryError(
         found=f"{path} has planes {real.min():.6g} to {real.max():.6g} mm apart, up to "
@@ -236,9 +249,9 @@ def _steps(gaps: NDArray[np.float64], stated: float, path: Path) -> NDArray[np.i
     )
 
 
-def _not_stacked(off: NDArray[np.float64], path: Path) -> GeometryError:
+def _not_stacked(off: float, path: Path) -> GeometryError:
     return GeometryError(
-        found=f"{path} has frames that lie up to {np.abs(off).max():.6g} mm beside "
+        found=f"{path} has frames that lie up to {off:.6g} mm beside "
         "each other (tiles, or a curved stack)",
         needed="parallel planes, one above the other",
         do="export the segmentation as one stack",

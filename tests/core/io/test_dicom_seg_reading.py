@@ -46,6 +46,7 @@ def make(tmp_path: Path, dicom_files: ModuleType) -> Any:
         names: dict[int, str] | None = None,
         orientation: tuple[float, ...] = AXIAL,
         between: float | None = None,
+        thickness: float | None = None,
         **tags: Any,
     ) -> Path:
         pixels = np.asarray(frames)
@@ -68,6 +69,8 @@ def make(tmp_path: Path, dicom_files: ModuleType) -> Any:
         measures = item(PixelSpacing=[0.5, 0.25])
         if between is not None:
             measures.SpacingBetweenSlices = between
+        if thickness is not None:
+            measures.SliceThickness = thickness
         turned = item(ImageOrientationPatient=list(orientation))
         dataset.SharedFunctionalGroupsSequence = [
             item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turned])
@@ -163,6 +166,15 @@ def test_planes_without_frames_are_empty_on_an_even_grid(make: Any) -> None:
     # A stated distance counts where no two frames are neighbours.
     sparse = make(np.ones((2, 2, 2), np.uint8), [1, 1], heights(0, 6), between=2.0)
     assert read_segmentation(Address(str(sparse))).geometry.shape[0] == 4
+
+
+def test_rounded_positions_are_taken_as_even_and_said(make: Any) -> None:
+    path = make(np.ones((4, 2, 2), np.uint8), [1] * 4, heights(0, 1.2, 2.5, 3.8))
+    volume = read_segmentation(Address(str(path)))
+    assert volume.geometry.spacing[0] == pytest.approx(3.8 / 3)
+    assert "unevenly spaced" in volume.notes[0]
+    thin = make(np.ones((2, 2, 2), np.uint8), [1, 1], heights(0, 4), thickness=1.0)
+    assert read_segmentation(Address(str(thin))).geometry.shape[0] == 2
 
 
 def test_a_single_frame_has_the_stated_distance_or_says_what_was_taken(
@@ -290,7 +302,7 @@ def test_a_header_that_lies_gives_one_line(
     ("z", "word"),
     [
         ((0, 0), "several frames"),
-        ((0, 1, 2.6), "multiples"),
+        ((0, 1, 2.6, 3.6), "multiples"),
         ((0, 0.001, 1e9), "at most 65536 planes"),
     ],
 )
