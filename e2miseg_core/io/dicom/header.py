@@ -28,6 +28,11 @@ LS MG MR NM OAM OCT OP OPM OPT OPV OT PLAN PR PT PX REG RESP RF RG RTDOSE RTIMAG
 RTRECORD RTSTRUCT RWV SEG SM SMR SR SRF STAIN TG US VA XA XC
 """
 _MODALITIES = frozenset(_MODALITY_CODES.split())
+# Objects without pixels have other classes: these were cut off.
+_ALWAYS_IMAGES = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{end}"
+    for end in ("2", "2.1", "4", "4.1", "20", "128", "130", "6.1", "3.1")
+)
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 # Values of tags must reach no log: pydicom quotes some.
@@ -130,10 +135,14 @@ def open_file(path: Path) -> Any:
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM does, with or without its preamble."""
     try:
-        with open_file(path) as file:
-            start = file.read(132)
-    except (OSError, EOFError, *PARSE_ERRORS):
+        return _begins(path)
+    except PARSE_ERRORS:
         return False
+
+
+def _begins(path: Path) -> bool:
+    with open_file(path) as file:
+        start = file.read(132)
     return start[128:132] == b"DICM" or _is_bare(start)
 
 
@@ -164,14 +173,14 @@ def read_header(path: Path) -> Header | None:
     Raises
     ------
     ValueError
-        If it is DICOM, but damaged.
+        If it is DICOM, but damaged, or may not be read.
     """
     from pydicom import dcmread
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
-    if not is_dicom(path):
-        return None
     try:
+        if not _begins(path):
+            return None
         with open_file(path) as file:
             bounded: Any = _Bounded(file)
             dataset = dcmread(
@@ -188,9 +197,17 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
     meta = dataset.file_meta
     syntax = str(meta.get("TransferSyntaxUID", ""))
     sop_class = tags.text("SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", ""))
-    if sop_class == _DIRECTORY or not (sop_class or tags.has("Rows")):
+    if sop_class == _DIRECTORY:
         return None
+    if not (sop_class or tags.has("Rows")):
+        if dataset.preamble is None:
+            return None  # it only began like a data set
+        msg = "nothing after the preamble"
+        raise ValueError(msg)
     layout = read_layout(tags, dataset.original_encoding, syntax, file)
+    if layout is None and (tags.has("Rows") or sop_class in _ALWAYS_IMAGES):
+        msg = "cut off before the pixels"
+        raise ValueError(msg)
     problem = find_problem(layout, path) if layout is not None else ""
     is_image = layout is not None and not problem
     frames = read_frames(tags, layout.n_frames) if layout and is_image else ()

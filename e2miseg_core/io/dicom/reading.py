@@ -60,7 +60,8 @@ def open_dicom(address: Address) -> Volume:
     if series.kind in _OBJECTS:
         file = Address(str(series.instances[0].path), "", address.frame)
         return _as_opened(_OBJECTS[series.kind](file), address)
-    return open_series(series, address)
+    volume = open_series(series, address)
+    return replace(volume, notes=(*volume.notes, *_notes_on_files(found, volume)))
 
 
 def open_series(series: DicomSeries, address: Address) -> Volume:
@@ -192,6 +193,19 @@ def _find_scale(planes: Sequence[Plane]) -> SuvScale | None:
     tags = [header.pet for header in headers.values()]
     known = [each for each in tags if each is not None]
     return find_suv(known) if known else None
+
+
+def _notes_on_files(found: FolderScan, volume: Volume) -> list[str]:
+    """Say what was left out beside the series."""
+    notes = []
+    if found.n_damaged:
+        notes.append(
+            f"{found.n_damaged} DICOM files cannot be read (damaged, or without the "
+            "right to) and are left out"
+        )
+    if found.n_files == 1 and volume.geometry.shape.count(1) == 1:
+        notes.append("this is one slice: open its folder for the whole series")
+    return notes
 
 
 def _empty_value(plane: Plane, suv: SuvScale | None) -> float:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from e2miseg_core.errors import ReadError
@@ -91,10 +92,7 @@ def holds_dicom(path: Path) -> bool:
     if not path.is_dir():
         return False
     try:
-        return any(
-            is_dicom(file)
-            for _, file in zip(range(_LOOKED_AT), _walk(path), strict=False)
-        )
+        return any(is_dicom(file) for file in islice(_walk(path), _LOOKED_AT))
     except OSError:
         return False
 
@@ -108,22 +106,21 @@ def _list_files(path: Path) -> list[Path]:
             needed="a DICOM file or folder",
             do="check the path",
         )
-    files: list[Path] = []
     try:
-        for file in _walk(path):
-            files.append(file)
-            if len(files) > _MOST_FILES:
-                raise ReadError(
-                    found=f"{path} holds more than {_MOST_FILES:,} files",
-                    needed="a folder of one patient, study or series",
-                    do="choose a folder inside it",
-                )
-    except PermissionError as error:
+        next(path.iterdir(), None)
+    except OSError as error:
         raise ReadError(
             found=f"{path} cannot be listed ({error.strerror})",
             needed="a folder that you may read",
             do="change its rights or copy it",
         ) from error
+    files = list(islice(_walk(path), _MOST_FILES + 1))
+    if len(files) > _MOST_FILES:
+        raise ReadError(
+            found=f"{path} holds more than {_MOST_FILES:,} files",
+            needed="a folder of one patient, study or series",
+            do="choose a folder inside it",
+        )
     return files
 
 

@@ -148,18 +148,22 @@ def _kind(header: Header) -> str:
 
 def _find_images(group: Sequence[Header]) -> Iterator[DicomSeries]:
     broken = [header for header in group if header.instance.problem]
+    sound = _without_copies([h for h in group if not h.instance.problem])
+    notes = []
+    if copies := len(group) - len(broken) - len(sound):
+        notes.append(f"{copies} files are copies of others: each is used once")
+    if broken:
+        notes.append(f"{len(broken)} files of the series are cut off and left out")
     planes = [
-        Plane(header, frame)
-        for header in group
-        for frame in header.instance.frames
-        if not header.instance.problem
+        Plane(header, frame) for header in sound for frame in header.instance.frames
     ]
     for split in split_planes(planes):
         for found in find_stacks(split):
             if isinstance(found, Stack):
                 instances = _instances(found)
+                stack = replace(found, notes=(*notes, *found.notes))
                 yield replace(
-                    _describe(split[0].header, "image", instances), stack=found
+                    _describe(split[0].header, "image", instances), stack=stack
                 )
             else:
                 own = {plane.instance.path: plane.instance for plane in split}
@@ -178,6 +182,25 @@ def _find_images(group: Sequence[Header]) -> Iterator[DicomSeries]:
                 do="copy or export the series again",
             ),
         )
+
+
+def _without_copies(headers: Sequence[Header]) -> list[Header]:
+    """Take each object once, wherever else in the folder its file lies too.
+
+    Some programs give all slices one UID, so the frames must be equal as well.
+    """
+    objects: dict[object, Header] = {}
+    for number, header in enumerate(headers):
+        instance = header.instance
+        key: object = number
+        if instance.sop_uid:
+            frames = tuple(
+                (frame.position, frame.orientation, tuple(sorted(frame.keys.items())))
+                for frame in instance.frames
+            )
+            key = (instance.sop_uid, frames)
+        objects.setdefault(key, header)
+    return list(objects.values())
 
 
 def _instances(stack: Stack) -> tuple[Instance, ...]:

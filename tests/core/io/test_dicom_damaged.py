@@ -26,6 +26,14 @@ def test_truncated_files(dicom_files, tmp_path, left):
         open_volume(path).data.compute()
 
 
+def test_a_file_cut_off_within_its_header_is_told(dicom_files, tmp_path):
+    path = series(dicom_files, tmp_path)[2]
+    path.write_bytes(path.read_bytes()[:700])
+    volume = open_volume(tmp_path)
+    assert volume.data.shape[1] == 2
+    assert any("1 DICOM files cannot be read" in note for note in volume.notes)
+
+
 def test_a_cut_off_slice_is_named_beside_the_rest(dicom_files, tmp_path):
     path = series(dicom_files, tmp_path)[1]
     path.write_bytes(path.read_bytes()[:-10])
@@ -33,6 +41,8 @@ def test_a_cut_off_slice_is_named_beside_the_rest(dicom_files, tmp_path):
         open_volume(tmp_path)
     with pytest.raises(ReadError, match=rf"{path.name} announces .* holds 502 bytes"):
         open_volume(tmp_path, part="2")
+    notes = open_volume(tmp_path, part="1").notes
+    assert "1 files of the series are cut off and left out" in notes
 
 
 @pytest.mark.parametrize(
@@ -98,11 +108,15 @@ def test_damaged_headers_are_counted(dicom_files, tmp_path):
     assert (found.series, found.n_files) == ((), 1)
     with pytest.raises(ReadError, match="no DICOM image"):
         open_volume(tmp_path)
+    series(dicom_files, tmp_path)
+    assert any(
+        "1 DICOM files cannot be read" in note for note in open_volume(tmp_path).notes
+    )
 
 
 def test_an_object_without_pixels_is_listed_and_not_opened(dicom_files, tmp_path):
     dataset = dicom_files.new_dataset("1.2.840.10008.5.1.4.1.1.67", np.ones((2, 2)))
-    del dataset.PixelData
+    del dataset.PixelData, dataset.Rows
     dicom_files.save(dataset, tmp_path / "a")
     assert [each.kind for each in scan_folder(tmp_path)] == ["other"]
     with pytest.raises(ReadError, match="holds no image"):

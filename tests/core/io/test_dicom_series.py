@@ -1,6 +1,7 @@
 """Which files make a series, and where its slices lie."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -306,3 +307,18 @@ def test_real_series_are_equal_to_gdcm(shared_data, name):
     corner = image.TransformIndexToPhysicalPoint(last.tolist())
     found = volume.source.geometry.world(last[::-1])
     np.testing.assert_allclose(found, np.array(corner) * [-1, -1, 1], atol=1e-6)
+
+
+def test_a_folder_that_was_copied_into_itself_is_one_series(dicom_files, tmp_path):
+    pixels = noise((3, 4, 5))
+    dicom_files.write_series(tmp_path / "a", pixels)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    volume = open_volume(tmp_path)
+    np.testing.assert_array_equal(stored(volume)[0], pixels)
+    assert volume.notes[0] == "3 files are copies of others: each is used once"
+
+
+def test_slices_that_share_one_uid_are_not_taken_for_copies(dicom_files, tmp_path):
+    pixels = noise((3, 4, 5))
+    dicom_files.write_series(tmp_path, pixels, SOPInstanceUID="1.2.3.4")
+    np.testing.assert_array_equal(stored(open_volume(tmp_path))[0], pixels)
