@@ -1,5 +1,6 @@
 """`e2miseg predict`: from images to labels and error maps."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,13 +21,14 @@ __all__ = ["predict"]
 
 def predict(  # noqa: PLR0913 - one parameter an option
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="[INPUT...]",
             help="Images: files, DICOM folders, zarr, URLs; what is meant in one with "
-            "several images after #part=.",
+            "several images after #part=. A folder with CASE_0000.nii.gz, "
+            "CASE_0001.nii.gz, ... holds cases with a file a channel.",
         ),
-    ],
+    ] = None,
     *,
     output: Annotated[
         Path,
@@ -39,6 +41,15 @@ def predict(  # noqa: PLR0913 - one parameter an option
         ),
     ],
     model: Model,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--channels",
+            metavar="NAME=FILE",
+            help="A channel of the one case, instead of INPUT; again for the next. "
+            "Names as the model has them; the first file's grid is the case's.",
+        ),
+    ] = None,
     error_map: Annotated[
         Path | None,
         typer.Option(
@@ -74,8 +85,9 @@ def predict(  # noqa: PLR0913 - one parameter an option
     as_json: AsJson = False,
 ) -> None:
     """Label images with a model, on exactly their own grid."""
-    volumes = _open_inputs(images, overlap)
-    plan = _plan(images, output, error_map, probabilities)
+    cases = _cases(images or [], channels or [], model)
+    volumes = _open_inputs(cases, overlap)
+    plan = _plan(cases, output, error_map, probabilities)
     from e2miseg_core.fit import doubt_fit
     from e2miseg_core.inference.files import check_outputs, predict_file
     from e2miseg_core.inference.prediction import PredictionOptions
@@ -85,7 +97,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
 
     with Output(as_json=as_json) as out:
         for outputs in plan.values():
-            check_outputs(outputs, overwrite=overwrite, inputs=images)
+            check_outputs(outputs, overwrite=overwrite, inputs=cases)
         loaded = load_model(model)
         options = PredictionOptions(
             device=device,
@@ -105,7 +117,22 @@ def predict(  # noqa: PLR0913 - one parameter an option
             out.result(_values(result), _sentence(result, loaded.card))
 
 
-def _open_inputs(images: list[str], overlap: float) -> "dict[str, Volume]":
+def _cases(images: list[str], channels: list[str], model: str) -> dict[str, str]:
+    """Names of cases by addresses; empty where the address gives the name."""
+    from e2miseg_core.cli.channels import named_case, with_numbered_cases
+
+    if bool(images) == bool(channels):
+        raise ConfigError(
+            found="both images and --channels" if images else "no image",
+            needed="images, or the channels of one case",
+            do="name files, or --channels NAME=FILE for each channel",
+        )
+    if channels:
+        return {named_case(channels, model): ""}
+    return with_numbered_cases(images, model)
+
+
+def _open_inputs(images: Iterable[str], overlap: float) -> "dict[str, Volume]":
     """Open every image, so that what is wrong is told before torch is loaded."""
     if not 0 <= overlap < 1:
         raise ConfigError(
@@ -119,7 +146,10 @@ def _open_inputs(images: list[str], overlap: float) -> "dict[str, Volume]":
 
 
 def _plan(
-    images: list[str], labels: Path, error_map: Path | None, probabilities: Path | None
+    cases: dict[str, str],
+    labels: Path,
+    error_map: Path | None,
+    probabilities: Path | None,
 ) -> "dict[str, OutputPaths]":
     """The outputs of every image."""
     from e2miseg_core.inference.files import OutputPaths
@@ -127,21 +157,25 @@ def _plan(
     from e2miseg_core.io.naming import label_suffix, suggested_name
 
     wanted = [p for p in (labels, error_map, probabilities) if p is not None]
-    into_folders = len(images) > 1 or _is_folder(labels)
+    into_folders = len(cases) > 1 or _is_folder(labels)
     if not into_folders:
         return {
-            images[0]: OutputPaths(
+            image: OutputPaths(
                 labels=labels, error_map=error_map, probabilities=probabilities
             )
+            for image in cases
         }
     for folder in wanted:
         if split_suffix(folder)[1]:
             raise WriteError(
-                found=f"{len(images)} images and the single output {folder}",
+                found=f"{len(cases)} images and the single output {folder}",
                 needed="a folder",
                 do="name a folder that is to hold one file an image",
             )
-    names = [f"{suggested_name(image)}{label_suffix(image)}" for image in images]
+    names = [
+        f"{name or suggested_name(image)}{label_suffix(image)}"
+        for image, name in cases.items()
+    ]
     if len(set(names)) < len(names) or len({p.resolve() for p in wanted}) < len(wanted):
         raise WriteError(
             found="two outputs that would bear the same name",
@@ -156,7 +190,7 @@ def _plan(
             error_map=error_map / name if error_map else None,
             probabilities=probabilities / name if probabilities else None,
         )
-        for image, name in zip(images, names, strict=True)
+        for image, name in zip(cases, names, strict=True)
     }
 
 

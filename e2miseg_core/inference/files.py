@@ -19,7 +19,8 @@ from e2miseg_core.io import (
     write_image,
     write_labels,
 )
-from e2miseg_core.io.address import Address, AnySource
+from e2miseg_core.io.address import AnySource
+from e2miseg_core.io.channels import images_of
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
 
@@ -82,7 +83,7 @@ def check_outputs(
         Images, which are never written over, whatever `overwrite` says.
     """
     wanted = outputs.wanted()
-    places = [Address.parse(image) for image in inputs]
+    places = [place for image in inputs for place in images_of(image)]
     images = {place.path.resolve() for place in places if not place.is_remote}
     for path in wanted:
         if path.resolve() in images:

@@ -20,21 +20,25 @@ from e2miseg_core.volume import Preparation, Segments, Volume
 __all__ = ["combine"]
 
 
-def combine(volumes: Mapping[str, Volume], *, outside: float = 0.0) -> Volume:
+def combine(
+    volumes: Mapping[str, Volume], grid: str = "", *, outside: float = 0.0
+) -> Volume:
     """Bring volumes together as the channels of one.
 
     Parameters
     ----------
     volumes : mapping of str to Volume
         By the channels' names; a volume of several channels gives as many, with both
-        names. The first one's grid, unit and header are the result's.
+        names.
+    grid : str
+        Name of the one whose grid, unit and header are the result's; else the first.
     outside : float
         Value of a channel beyond its field of view.
 
     Returns
     -------
     Volume
-        Lazy. Volumes on the first one's grid keep their voxels; others are read at its
+        Lazy. Volumes on that grid keep their voxels; others are read at its
         voxels' centres: linearly, or by the nearest voxel if they are labels. The
         notes say which, from what spacing, and how far the fields of view lie apart.
         All channels have the smallest type that holds every one of them. It has
@@ -43,15 +47,18 @@ def combine(volumes: Mapping[str, Volume], *, outside: float = 0.0) -> Volume:
     Raises
     ------
     ConfigError
-        If there are none.
+        If there are none, or none of the name `grid`.
     GeometryError
-        If one lies nowhere near the first.
+        If one shares nothing with the grid.
     """
-    if not volumes:
+    title = grid or next(iter(volumes), "")
+    if title not in volumes:
         raise ConfigError(
-            found="no channels", needed="at least one", do="name the images"
+            found=f"no channel {title!r}" if grid else "no channels",
+            needed="the image that gives the grid",
+            do="name the images",
         )
-    title, first = next(iter(volumes.items()))
+    first = volumes[title]
     relations = {
         name: relate(volume.geometry, first.geometry)
         for name, volume in volumes.items()
@@ -62,7 +69,7 @@ def combine(volumes: Mapping[str, Volume], *, outside: float = 0.0) -> Volume:
             notes += [f"{name}: {note}" for note in volume.notes]
         if not relations[name].is_same:
             notes.append(_told(name, volume, relations[name], title, first, outside))
-    levels = _levels(list(volumes.values()), list(relations.values()), outside)
+    levels = _levels(first, list(volumes.values()), list(relations.values()), outside)
     waiting = [v.preparation for v in volumes.values() if v.preparation is not None]
     source = first.source
     if source is not None:
@@ -132,21 +139,26 @@ def _told(
 
 
 def _levels(
-    volumes: Sequence[Volume], relations: Sequence[GridRelation], outside: float
+    first: Volume,
+    volumes: Sequence[Volume],
+    relations: Sequence[GridRelation],
+    outside: float,
 ) -> tuple[da.Array, ...]:
     shapes = {tuple(tuple(x.shape[1:]) for x in volume.levels) for volume in volumes}
     all_same = all(relation.is_same for relation in relations)
-    n_levels = len(volumes[0].levels) if all_same and len(shapes) == 1 else 1
-    return tuple(_level(volumes, relations, outside, n) for n in range(n_levels))
+    n_levels = len(first.levels) if all_same and len(shapes) == 1 else 1
+    return tuple(
+        _level(first, volumes, relations, outside, number) for number in range(n_levels)
+    )
 
 
 def _level(
+    first: Volume,
     volumes: Sequence[Volume],
     relations: Sequence[GridRelation],
     outside: float,
     number: int,
 ) -> da.Array:
-    first = volumes[0]
     target = first.levels[number]
     channels: list[_Kept | RegriddedChannel] = []
     for volume, relation in zip(volumes, relations, strict=True):
@@ -165,7 +177,7 @@ def _level(
                 )
             )
     chunks = ((1,) * len(channels), *target.chunks[1:])
-    grids = [(v.levels[number].name, v.geometry.to_json()) for v in volumes]
+    grids = [(v.levels[number].name, v.geometry.to_json()) for v in (first, *volumes)]
     name = f"channels-{tokenize(grids, outside)}"
     return oriented(_Channels(channels, target.shape), chunks, AxisTransform(), name)
 

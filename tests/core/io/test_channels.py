@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from e2miseg_core.errors import ConfigError, GeometryError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume, write_image, write_labels
-from e2miseg_core.io.channels import channels_address, open_channels
+from e2miseg_core.io.address import Address
+from e2miseg_core.io.channels import channels_address, images_of, open_channels
 from e2miseg_core.io.combine import combine
 from e2miseg_core.io.grid_relation import relate
 from e2miseg_core.io.raw import RawPixels
@@ -285,6 +286,23 @@ def test_the_address_opens_the_case_again(tmp_path, make_geometry):
     assert one.channels == ("CT = x|",)
     sent = pickle.loads(pickle.dumps(case.data))
     np.testing.assert_array_equal(sent.compute(), case.data.compute())
+
+
+def test_the_grid_may_be_that_of_any_channel(tmp_path, make_geometry):
+    pet, ct = files(tmp_path, make_geometry)
+    case = open_channels({"PET": pet, "CT": ct}, grid="CT")
+    assert case.channels == ("PET", "CT")
+    assert case.geometry.matches(open_volume(ct).geometry)
+    np.testing.assert_array_equal(
+        case.data[1].compute(), open_volume(ct).data[0].compute()
+    )
+    again = open_volume(case.source.uri)
+    assert again.data.name == case.data.name
+    images = images_of(case.source.uri)
+    assert [image.path.resolve() for image in images] == [pet.resolve(), ct.resolve()]
+    assert images_of(pet) == (Address(str(pet)),)
+    with pytest.raises(ConfigError, match="on the grid of MR"):
+        open_channels({"PET": pet, "CT": ct}, grid="MR")
 
 
 def test_files_that_move_together_are_found(tmp_path, make_geometry):
