@@ -23,6 +23,7 @@ _COPIED = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
 )
+_COMMON_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,7 @@ def make_template(
 
     from e2miseg_core import __version__
 
-    for image in images:
-        _complete(image)
+    _complete(images)
     _, rows, columns = geometry.shape
     first = next(iter(names))
     pixels = np.full(
@@ -217,20 +217,37 @@ def _description(
     )
 
 
-def _complete(image: "Dataset") -> None:
-    """Add, empty, what a series must have; empty what breaks the rules of its type."""
+def _complete(images: Sequence["Dataset"]) -> None:
+    """Add what a series must have and this one has not.
+
+    UIDs that were blanked come from the file's meta header, where they stand twice, or
+    are made anew, the same for all.
+    """
+    from pydicom.uid import generate_uid
+
+    new = {keyword: generate_uid() for keyword in _COMMON_UIDS}
+    for image in images:
+        _tidy(image)
+        for keyword, uid in new.items():
+            if not image.get(keyword):
+                setattr(image, keyword, uid)
+        for keyword in ("SOPClassUID", "SOPInstanceUID"):
+            if not image.get(keyword):
+                meta = image.file_meta[f"MediaStorage{keyword}"]
+                setattr(image, keyword, meta.value)
+
+
+def _tidy(image: "Dataset") -> None:
+    """Empty what may be empty and breaks the rules of its type."""
     from pydicom.valuerep import DA, TM
 
+    kinds = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
     for keyword in _COPIED:
         if keyword not in image:
             setattr(image, keyword, "")
     if image.PatientSex not in ("M", "F", "O"):
         image.PatientSex = ""
-    for keyword, kind in (
-        ("PatientBirthDate", DA),
-        ("StudyDate", DA),
-        ("StudyTime", TM),
-    ):
+    for keyword, kind in kinds.items():
         try:
             kind(str(image[keyword].value or ""))
         except ValueError:

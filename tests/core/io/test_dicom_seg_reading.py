@@ -363,11 +363,12 @@ def test_nothing_tells_who_the_patient_is(whole: Path, dicom_files: ModuleType) 
         assert dicom_files.CANARY_DATE not in text
 
 
-def test_reading_does_not_load_highdicom(whole: Path) -> None:
+def test_highdicom_is_loaded_only_to_write(whole: Path) -> None:
     code = (
         "import sys; from e2miseg_core.io import open_labels; "
         "assert 'pydicom' not in sys.modules; "
         f"open_labels({str(whole)!r}).data.compute(); "
+        "import e2miseg_core.io.dicom.segmentation_writer; "
         "assert 'highdicom' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
