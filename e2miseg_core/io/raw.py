@@ -173,8 +173,9 @@ class RawPixels:
         with self._stream.telling():
             stored = self._read_stored(box)
         if layout.is_scaled:
-            scaled = stored.astype(np.float64) * layout.slope
-            return (scaled + layout.intercept).astype(np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite
+                scaled = stored.astype(np.float64) * layout.slope
+                return (scaled + layout.intercept).astype(np.float32)
         return stored.astype(self.dtype, copy=False)
 
     def _read_stored(self, box: Box) -> NDArray[Any]:

@@ -123,6 +123,13 @@ def test_scaling_is_applied_to_any_way(tmp_path, take):
     np.testing.assert_array_equal(read, (array * 0.5 - 3).astype(np.float32))
 
 
+def test_what_scaling_makes_too_large_is_infinite(tmp_path):
+    array = np.full((1, 1, 1, 2), [-7, 1e300])
+    path = save(tmp_path / "a", array, "")
+    pixels = RawPixels(layout(path, array, "", slope=1e200))
+    assert everything(pixels).ravel().tolist() == [-np.inf, np.inf]
+
+
 def everything(pixels):
     block = pixels.read(tuple(slice(0, size) for size in pixels.shape))
     if pixels.preparation is not None:
