@@ -14,7 +14,7 @@ from e2miseg_core.io.formats import Format, format_of, known_suffixes
 from e2miseg_core.io.plan import Kind
 from e2miseg_core.io.writing import check_place
 from e2miseg_core.progress import Job, Progress, run
-from e2miseg_core.volume import Volume
+from e2miseg_core.volume import Segments, Volume
 
 __all__ = ["Conversion", "conversion_job", "convert"]
 
@@ -178,8 +178,15 @@ def _to_file(volume: Volume, kind: Kind, path: Path, options: ConversionOptions)
     """Write a single file; returns the type of its voxels."""
     data, overwrite = volume.data, options.overwrite
     if kind == "labels":
-        names = volume.segments.names if volume.segments else {}
-        write_labels(data[0], path, like=volume, names=names, overwrite=overwrite)
+        segments = volume.segments or Segments()
+        write_labels(
+            data[0],
+            path,
+            like=volume,
+            names=segments.names,
+            colors=segments.colors,
+            overwrite=overwrite,
+        )
     else:
         image = data[0] if volume.n_channels == 1 else data
         write_image(image, path, like=volume, overwrite=overwrite)

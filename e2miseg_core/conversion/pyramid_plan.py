@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from e2miseg_core.downsample import Step, coarse_shape, level_steps
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io.plan import Kind
+from e2miseg_core.volume import Segments
 
 __all__ = ["Cell", "PyramidPlan", "Region", "make_plan"]
 
@@ -41,8 +42,8 @@ class PyramidPlan:
         "labels" or "image".
     channels : tuple of str
         Their names, empty for an array (Z, Y, X).
-    names : mapping of int to str
-        Of label values.
+    segments : Segments
+        Names and colours of label values.
     steps : tuple of Step
         Blocks from each level to the next.
     chunk : int
@@ -61,7 +62,7 @@ class PyramidPlan:
     geometry: Geometry
     kind: Kind
     channels: tuple[str, ...]
-    names: Mapping[int, str]
+    segments: Segments
     steps: tuple[Step, ...]
     chunk: int
     shard: int
@@ -150,7 +151,7 @@ def make_plan(
     *,
     kind: Kind,
     channels: tuple[str, ...] = (),
-    names: Mapping[int, str] | None = None,
+    segments: Segments | None = None,
 ) -> PyramidPlan:
     """Cut a volume so that files, cells and workers fit into the allowed memory.
 
@@ -166,8 +167,8 @@ def make_plan(
         "labels" or "image".
     channels : tuple of str
         Their names; empty for an array (Z, Y, X).
-    names : mapping of int to str, optional
-        Of label values.
+    segments : Segments, optional
+        Names and colours of label values.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def make_plan(
         geometry=geometry,
         kind=kind,
         channels=channels,
-        names=names or {},
+        segments=segments or Segments(),
         steps=level_steps(geometry.shape, geometry.spacing, options.n_levels),
         chunk=chunk,
         shard=per_cell if n_chunks >= _SHARDED_FROM else 1,

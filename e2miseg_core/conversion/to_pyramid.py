@@ -22,7 +22,7 @@ from e2miseg_core.io.writing import put_in_place
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.fingerprint import fingerprint
 from e2miseg_core.project.lock import ProjectLock
-from e2miseg_core.volume import Volume
+from e2miseg_core.volume import Segments, Volume
 
 __all__ = ["make_pyramid", "plan_pyramid"]
 
@@ -42,7 +42,7 @@ def plan_pyramid(volume: Volume, kind: Kind, options: ConversionOptions) -> Pyra
         options,
         kind=kind,
         channels=() if one else names,
-        names=volume.segments.names if volume.segments else {},
+        segments=volume.segments or Segments(),
     )
 
 
@@ -120,7 +120,8 @@ def _identity(volume: Volume, plan: PyramidPlan) -> dict[str, Any]:
         "dtype": plan.dtype.name,
         "geometry": plan.geometry.to_json(),
         "channels": list(plan.channels),
-        "names": {str(value): name for value, name in plan.names.items()},
+        "names": {str(value): name for value, name in plan.segments.names.items()},
+        "colors": {str(value): list(c) for value, c in plan.segments.colors.items()},
         "steps": [list(step) for step in plan.steps],
         "chunk": plan.chunk,
         "shard": plan.shard,

@@ -84,7 +84,8 @@ class Workplace:
                 chunks=(plan.chunk,) * 3,
                 kind=plan.kind,
                 channels=plan.channels,
-                names=plan.names,
+                names=plan.segments.names,
+                colors=plan.segments.colors,
                 steps=plan.steps,
                 shard=plan.shard,
             )

@@ -22,6 +22,7 @@ def make_attributes(
     kind: str,
     channels: Sequence[str] = (),
     names: Mapping[int, str] | None = None,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
     steps: Sequence[Step] = (),
 ) -> dict[str, Any]:
     """Make the attributes of a group with levels at the paths "0", "1", ...
@@ -38,6 +39,8 @@ def make_attributes(
         Names, if the array is (C, Z, Y, X).
     names : mapping of int to str, optional
         Of label values.
+    colors : mapping of int to tuple of int, optional
+        Of label values: red, green, blue from 0 to 255.
     steps : sequence of Step
         From each level to the next: how many times as large its voxels are.
     """
@@ -70,6 +73,11 @@ def make_attributes(
                 for value, text in (names or {}).items()
             ]
         }
+        if colors:
+            ome["image-label"]["colors"] = [
+                {"label-value": value, "rgba": [*color, 255]}
+                for value, color in colors.items()
+            ]
         own["labels"] = {str(value): text for value, text in (names or {}).items()}
     return {"ome": ome, "e2miseg": own}
 

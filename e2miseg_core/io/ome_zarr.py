@@ -39,6 +39,7 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
     kind: Kind = "labels",
     channels: Sequence[str] = (),
     names: Mapping[int, str] | None = None,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
     n_levels: int = 1,
     steps: Sequence[Step] = (),
     shard: int = 1,
@@ -61,6 +62,8 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
         Names; with them the array is (C, Z, Y, X), without (Z, Y, X).
     names : mapping of int to str, optional
         Of label values.
+    colors : mapping of int to tuple of int, optional
+        Of label values: red, green, blue from 0 to 255.
     n_levels : int
         Each level beyond the first has half the voxels along Z, Y, X, rounded up:
         one for each block of 2 x 2 x 2. They stand at the paths "1", "2", ...
@@ -94,6 +97,7 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
         kind=kind,
         channels=channels,
         names=names,
+        colors=colors,
         steps=steps,
     )
     try:
@@ -168,6 +172,7 @@ def write_ome_zarr(plan: WritePlan, path: Path) -> int:
         kind=plan.kind,
         channels=plan.channels,
         names=plan.names,
+        colors=plan.colors,
     )
     checksum = 0
     for index, slab in iter_slabs(plan.data):

@@ -21,7 +21,11 @@ def files(tmp_path, make_geometry):
     return (
         write_image(volume.data[0], tmp_path / "image.nii", like=volume),
         write_labels(
-            turned.data[0], tmp_path / "labels.ome.zarr", like=turned, names={2: "node"}
+            turned.data[0],
+            tmp_path / "labels.ome.zarr",
+            like=turned,
+            names={2: "node"},
+            colors={2: (255, 7, 0)},
         ),
     )
 
@@ -44,6 +48,7 @@ def test_labels_are_what_the_format_says(files, tmp_path):
     assert any("taken as labels" in note for note in result.notes)
     volume = open_volume(result.output)
     assert volume.segments.names == {2: "node"}
+    assert volume.segments.colors == {2: (255, 7, 0)}
     np.testing.assert_array_equal(
         volume.data.compute(), open_volume(labels).data.compute()
     )
