@@ -40,6 +40,15 @@ class LabelInfo:
     name: str
     color: str
 
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Red, green, blue from 0 to 255; grey where the colour is of another form."""
+        try:
+            red, green, blue = bytes.fromhex(self.color.removeprefix("#"))
+        except ValueError:
+            return 128, 128, 128
+        return red, green, blue
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
@@ -103,6 +112,11 @@ class ModelCard:
     def label_names(self) -> dict[int, str]:
         """Name of each label value."""
         return {label.value: label.name for label in self.labels}
+
+    @property
+    def label_colors(self) -> dict[int, tuple[int, int, int]]:
+        """Red, green, blue of each label value."""
+        return {label.value: label.rgb for label in self.labels}
 
     @property
     def temperature(self) -> float:

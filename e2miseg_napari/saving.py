@@ -90,12 +90,15 @@ def _labels_writer(
     case: Case, store: LabelStore, path: Path, *, overwrite: bool
 ) -> Callable[[], Path]:
     names = {item.value: item.name for item in case.project.classes}
+    colors = {item.value: item.rgb for item in case.project.classes}
 
     def write() -> Path:
         store.flush()
         labels = zarr.open_array(str(case.labels_path), path="0", mode="r")
         like = case.open_image()
-        return write_labels(labels, path, like=like, names=names, overwrite=overwrite)
+        return write_labels(
+            labels, path, like=like, names=names, colors=colors, overwrite=overwrite
+        )
 
     return write
 

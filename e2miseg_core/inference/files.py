@@ -153,6 +153,7 @@ def predict_file(
             outputs.labels,
             like=volume,
             names=model.card.label_names,
+            colors=model.card.label_colors,
             overwrite=overwrite,
         )
         if outputs.error_map:

@@ -122,10 +122,14 @@ def _export(
         return []
     image = case.open_image()
     classes = {label.value: label.name for label in case.project.classes}
-    kinds = ((labels, classes), (authority, NAMES))
+    colors = {label.value: label.rgb for label in case.project.classes}
+    no_colors: dict[int, tuple[int, int, int]] = {}
+    kinds = ((labels, classes, colors), (authority, NAMES, no_colors))
     return [
-        write_labels(volume, target, like=image, names=words, overwrite=overwrite)
-        for target, (volume, words) in zip(targets, kinds, strict=False)
+        write_labels(
+            volume, target, like=image, names=words, colors=shown, overwrite=overwrite
+        )
+        for target, (volume, words, shown) in zip(targets, kinds, strict=False)
     ]
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from e2miseg_core import models
 from e2miseg_core.errors import ModelError, WriteError
 from e2miseg_core.model import Model, load_model, save_model
-from e2miseg_core.model_card import CARD_KEY, ModelCard, read_card
+from e2miseg_core.model_card import CARD_KEY, LabelInfo, ModelCard, read_card
 from e2miseg_core.networks import create_network
 
 
@@ -61,6 +61,12 @@ def test_the_hash_covers_weights_and_card(
 def test_a_card_survives_json(tiny_model: Model) -> None:
     stored = json.loads(json.dumps(tiny_model.card.to_json()))
     assert ModelCard.from_json(stored) == tiny_model.card
+
+
+def test_colours_are_numbers_too(tiny_model: Model) -> None:
+    assert tiny_model.card.label_colors == {2: (230, 159, 0), 7: (86, 180, 233)}
+    odd = LabelInfo(value=1, name="a", color="tomato")
+    assert odd.rgb == (128, 128, 128)
 
 
 @pytest.mark.parametrize(
