@@ -13,7 +13,7 @@ from pathlib import Path
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.text_header import bad_header
 
-__all__ = ["data_files", "numbered_names"]
+__all__ = ["data_files", "is_pattern", "numbered_names"]
 
 _MOST_FILES = 100_000
 _PLACE = re.compile(r"%0?\d{0,2}d")
@@ -78,6 +78,11 @@ def _relative(header: Path, name: str) -> tuple[str, bool]:
             do="put header and voxels into one folder, and name the file alone",
         )
     return tidy, False
+
+
+def is_pattern(header: Path, name: str) -> bool:
+    """Whether a name stands for numbered files; one with a % may just be so named."""
+    return "%" in name and not (header.parent / name).is_file()
 
 
 def numbered_names(header: Path, pattern: str, numbers: Sequence[int]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.detached import data_files, numbered_names
+from e2miseg_core.io.detached import data_files, is_pattern, numbered_names
 from e2miseg_core.io.lazy import iter_slabs
 from e2miseg_core.io.metaimage_grid import locate
 from e2miseg_core.io.metaimage_header import META_TYPES, MetaHeader, read_meta_header
@@ -105,7 +105,7 @@ def _place(header: MetaHeader) -> _Place:
         return _Place(files=(header.path,), offset=header.end)
     if header.file_names:
         names = list(header.file_names)
-    elif "%" in named:
+    elif is_pattern(header.path, named):
         numbers = parse_ints(header.path, "ElementDataFile", " ".join(words[1:]))
         if len(numbers) != 3:
             raise bad_header(

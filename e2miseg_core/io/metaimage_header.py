@@ -5,6 +5,7 @@ References
 .. [1] "MetaIO", https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ META_TYPES = {
     "MET_DOUBLE": "f8",
 }
 _MORE_TYPES = {"MET_LONG": "i4", "MET_ULONG": "u4"}  # 32 bits everywhere, by MetaIO
+_LAST_LINE = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*(\w*).*\n", re.M)
 _YES = ("true", "t", "1", "yes", "y")
 
 
@@ -99,7 +101,7 @@ def read_meta_header(path: Path) -> MetaHeader:
         If the file cannot be read, its header is damaged or contradicts itself, or
         the voxels are text or no numbers.
     """
-    start = read_start(path, "MetaImage")
+    start = read_start(path, "MetaImage", _is_enough)
     fields, end = _parsed(path, start)
     if fields.get("ObjectType", "Image").lower() != "image":
         raise bad_header(
@@ -114,7 +116,7 @@ def read_meta_header(path: Path) -> MetaHeader:
     names = (
         line.strip() for line in start[end:].decode("utf-8", "replace").split("\n")
     )
-    is_list = fields["ElementDataFile"].upper().startswith("LIST")
+    is_list = fields["ElementDataFile"].upper().split()[:1] == ["LIST"]
     compressed = _is_yes(fields, "CompressedData", default="False")
     return MetaHeader(
         path=path,
@@ -126,6 +128,12 @@ def read_meta_header(path: Path) -> MetaHeader:
         compression="zlib" if compressed else "",
         end=end,
     )
+
+
+def _is_enough(start: bytes) -> bool:
+    """Whether the last line is there, and no list of files after it."""
+    last = _LAST_LINE.search(start)
+    return last is not None and last[1].upper() != b"LIST"
 
 
 def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.detached import data_files, numbered_names
+from e2miseg_core.io.detached import data_files, is_pattern, numbered_names
 from e2miseg_core.io.lazy import iter_slabs
 from e2miseg_core.io.nrrd_grid import arrange_axes, locate
 from e2miseg_core.io.nrrd_header import NRRD_TYPES, NrrdHeader, read_nrrd_header
@@ -75,7 +75,7 @@ def _raw_files(header: NrrdHeader) -> tuple[RawFiles, list[str]]:
     notes: list[str] = []
     if words and words[0] == "LIST":
         names = list(header.file_names)
-    elif "%" in named:
+    elif is_pattern(header.path, named):
         numbers = parse_ints(header.path, "data file", " ".join(words[1:]))
         if len(numbers) not in (3, 4):
             raise bad_header(

@@ -149,7 +149,7 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
         If the file cannot be read, its header is damaged or contradicts itself, or
         the voxels are text or no numbers.
     """
-    start = read_start(path, "NRRD")
+    start = read_start(path, "NRRD", lambda start: _END.search(start) is not None)
     if not re.match(rb"NRRD000\d\r?\n", start):
         raise ReadError(
             found=f"{path} starts with {start[:8]!r}",
@@ -200,7 +200,7 @@ def _parsed(
         if name in fields:
             raise bad_header(path, f"has the field {name!r} twice", "each field once")
         fields[name] = content
-        if name in ("data file", "datafile") and content.startswith("LIST"):
+        if name in ("data file", "datafile") and content.split()[:1] == ["LIST"]:
             rest = (name.strip() for name in lines[number + 1 :])
             return fields, keys, tuple(name for name in rest if name)
     return fields, keys, ()

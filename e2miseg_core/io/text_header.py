@@ -1,6 +1,7 @@
 """Headers made of lines of text, as NRRD and MetaImage have them."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from e2miseg_core.errors import ReadError
@@ -13,11 +14,23 @@ __all__ = [
 ]
 
 _MOST_BYTES = 4 << 20  # a header that lists a file a slice needs less
+_FIRST_BYTES = 16 << 10  # most headers need less
 _LARGEST = 1 << 48  # voxels along an axis, bytes to skip: more is a lie
 
 
-def read_start(path: Path, kind: str) -> bytes:
-    """Read as much of a file as a header may take.
+def read_start(
+    path: Path, kind: str, is_enough: Callable[[bytes], bool] | None = None
+) -> bytes:
+    """Read as much of a file as its header takes, or may take.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        Of the file, for messages.
+    is_enough : callable, optional
+        Whether a header ends in these bytes; without it all that one may take is read.
 
     Raises
     ------
@@ -26,7 +39,9 @@ def read_start(path: Path, kind: str) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(_MOST_BYTES)
+            start = b"" if is_enough is None else file.read(_FIRST_BYTES)
+            if is_enough is None or not is_enough(start):
+                start += file.read(_MOST_BYTES - len(start))
     except OSError as error:
         raise ReadError(
             found=f"{path} cannot be read ({error.strerror or error})",

@@ -141,6 +141,30 @@ def test_a_file_a_slice(tmp_path, data, names):
     )
 
 
+@pytest.mark.parametrize("name", ["50 % dose %d.raw", "LISTENING.raw", "LOCAL.raw"])
+def test_unusual_names_of_files(tmp_path, name):
+    (tmp_path / name).write_bytes(ARRAY.astype("<i2").tobytes())
+    path = write(tmp_path / "a.mhd", b"", ElementDataFile=name)
+    np.testing.assert_array_equal(open_volume(path).data[0].compute(), ARRAY)
+
+
+@pytest.mark.parametrize("size", [100, 16_200, 16_380, 70_000])
+def test_long_headers(tmp_path, size):
+    path = write(tmp_path / "a.mha", Comment="x" * size)
+    np.testing.assert_array_equal(open_volume(path).data[0].compute(), ARRAY)
+
+
+def test_long_lists_of_files(tmp_path):
+    planes = np.arange(400, dtype="<i2").reshape(400, 1, 1)
+    names = [f"{'long_' * 40}{number}.raw" for number in range(400)]
+    for name, plane in zip(names, planes, strict=True):
+        (tmp_path / name).write_bytes(plane.tobytes())
+    sizes = {"DimSize": "1 1 400", "ElementDataFile": "LIST"}
+    path = write(tmp_path / "a.mhd", b"", names=names, **sizes)
+    assert path.stat().st_size > 64 << 10
+    np.testing.assert_array_equal(open_volume(path).data[0].compute(), planes)
+
+
 def test_long_is_32_bits_as_in_metaio(tmp_path):
     content = ARRAY.astype("<i4").tobytes()
     path = write(tmp_path / "a.mha", content, ElementType="MET_LONG")

@@ -379,6 +379,19 @@ def test_unusable_directions_are_told(tmp_path):
     assert any("unusable and was passed over" in note for note in volume.notes)
 
 
+@pytest.mark.parametrize("name", ["50 % dose %d.raw", "LISTENING.raw", "mein Bild.raw"])
+def test_unusual_names_of_files(tmp_path, name):
+    (tmp_path / name).write_bytes(ARRAY.astype("<i2").tobytes())
+    path = write(tmp_path / "a.nhdr", b"", lines=[f"data file: {name}"])
+    np.testing.assert_array_equal(open_volume(path).data[0].compute(), ARRAY)
+
+
+@pytest.mark.parametrize("size", [100, 16_300, 16_400, 70_000])
+def test_long_headers(tmp_path, size):
+    path = write(tmp_path / "a.nrrd", lines=["key:=" + "x" * size])
+    np.testing.assert_array_equal(open_volume(path).data[0].compute(), ARRAY)
+
+
 def test_moved_voxels_are_found_beside_the_header(tmp_path):
     (tmp_path / "v.raw").write_bytes(ARRAY.astype("<i2").tobytes())
     for there in ("/home/somebody/v.raw", "C:\\scans\\v.raw"):
