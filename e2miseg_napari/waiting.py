@@ -2,20 +2,31 @@
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from qtpy.QtCore import QEventLoop, Qt, QThread, QTimer
-from qtpy.QtWidgets import QApplication, QMainWindow, QProgressDialog, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialog,
+    QLabel,
+    QMainWindow,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from e2miseg_core.errors import Cancelled
 from e2miseg_core.progress import Progress
 
-__all__ = ["live_window", "wait_for"]
+__all__ = ["WaitingDialog", "live_window", "wait_for"]
 
 T = TypeVar("T")
 
 _QUIET_MS = 500  # shorter waits need no dialog
 _LOOK_MS = 30
+_SHOW_MS = 100
+_WIDTH = 380  # pixels
 _STEPS = 1000  # of the bar
 
 Report: TypeAlias = Callable[[Progress], None]
@@ -107,31 +118,45 @@ class _Run(Generic[T]):
         self.step = step
 
 
-def _show(run: "_Run[T]", parent: QWidget) -> None:
-    """Show how far the work is until it is over, or the user cancels."""
-    dialog = QProgressDialog("", "Cancel", 0, 0, parent)
-    dialog.setWindowTitle(run.what.capitalize())
-    dialog.setWindowModality(Qt.WindowModality.ApplicationModal)
-    dialog.setMinimumDuration(0)
-    dialog.setMinimumWidth(360)
-    dialog.setAutoReset(False)
-    dialog.setAutoClose(False)
+class WaitingDialog(QDialog):
+    """How far work is, and a button to cancel.
 
-    def look() -> None:
-        if run.over:
-            dialog.accept()
+    Qt's own dialog of progress runs the event loop whenever it gets a value.
+    """
+
+    def __init__(self, run: "_Run[Any]", parent: QWidget) -> None:
+        super().__init__(parent)
+        self._run = run
+        self.setWindowTitle(run.what.capitalize())
+        self.setWindowModality(Qt.WindowModality.ApplicationModal)
+        self.setMinimumWidth(_WIDTH)
+        self.words = QLabel()
+        self.bar = QProgressBar()
+        self.bar.setMaximum(0)
+        self.button = QPushButton("Cancel")
+        self.button.clicked.connect(self.reject)
+        column = QVBoxLayout(self)
+        column.addWidget(self.words)
+        column.addWidget(self.bar)
+        column.addWidget(self.button, 0, Qt.AlignmentFlag.AlignRight)
+        timer = QTimer(self)
+        timer.timeout.connect(self._look)
+        timer.start(_SHOW_MS)
+        self._look()
+
+    def _look(self) -> None:
+        if self._run.over:
+            self.accept()
             return
-        step = run.step
-        dialog.setLabelText(step.stage[:1].upper() + step.stage[1:] + "…")
-        dialog.setMaximum(_STEPS if step.total else 0)
+        step = self._run.step
+        self.words.setText(step.stage[:1].upper() + step.stage[1:] + "…")
+        self.bar.setMaximum(_STEPS if step.total else 0)
         if step.total:
-            dialog.setValue(_STEPS * step.done // step.total)
+            self.bar.setValue(_STEPS * step.done // step.total)
 
-    dialog.canceled.connect(dialog.reject)
-    timer = QTimer(dialog)
-    timer.timeout.connect(look)
-    timer.start(_LOOK_MS)
-    look()
+
+def _show(run: "_Run[Any]", parent: QWidget) -> None:
+    """Show how far the work is until it is over, or the user cancels."""
+    dialog = WaitingDialog(run, parent)
     dialog.exec()
-    timer.stop()
     dialog.deleteLater()

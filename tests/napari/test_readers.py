@@ -9,7 +9,7 @@ from napari._qt.dialogs.qt_notification import NapariQtNotification
 from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QDialog, QProgressDialog
+from qtpy.QtWidgets import QApplication, QDialog
 
 from e2miseg_core.errors import Choice, ChoiceError, ReadError
 from e2miseg_core.geometry import Geometry
@@ -21,6 +21,7 @@ from e2miseg_napari import choosing, loading, readers
 from e2miseg_napari.contrast import sampled_contrast
 from e2miseg_napari.convert import KEY, image_layers, make_layer
 from e2miseg_napari.readers import get_reader, read_layers
+from e2miseg_napari.waiting import WaitingDialog
 
 
 @pytest.mark.parametrize(
@@ -344,10 +345,10 @@ def test_the_window_lives_while_a_slow_volume_opens(acting, monkeypatch):
         (dialog,) = [
             one
             for one in QApplication.topLevelWidgets()
-            if isinstance(one, QProgressDialog) and one.isVisible()
+            if isinstance(one, WaitingDialog) and one.isVisible()
         ]
-        assert dialog.labelText() == "Unpacking…"
-        dialog.cancel()
+        assert dialog.words.text() == "Unpacking…"
+        dialog.button.click()
 
     steps.clear()
     QTimer.singleShot(800, press_cancel)
