@@ -28,10 +28,9 @@ _WHOLE = 1e-3
 def is_decodable(transfer_syntax: str) -> bool:
     """Whether pydicom can decode it here, with what is installed."""
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
 
     try:
-        return bool(get_decoder(UID(transfer_syntax)).is_available)
+        return bool(get_decoder(_uid(transfer_syntax)).is_available)
     except NotImplementedError:
         return False
 
@@ -137,10 +136,15 @@ def _as_stored(
     return whole.astype(np.int64).reshape(shape)
 
 
-def _name(layout: PixelLayout) -> str:
+def _uid(text: str) -> Any:
+    from pydicom.config import IGNORE
     from pydicom.uid import UID
 
-    syntax = UID(layout.transfer_syntax)
+    return UID(text, IGNORE)  # damage would be warned of, with its bytes
+
+
+def _name(layout: PixelLayout) -> str:
+    syntax = _uid(layout.transfer_syntax)
     known = syntax.name if syntax.name != syntax else "unknown"
     return f"{known} (transfer syntax {layout.transfer_syntax or 'not stated'})"
 

@@ -12,7 +12,8 @@ __all__ = ["MOMENTS", "Frame", "Key", "normal_of", "read_frames"]
 
 Key = float | str | tuple[float | str, ...]
 
-_TIME_TAG = (0x0018_1063, 0x0018_1065, 0x0018_1066)  # FrameTime, its vector and delay
+_SLICE_TAG = 0x0054_0080  # SliceVector
+_TIME_TAGS = (0x0018_1063, 0x0018_1065, 0x0018_1066)  # FrameTime, its vector and delay
 _CENTIMETRES = 3  # PhysicalUnitsXDirection
 MOMENTS = frozenset({"acquisition time", "content time"})
 
@@ -114,17 +115,21 @@ def _plain_frame(tags: Tags) -> Frame:
 def _stacked(first: Frame, tags: Tags, n_frames: int) -> Iterator[Frame]:
     """Lay the frames of one plain object above each other."""
     x, y, z = normal_of(first.orientation or (1, 0, 0, 0, 1, 0))
-    between = first.between or 1.0
+    # Its sign says to which side of the first frame the others lie (PS3.3 C.8.4.15).
+    between = tags.number("SpacingBetweenSlices") or first.between or 1.0
     pointers = tags.pointers("FrameIncrementPointer")
-    is_time = any(pointer in _TIME_TAG for pointer in pointers)
+    if any(pointer in _TIME_TAGS for pointer in pointers):
+        kind = "moving picture"
+    else:
+        kind = "views" if pointers and _SLICE_TAG not in pointers else ""
     for index in range(n_frames):
         at = first.position
         if at is not None:
             step = index * between
             at = (at[0] + step * x, at[1] + step * y, at[2] + step * z)
         keys: dict[str, Key] = {"instance": float(index)}
-        if is_time:
-            keys["moving picture"] = 1.0
+        if kind:
+            keys[kind] = 1.0
         yield Frame(
             index=index,
             position=at,

@@ -5,6 +5,7 @@ Only the header is read, and of it only the tags of `tags`.
 
 import gzip
 import logging
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ _ALWAYS_IMAGES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{end}"
     for end in ("2", "2.1", "4", "4.1", "20", "128", "130", "6.1", "3.1")
 )
+_UID = re.compile(r"[0-9.]{1,64}")
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 # Values of tags must reach no log: pydicom quotes some.
@@ -196,6 +198,8 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
     tags = Tags(dataset)
     meta = dataset.file_meta
     syntax = str(meta.get("TransferSyntaxUID", ""))
+    if not _UID.fullmatch(syntax):
+        syntax = ""
     sop_class = tags.text("SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", ""))
     if sop_class == _DIRECTORY:
         return None

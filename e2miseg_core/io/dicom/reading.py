@@ -281,4 +281,6 @@ def _notes_on_values(planes: Sequence[Plane], pixels: DicomPixels) -> list[str]:
         notes.append("the modality look-up table is not applied: values are as stored")
     if "moving picture" in first.frame.keys:
         notes.append("the frames are a moving picture: Z is time")
+    if "views" in first.frame.keys:
+        notes.append("the frames are no slices but several views: Z is their number")
     return notes

@@ -95,3 +95,22 @@ def test_ultrasound_frames_lie_along_z_with_calibrated_pixels(dicom_files, tmp_p
     assert volume.geometry.spacing == pytest.approx((1, 0.3, 0.2))
     assert any("1 mm apart (not stated: taken as 1)" in note for note in volume.notes)
     assert "the frames are a moving picture: Z is time" in volume.notes
+
+
+def test_a_negative_spacing_stacks_against_the_normal(dicom_files, tmp_path):
+    pixels = noise((3, 3, 5))
+    detector = Dataset()
+    detector.ImagePositionPatient = [0, 0, 30]
+    detector.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    dataset = dicom_files.new_dataset(
+        dicom_files.NUCLEAR_MEDICINE,
+        pixels,
+        DetectorInformationSequence=[detector],
+        PixelSpacing=[4, 4],
+        SpacingBetweenSlices=-6,
+        FrameIncrementPointer=0x0054_0080,
+    )
+    volume = open_volume(dicom_files.save(dataset, tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(stored(volume)[0], pixels[::-1])
+    np.testing.assert_allclose(volume.source.geometry.world((0, 0, 0)), (0, 0, 18))
+    assert not volume.notes
