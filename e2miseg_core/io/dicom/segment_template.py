@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io.dicom.segment_colors import rgb_to_dicom
+from e2miseg_core.io.dicom.source_headers import complete_headers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -18,12 +20,6 @@ NAME = "E2MISeg"
 _TO_LPS = np.array([-1.0, -1.0, 1.0])
 _SERIES_NUMBER = 1000  # added to that of the images
 _MOST_TEXT = 64  # characters of a segment's label
-# Type 2 tags that highdicom copies: they must be there, and may be empty.
-_COPIED = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
-)
-_COMMON_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +57,8 @@ def make_template(
     import highdicom as hd
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    from e2miseg_core import __version__
-
-    _complete(images)
+    own_version = _own_version()
+    complete_headers(images)
     _, rows, columns = geometry.shape
     first = next(iter(names))
     pixels = np.full(
@@ -81,7 +76,7 @@ def make_template(
         pixel_array=pixels,
         segmentation_type="BINARY" if bits == 1 else "LABELMAP",
         segment_descriptions=[
-            _description(number, name, colors.get(number), __version__)
+            _description(number, name, colors.get(number), own_version)
             for number, name in names.items()
         ],
         series_instance_uid=generate_uid(),
@@ -90,7 +85,7 @@ def make_template(
         instance_number=1,
         manufacturer=NAME,
         manufacturer_model_name=NAME,
-        software_versions=__version__,
+        software_versions=own_version,
         device_serial_number="0",
         content_label="SEGMENTATION",
         series_description=f"{NAME} labels",
@@ -111,6 +106,13 @@ def make_template(
     if "DimensionOrganizationType" in dataset:
         del dataset.DimensionOrganizationType
     return dataset
+
+
+def _own_version() -> str:
+    try:
+        return version("e2miseg-napari")
+    except PackageNotFoundError:  # run from a folder that was never installed
+        return "not installed"
 
 
 def make_frame(
@@ -195,7 +197,7 @@ def _measures(geometry: Geometry) -> Any:
 
 
 def _description(
-    number: int, name: str, color: Sequence[int] | None, version: str
+    number: int, name: str, color: Sequence[int] | None, own_version: str
 ) -> Any:
     """Describe a segment; what kind of tissue it is, is not known."""
     import highdicom as hd
@@ -209,46 +211,9 @@ def _description(
         segmented_property_type=codes.SCT.Tissue,
         algorithm_type="SEMIAUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=NAME, family=codes.DCM.ArtificialIntelligence, version=version
+            name=NAME, family=codes.DCM.ArtificialIntelligence, version=own_version
         ),
         display_color=None
         if color is None
         else hd.color.CIELabColor.from_dicom_value(rgb_to_dicom(color)),
     )
-
-
-def _complete(images: Sequence["Dataset"]) -> None:
-    """Add what a series must have and this one has not.
-
-    UIDs that were blanked come from the file's meta header, where they stand twice, or
-    are made anew, the same for all.
-    """
-    from pydicom.uid import generate_uid
-
-    new = {keyword: generate_uid() for keyword in _COMMON_UIDS}
-    for image in images:
-        _tidy(image)
-        for keyword, uid in new.items():
-            if not image.get(keyword):
-                setattr(image, keyword, uid)
-        for keyword in ("SOPClassUID", "SOPInstanceUID"):
-            if not image.get(keyword):
-                meta = image.file_meta[f"MediaStorage{keyword}"]
-                setattr(image, keyword, meta.value)
-
-
-def _tidy(image: "Dataset") -> None:
-    """Empty what may be empty and breaks the rules of its type."""
-    from pydicom.valuerep import DA, TM
-
-    kinds = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
-    for keyword in _COPIED:
-        if keyword not in image:
-            setattr(image, keyword, "")
-    if image.PatientSex not in ("M", "F", "O"):
-        image.PatientSex = ""
-    for keyword, kind in kinds.items():
-        try:
-            kind(str(image[keyword].value or ""))
-        except ValueError:
-            setattr(image, keyword, "")
