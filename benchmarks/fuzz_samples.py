@@ -48,7 +48,7 @@ def nrrd(folder: Path) -> list[Path]:
     import nrrd as library
 
     made = []
-    for encoding in ("raw", "gzip", "bzip2", "ascii"):
+    for encoding in ("raw", "gzip", "bzip2"):
         made.append(folder / f"{encoding}.nrrd")
         header = {
             "encoding": encoding,

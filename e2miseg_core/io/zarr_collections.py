@@ -12,6 +12,7 @@ from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import faults
 from e2miseg_core.io.ome_image import inner_path, ome_of
 from e2miseg_core.io.remote import name_of
+from e2miseg_core.io.zarr_store import attributes_of
 
 __all__ = ["images_in", "label_names", "shape_text"]
 
@@ -28,7 +29,7 @@ def shape_text(shape: Sequence[int], dtype: np.dtype[Any]) -> str:
 def label_names(group: "zarr.Group") -> tuple[str, ...]:
     """Names of the label images that lie beside an image."""
     try:
-        stated = ome_of(group["labels"].attrs.asdict()).get("labels")
+        stated = ome_of(attributes_of(group["labels"])).get("labels")
     except faults():  # most images have none
         return ()
     return tuple(map(str, stated)) if isinstance(stated, list) else ()
@@ -50,7 +51,7 @@ def images_in(address: Address, group: "zarr.Group") -> list[Choice]:
         Empty if there are none that can be found.
     """
     uri = name_of(address)
-    stated = ome_of(group.attrs.asdict())
+    stated = ome_of(attributes_of(group))
     try:
         named = [
             (inner_path(uri, path), title) for path, title in _named(group, stated)
@@ -83,7 +84,7 @@ def _named(group: "zarr.Group", stated: Mapping[str, Any]) -> Iterator[tuple[str
     elif isinstance(stated.get("labels"), list):
         for name in stated["labels"]:
             yield name, f"labels {name}"
-    elif _SERIES in stated or _SERIES in group.attrs:
+    elif _SERIES in stated or _SERIES in attributes_of(group):
         for path in _series(group):
             yield path, f"series {path}"
 
@@ -91,7 +92,7 @@ def _named(group: "zarr.Group", stated: Mapping[str, Any]) -> Iterator[tuple[str
 def _series(group: "zarr.Group") -> list[str]:
     """Paths of the series of a converted file: as listed, else 0, 1, 2 ..."""
     try:
-        listed = ome_of(group["OME"].attrs.asdict()).get("series")
+        listed = ome_of(attributes_of(group["OME"])).get("series")
     except faults():
         listed = None
     if isinstance(listed, list) and listed:
@@ -113,7 +114,7 @@ def _walk(group: "zarr.Group", path: str, depth: int) -> Iterator[Choice]:
         if isinstance(node, zarr.Array):
             if node.ndim >= 3 and node.dtype.kind in "biuf":
                 yield Choice(part, part, shape_text(node.shape, node.dtype))
-        elif "multiscales" in ome_of(node.attrs.asdict()):
+        elif "multiscales" in ome_of(attributes_of(node)):
             yield Choice(part, part, "image")
         elif depth < _DEEPEST:
             yield from _walk(node, part, depth + 1)

@@ -18,7 +18,8 @@ from e2miseg_core.io.lazy import oriented
 from e2miseg_core.io.ome_image import OmeImage, ome_of, parse_image, parse_segments
 from e2miseg_core.io.remote import name_of
 from e2miseg_core.io.zarr_collections import images_in, label_names
-from e2miseg_core.io.zarr_store import open_node, token_of
+from e2miseg_core.io.zarr_store import attributes_of, open_node, token_of
+from e2miseg_core.io.zarr_tasks import let_tasks_end
 from e2miseg_core.volume import Source, Volume, default_channels
 
 __all__ = ["read_zarr"]
@@ -52,7 +53,7 @@ def read_zarr(address: Address) -> Volume:
     node = open_node(address)
     if isinstance(node, zarr.Array):
         return _bare(address, node)
-    attributes = node.attrs.asdict()
+    attributes = attributes_of(node)
     if "multiscales" in ome_of(attributes):
         return _image(address, node, attributes)
     choices = [] if "e2miseg" in attributes else images_in(address, node)
@@ -109,7 +110,7 @@ def _bare(address: Address, array: "zarr.Array[Any]") -> Volume:
         )
     _check(address, array, axes)
     pixels = _pixels(address, array, axes)
-    attributes = array.attrs.asdict()
+    attributes = attributes_of(array)
     spacing, unit, notes = declared_spacing(attributes, array.ndim)
     geometry = Geometry.from_spacing(pixels.shape[1:], spacing, unit)
     transform = canonical_transform(geometry)
@@ -132,7 +133,7 @@ def _bare(address: Address, array: "zarr.Array[Any]") -> Volume:
 def _named_axes(array: "zarr.Array[Any]") -> str | None:
     """Axes by their names where all are usual ones, else by their number."""
     named = getattr(array.metadata, "dimension_names", None)
-    named = named or array.attrs.get("_ARRAY_DIMENSIONS")  # as xarray writes it
+    named = named or attributes_of(array).get("_ARRAY_DIMENSIONS")  # as xarray has it
     if isinstance(named, Sequence) and len(named) == array.ndim:
         letters = "".join(str(name).lower() for name in named)
         is_usual = len(letters) == array.ndim and len(set(letters)) == array.ndim
@@ -253,7 +254,11 @@ class _Stored:
         self._array = array
 
     def read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        return np.asarray(self._array[index])
+        try:
+            return np.asarray(self._array[index])
+        except faults():
+            let_tasks_end()
+            raise
 
 
 def _pixels(

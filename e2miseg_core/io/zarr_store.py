@@ -2,6 +2,7 @@
 
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,13 +14,24 @@ from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import faults
 from e2miseg_core.io.ome_image import inner_path
 from e2miseg_core.io.remote import name_of
+from e2miseg_core.io.zarr_codecs import use_checked_codecs
 
-__all__ = ["Node", "is_zarr", "is_zipped_zarr", "open_node", "token_of", "unreadable"]
+__all__ = [
+    "Node",
+    "attributes_of",
+    "is_zarr",
+    "is_zipped_zarr",
+    "open_node",
+    "token_of",
+    "unreadable",
+]
 
 Node: TypeAlias = "zarr.Array[Any] | zarr.Group"
 
 _MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 _MOST_MEMBER_BYTES = 2 << 30  # of a zip file: a member is unpacked whole
+
+use_checked_codecs()  # also in a process that only unpickles what reads voxels
 
 
 def is_zarr(path: Path) -> bool:
@@ -64,6 +76,12 @@ def open_node(address: Address) -> Node:
         raise
     except faults() as error:
         raise unreadable(address, error) from error
+
+
+def attributes_of(node: Node) -> dict[str, Any]:
+    """Attributes of an array or group; none where they are no mapping."""
+    stored: Any = node.metadata.attributes
+    return dict(stored) if isinstance(stored, Mapping) else {}
 
 
 def unreadable(address: Address, error: BaseException) -> ReadError:

@@ -1,5 +1,6 @@
 """Zarr beyond the single OME image: labels, collections, bare arrays, zips, lies."""
 
+import asyncio
 import json
 import pickle
 import zipfile
@@ -7,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import zarr
+from zarr.core import sync as zarr_sync
 
 from e2miseg_core.errors import ChoiceError, ReadError
 from e2miseg_core.io import open_volume
@@ -236,6 +238,16 @@ def test_a_damaged_chunk_is_named_and_a_missing_one_is_empty(tmp_path, array):
         data[0, 2:4].compute()
 
 
+def test_a_failure_leaves_no_tasks_to_be_reported_at_exit(tmp_path):
+    path = tmp_path / "image.zarr"
+    noise = np.random.default_rng(0).integers(0, 99, (16, 64, 64), dtype=np.uint8)
+    zarr.create_array(str(path), data=noise, chunks=(4, 8, 8))
+    (path / "c" / "0" / "0" / "0").write_bytes(b"garbage")
+    with pytest.raises(ReadError):
+        open_volume(path).data.compute()
+    assert not asyncio.all_tasks(zarr_sync.loop[0])
+
+
 def test_a_virtual_store_of_terabytes_opens_and_shows_a_slice(tmp_path):
     zarr.create_array(
         str(tmp_path / "huge.zarr"),
@@ -246,3 +258,14 @@ def test_a_virtual_store_of_terabytes_opens_and_shows_a_slice(tmp_path):
     )
     volume = open_volume(tmp_path / "huge.zarr")
     assert (volume.data[0, 10_000, :100, 59_000:59_050].compute() == 7).all()
+
+
+@pytest.mark.parametrize("attributes", [7, "text", [1], None])
+def test_attributes_that_are_no_mapping_end_nothing(tmp_path, array, attributes):
+    zarr.create_array(tmp_path / "a.zarr", data=array, zarr_format=2)
+    (tmp_path / "a.zarr" / ".zattrs").write_text(json.dumps(attributes))
+    assert open_volume(tmp_path / "a.zarr").data.shape == (1, *array.shape)
+    zarr.create_group(tmp_path / "group.zarr", zarr_format=2)
+    (tmp_path / "group.zarr" / ".zattrs").write_text(json.dumps(attributes))
+    with pytest.raises(ReadError):
+        open_volume(tmp_path / "group.zarr")
