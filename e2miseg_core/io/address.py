@@ -4,6 +4,7 @@ The text form is what stands in a project, a layer's metadata or on a command li
 ``scan.nii.gz``, ``file.h5#part=/raw``, ``folder#part=2``, ``series.nii#frame=3``.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -54,7 +55,8 @@ class Address:
             return cls(source.place, source.part, source.frame)
         text = str(source)
         place, mark, fragment = text.rpartition("#")
-        if not mark or Path(text).expanduser().exists():
+        # Not of Path, which raises for an address that is too long for a name.
+        if not mark or os.path.exists(Path(text).expanduser()):  # noqa: PTH110
             return cls(text)
         if not fragment.startswith(tuple(f"{key}=" for key in _KEYS)):
             return cls(place, unquote(fragment))

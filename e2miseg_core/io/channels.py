@@ -78,8 +78,10 @@ def channels_address(sources: Mapping[str, AnySource], grid: str = "") -> Addres
 
 def _beside(first: Address, address: Address) -> str:
     """Return a place as seen from the folder of the first image."""
-    if address.is_remote or first.is_remote:
+    if address.is_remote:
         return address.place
+    if first.is_remote:
+        return os.path.abspath(address.path)  # noqa: PTH100
     folder, place = (
         os.path.abspath(path)  # noqa: PTH100 - removes ".." too
         for path in (first.path.parent, address.path)

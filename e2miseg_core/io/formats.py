@@ -1,6 +1,7 @@
 """The formats: which suffix is read and written by what, and opening by name."""
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -312,15 +313,17 @@ def _format_to_read(address: Address) -> Format:
     """Find the format by the suffix, else by the content."""
     found = format_of(address.place)
     place = address.path
-    if found is not None and not found.is_folder and place.is_dir():
+    # Not of Path, whose methods raise for names that no system takes.
+    is_folder, is_there = os.path.isdir(place), os.path.exists(place)  # noqa: PTH110, PTH112
+    if found is not None and not found.is_folder and is_folder:
         raise ReadError(
             found=f"{place} is a folder", needed="a file", do="name a file in it"
         )
-    if found is None and place.exists():
+    if found is None and is_there:
         found = next((known for known in FORMATS if known.holds(place)), None)
     if found is not None:
         return found
-    what = "is missing" if not place.exists() else "is of an unknown format"
+    what = "is missing" if not is_there else "is of an unknown format"
     raise ReadError(
         found=f"{place} {what}",
         needed="a name that ends in " + ", ".join(known_suffixes()),

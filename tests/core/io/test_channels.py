@@ -288,6 +288,18 @@ def test_the_address_opens_the_case_again(tmp_path, make_geometry):
     np.testing.assert_array_equal(sent.compute(), case.data.compute())
 
 
+def test_many_channels_make_long_addresses(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 4, 5)))
+    other = tmp_path / f"{'long' * 40}.npy"
+    np.save(other, np.ones((3, 4, 5)))
+    sources = {"a": tmp_path / "a.npy", **{f"b{number}": other for number in range(9)}}
+    case = open_channels(sources)
+    assert len(case.source.uri) > 1000
+    assert open_volume(case.source.uri).n_channels == 10
+    with pytest.raises(ReadError):
+        open_volume("x" * 999)
+
+
 def test_the_grid_may_be_that_of_any_channel(tmp_path, make_geometry):
     pet, ct = files(tmp_path, make_geometry)
     case = open_channels({"PET": pet, "CT": ct}, grid="CT")

@@ -352,6 +352,8 @@ def test_layers_of_segments_become_channels(tmp_path, old):
         ({"lines": ["byte skip: 1"]}, ["cut off"]),
         ({"lines": ["data file: LIST"]}, ["lists no files"]),
         ({"lines": ["data file: missing.raw"]}, ["no file"]),
+        ({"lines": ["data file: " + "x" * 999]}, ["no file"]),
+        ({"lines": ["data file: %d" + "x" * 999 + " 1 1 1"]}, ["no file"]),
         ({"lines": ["data file: ../a.raw"]}, ["outside of its folder"]),
         ({"lines": ["data file: sub/../../a.raw"]}, ["outside of its folder"]),
         ({"lines": ["data file: http://example.org/a.raw"]}, ["http"]),
