@@ -1,7 +1,17 @@
 """DICOM: series of images found, sorted, and read slice by slice.
 
-`tags` names everything that is ever read of a header: nothing that tells who the
-patient is. `header` reads a file, `scan` a folder, `grouping` finds the stacks of a
-series, `stack` their geometry, `pixels` their voxels, `suv` the scale of PET, `reading`
-makes a `Volume` of it all.
+`tags` names everything that is ever read of an image's header: nothing that tells who
+the patient is. From there, upwards:
+
+- `header` reads a file: its `layout`, `frames`, `frame_keys` and `pet_tags`;
+- `scan` goes through a folder, `series` sorts what it found, `grouping` finds the stacks
+  of a series and their `moments`, `stack` and `spacing` say where slices lie;
+- `pixels` reads a box: `rows` of plain files, `decoding` of compressed ones, `samples`
+  makes values of them, `suv` scales PET;
+- `reading` makes a `Volume` of it all, with `notes`.
+
+Segmentations: `segmentation` reads them (`segment_header`, `segment_grid`,
+`segment_frames`), `segmentation_writer` writes them (`segment_packing`,
+`segment_template`). Contours: `structures` reads, `contours` fills, `structure_set` lays
+them on the series that `structure_images` finds.
 """

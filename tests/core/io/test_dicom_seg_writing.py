@@ -185,6 +185,19 @@ def test_a_missing_slice_is_kept_empty_and_refers_to_nothing(
     ]  # fmt: skip
 
 
+def test_a_tilted_gantry_stays_a_shear(tmp_path: Path, dicom_files: ModuleType) -> None:
+    places = dicom_files.positions(5, step=(0.0, 1.1, 2.5))
+    dicom_files.write_series(
+        tmp_path / "ct", np.ones((5, 4, 4), np.int16), places=places
+    )
+    volume = open_volume(tmp_path / "ct")
+    labels = np.zeros((5, 4, 4), np.uint8)
+    labels[2] = np.eye(4)
+    back = open_labels(write_labels(labels, tmp_path / "out.dcm", like=volume))
+    assert back.geometry.matches(volume.geometry)
+    assert np.array_equal(np.asarray(back.data[0]), labels)
+
+
 def test_a_single_slice_and_poor_headers_do(
     tmp_path: Path, dicom_files: ModuleType
 ) -> None:
