@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ __all__ = [
     "trim",
 ]
 
+_TRIES = 20  # a tenth of a second apart; what stays is removed another time
 _ABOUT = "about.json"  # of an entry: written last, and touched when it is used
 
 
@@ -154,7 +156,7 @@ def making(key: str, expected: int) -> Iterator[Path | None]:
                 yield folder
                 _publish(folder, key)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove_unfinished(folder)
         finally:
             lock.release()
         trim()
@@ -263,6 +265,15 @@ def _remove_remains() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 lock.release()
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove a folder into which threads of a failed write may still put files."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _prepare_folders() -> None:

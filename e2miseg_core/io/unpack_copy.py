@@ -206,6 +206,7 @@ class Unpacking:
             needed="a whole copy in the cache",
             do="try again",
         )
+        key = ""
         try:
             key = self._key()
             while not self._stop.is_set() and find_entry(key) is None:
@@ -224,15 +225,15 @@ class Unpacking:
             if not sys.is_finalizing() and threading.main_thread().is_alive():
                 raise
         finally:
-            self._end(error)
+            self._end(error, key)
 
-    def _end(self, error: ReadError | None) -> None:
+    def _end(self, error: ReadError | None, key: str) -> None:
         with self._state:
             self._thread = None
             self._error = error
             self._folder, self._done = None, 0
-            if error is None and not self._stop.is_set():
-                self._look()
+            if error is None and (entry := find_entry(key)):
+                self._folder, self._done = entry, self.total
             self._state.notify_all()
 
     def _follow(self, key: str) -> None:

@@ -363,6 +363,26 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, take, monkeypatch):
     np.testing.assert_array_equal(everything(pixels), array)
 
 
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing(tmp_path, take, monkeypatch):
+    take("copied")
+    monkeypatch.setattr(unpack_chunks, "_SIDE", 64)
+    array = np.random.default_rng(0).normal(size=(1, 1, 1, 4000))
+    path = save(tmp_path / "a.bz2", array, "bz2")
+    pixels = RawPixels(layout(path, array, "bz2"))
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # bytes of any file
+    try:
+        with pytest.raises(ReadError, match=r"cannot be used .*too large.*free space"):
+            everything(pixels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    cache.trim()  # a thread may have finished its chunk after the failure of another
+    assert list((tmp_path / "cache" / "making").iterdir()) == []
+    assert cache.list_entries() == []
+    np.testing.assert_array_equal(everything(pixels), array)
+
+
 CHILD = """
 import sys
 import numpy as np
