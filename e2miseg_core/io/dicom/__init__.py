@@ -4,14 +4,9 @@
 the patient is. From there, upwards:
 
 - `header` reads a file: its `layout`, `frames`, `frame_keys` and `pet_tags`;
-- `scan` goes through a folder, `series` sorts what it found, `grouping` finds the stacks
-  of a series and their `moments`, `stack` and `spacing` say where slices lie;
-- `pixels` reads a box: `rows` of plain files, `decoding` of compressed ones, `samples`
+- `scan` goes through a folder, `series` sorts what it found, `grouping` finds stacks
+  and their `moments`, `stack` and `spacing` say where slices lie;
+- `pixels` reads a box: `rows` of plain files, `decoding` of compressed ones; `samples`
   makes values of them, `suv` scales PET;
 - `reading` makes a `Volume` of it all, with `notes`.
-
-Segmentations: `segmentation` reads them (`segment_header`, `segment_grid`,
-`segment_frames`), `segmentation_writer` writes them (`segment_packing`,
-`segment_template`). Contours: `structures` reads, `contours` fills, `structure_set` lays
-them on the series that `structure_images` finds.
 """

@@ -1,44 +1,17 @@
 """The frames of one object: where each lies, its scale, and what tells it apart."""
 
 import math
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from e2miseg_core.io.dicom.pet_tags import read_moment
+from e2miseg_core.io.dicom.frame_keys import Key, enhanced_keys, plain_keys
 from e2miseg_core.io.dicom.tags import Tags
 
-__all__ = ["MOMENTS", "Frame", "Key", "normal_of", "read_frames"]
-
-Key = float | str | tuple[float | str, ...]
+__all__ = ["Frame", "normal_of", "read_frames"]
 
 _SLICE_TAG = 0x0054_0080  # SliceVector
 _TIME_TAGS = (0x0018_1063, 0x0018_1065, 0x0018_1066)  # FrameTime, its vector and delay
 _CENTIMETRES = 3  # PhysicalUnitsXDirection
-MOMENTS = frozenset({"acquisition time", "content time"})
-
-_DAY = 86400.0
-
-# Functional group, tag in it, name of the key.
-_ENHANCED_KEYS = (
-    ("FrameContentSequence", "StackID", "stack"),
-    ("FrameContentSequence", "TemporalPositionIndex", "temporal position"),
-    ("MREchoSequence", "EffectiveEchoTime", "echo time"),
-    ("MRDiffusionSequence", "DiffusionBValue", "b-value"),
-    (
-        "CardiacSynchronizationSequence",
-        "NominalCardiacTriggerDelayTime",
-        "trigger time",
-    ),
-)
-
-# Values of ImageType that are kept as they are; all others as a check sum.
-_KEPT_TYPES = """
-ADC AXIAL DERIVED DIFFUSION DIS2D DYNAMIC F FA FAT FFE GATED I IMAGINARY IN_PHASE IP
-I_FFE LOCALIZER M MAGNITUDE MIP MIXED MPR M_FFE M_SE ND NORM OP ORIGINAL OUT_PHASE P
-PHASE PRIMARY P_FFE R REAL R_FFE SE SECONDARY STATIC TRACEW W WATER
-"""
-_IMAGE_TYPES = frozenset(_KEPT_TYPES.split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +81,7 @@ def _plain_frame(tags: Tags) -> Frame:
         between=_between(tags),
         slope=_slope(tags.number("RescaleSlope")),
         intercept=tags.number("RescaleIntercept") or 0.0,
-        keys=dict(_plain_keys(tags)),
+        keys=dict(plain_keys(tags)),
     )
 
 
@@ -160,7 +133,7 @@ def _enhanced_frame(index: int, own: Tags, shared: Tags | None, whole: Tags) -> 
         between=_between(measures) if measures else None,
         slope=_slope(values.number("RescaleSlope")),
         intercept=values.number("RescaleIntercept") or 0.0,
-        keys={"instance": float(index), **dict(_enhanced_keys(group))},
+        keys={"instance": float(index), **dict(enhanced_keys(group))},
     )
 
 
@@ -222,62 +195,3 @@ def _ultrasound_spacing(tags: Tags) -> tuple[float, float] | None:
         return None
     rows, columns = (10 * abs(size or 0) for size in sizes)
     return rows, columns
-
-
-def _plain_keys(tags: Tags) -> Iterator[tuple[str, Key]]:
-    numbers = {
-        "temporal position": "TemporalPositionIdentifier",
-        "echo time": "EchoTime",
-        "echo": "EchoNumbers",
-        "inversion time": "InversionTime",
-        "flip angle": "FlipAngle",
-        "b-value": "DiffusionBValue",
-        "trigger time": "TriggerTime",
-        "frame time": "FrameReferenceTime",
-        "acquisition": "AcquisitionNumber",
-        "instance": "InstanceNumber",
-    }
-    for name, keyword in numbers.items():
-        value = tags.number(keyword)
-        if value is not None:
-            yield name, value
-    if not tags.has("DiffusionBValue") and tags.text("SiemensCreator").startswith(
-        "SIE"
-    ):
-        value = tags.number("SiemensBValue")
-        if value is not None:
-            yield "b-value", value
-    direction = tags.numbers("DiffusionGradientOrientation", 3)
-    if direction is not None:
-        yield "gradient", direction
-    kind = tags.texts("ImageType")
-    if kind:
-        yield "image type", tuple(map(_known_type, kind))
-    for name, date, time in (
-        ("acquisition time", tags.text("AcquisitionDate"), "AcquisitionTime"),
-        ("content time", "", "ContentTime"),
-    ):
-        moment = read_moment(date, tags.text(time))
-        if moment is not None:
-            yield name, (moment[0] or 0) * _DAY + moment[1]
-
-
-def _known_type(text: str) -> str:
-    known = text.upper()
-    return known if known in _IMAGE_TYPES else f"{zlib.crc32(text.encode()):08x}"
-
-
-def _enhanced_keys(group: Callable[[str], Tags | None]) -> Iterator[tuple[str, Key]]:
-    for sequence, keyword, name in _ENHANCED_KEYS:
-        found = group(sequence)
-        value = found.number(keyword) if found is not None else None
-        if value is not None:
-            yield name, value
-    diffusion = group("MRDiffusionSequence")
-    gradient = diffusion and diffusion.first("DiffusionGradientDirectionSequence")
-    direction = gradient and gradient.numbers("DiffusionGradientOrientation", 3)
-    if direction:
-        yield "gradient", direction
-    kind = group("MRImageFrameTypeSequence")
-    if kind is not None and (part := kind.text("ComplexImageComponent")):
-        yield "image type", (_known_type(part),)

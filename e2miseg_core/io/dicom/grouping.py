@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import E2MISegError, ReadError
-from e2miseg_core.io.dicom.frames import Key
+from e2miseg_core.io.dicom.frame_keys import Key
 from e2miseg_core.io.dicom.moments import KEY_UNITS, name_moments, rank
 from e2miseg_core.io.dicom.stack import Plane, Stack, distances, lay_stacks
 

@@ -213,6 +213,9 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
         msg = "cut off before the pixels"
         raise ValueError(msg)
     problem = find_problem(layout, path) if layout is not None else ""
+    if "MOSAIC" in tags.texts("ImageType"):
+        # Their true places stand in a vendor's own tags only.
+        problem = "is a mosaic of slices side by side in one picture (convert it first)"
     is_image = layout is not None and not problem
     frames = read_frames(tags, layout.n_frames) if layout and is_image else ()
     modality = tags.text("Modality")

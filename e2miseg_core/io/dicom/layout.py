@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from e2miseg_core.io.dicom.tags import Tags
 
-__all__ = ["PixelLayout", "find_problem", "read_layout"]
+__all__ = ["PixelLayout", "find_problem", "read_layout", "stored_type"]
 
 _PIXEL_KINDS = {0x7FE0_0010: "integer", 0x7FE0_0008: "float", 0x7FE0_0009: "double"}
 _LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OV", b"OL", b"UN"})
 _UNDEFINED = 0xFFFF_FFFF
+_FLOATS = {"float": "f4", "double": "f8"}
 _MOST_PACKED = 2000  # times as large as packed: an even image
 _ANY_FRAME = 64 << 20  # bytes that a frame may have whatever the file's size
 
@@ -139,3 +142,12 @@ def read_layout(
         offset=offset,
         length=0 if length == _UNDEFINED else length,
     )
+
+
+def stored_type(layout: PixelLayout) -> np.dtype[Any]:
+    """Type of the stored samples, in the byte order of the file."""
+    order = ">" if layout.is_big_endian else "<"
+    if layout.kind in _FLOATS:
+        return np.dtype(order + _FLOATS[layout.kind])
+    kind = "i" if layout.is_signed else "u"
+    return np.dtype(f"{order}{kind}{max(1, layout.allocated // 8)}")

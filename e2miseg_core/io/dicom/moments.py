@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from e2miseg_core.io.dicom.frames import MOMENTS, Key
+from e2miseg_core.io.dicom.frame_keys import MOMENTS, Key
 
 __all__ = ["KEY_UNITS", "name_moments", "rank"]
 

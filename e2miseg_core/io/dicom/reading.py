@@ -12,7 +12,9 @@ from e2miseg_core.errors import ChoiceError, ReadError
 from e2miseg_core.geometry import canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.dicom.grouping import doubled_error
-from e2miseg_core.io.dicom.pixels import DicomPixels, stored_type
+from e2miseg_core.io.dicom.layout import stored_type
+from e2miseg_core.io.dicom.notes import notes_on_files, notes_on_values
+from e2miseg_core.io.dicom.pixels import DicomPixels
 from e2miseg_core.io.dicom.scan import DicomSeries, FolderScan, holds_dicom, scan
 from e2miseg_core.io.dicom.segmentation import read_segmentation
 from e2miseg_core.io.dicom.stack import Plane, Stack
@@ -61,7 +63,7 @@ def open_dicom(address: Address) -> Volume:
         file = Address(str(series.instances[0].path), "", address.frame)
         return _as_opened(_OBJECTS[series.kind](file), address)
     volume = open_series(series, address)
-    return replace(volume, notes=(*volume.notes, *_notes_on_files(found, volume)))
+    return replace(volume, notes=(*volume.notes, *notes_on_files(found, series)))
 
 
 def open_series(series: DicomSeries, address: Address) -> Volume:
@@ -91,7 +93,7 @@ def open_series(series: DicomSeries, address: Address) -> Volume:
     notes = [*stack.notes, *_check_doubled(stack, pixels)]
     if suv is not None:
         notes.append(suv.note)
-    notes += _notes_on_values(planes, pixels)
+    notes += notes_on_values(planes, pixels.dtype)
     return _volume(stack, pixels, address, _channels(stack, pixels, suv), notes)
 
 
@@ -195,19 +197,6 @@ def _find_scale(planes: Sequence[Plane]) -> SuvScale | None:
     return find_suv(known) if known else None
 
 
-def _notes_on_files(found: FolderScan, volume: Volume) -> list[str]:
-    """Say what was left out beside the series."""
-    notes = []
-    if found.n_damaged:
-        notes.append(
-            f"{found.n_damaged} DICOM files cannot be read (damaged, or without the "
-            "right to) and are left out"
-        )
-    if found.n_files == 1 and volume.geometry.shape.count(1) == 1:
-        notes.append("this is one slice: open its folder for the whole series")
-    return notes
-
-
 def _empty_value(plane: Plane, suv: SuvScale | None) -> float:
     """Value of missing planes: the padding value, else air in CT, else 0."""
     padding = plane.header.padding
@@ -246,41 +235,3 @@ def _channels(
     return tuple(
         f"{moment} {color}" if many else color for moment in moments for color in named
     )
-
-
-def _notes_on_values(planes: Sequence[Plane], pixels: DicomPixels) -> list[str]:
-    """Say how stored values became those shown."""
-    scales = {(plane.frame.slope, plane.frame.intercept) for plane in planes}
-    notes = []
-    if len(scales) > 1:
-        slopes = [slope for slope, _ in scales]
-        notes.append(
-            f"each slice has its own rescale slope, {min(slopes):.6g} to "
-            f"{max(slopes):.6g}: applied, as {pixels.dtype.name}"
-        )
-    elif scales != {(1.0, 0.0)}:
-        slope, intercept = next(iter(scales))
-        notes.append(
-            f"stored values rescaled by {slope:g} and {intercept:+g}, as "
-            f"{pixels.dtype.name}"
-        )
-    first = planes[0]
-    photometric = (
-        "" if first.instance.layout is None else first.instance.layout.photometric
-    )
-    if photometric == "MONOCHROME1":
-        notes.append(
-            "MONOCHROME1: low values are meant to look bright; values are not inverted"
-        )
-    elif photometric == "PALETTE COLOR":
-        notes.append("PALETTE COLOR: values are indices of colours, not brightness")
-    if first.header.padding is not None:
-        real = first.header.padding * first.frame.slope + first.frame.intercept
-        notes.append(f"voxels of the value {real:g} are padding outside the scan: kept")
-    if first.header.has_lut:
-        notes.append("the modality look-up table is not applied: values are as stored")
-    if "moving picture" in first.frame.keys:
-        notes.append("the frames are a moving picture: Z is time")
-    if "views" in first.frame.keys:
-        notes.append("the frames are no slices but several views: Z is their number")
-    return notes

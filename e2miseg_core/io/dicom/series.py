@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from e2miseg_core.errors import Choice, E2MISegError, ReadError
 from e2miseg_core.geometry import Geometry
-from e2miseg_core.io.dicom.frames import MOMENTS, Frame
+from e2miseg_core.io.dicom.frame_keys import MOMENTS
+from e2miseg_core.io.dicom.frames import Frame
 from e2miseg_core.io.dicom.grouping import find_stacks, split_planes
 from e2miseg_core.io.dicom.header import Header, Instance
 from e2miseg_core.io.dicom.stack import Plane, Stack

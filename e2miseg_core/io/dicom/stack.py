@@ -24,11 +24,11 @@ from e2miseg_core.io.dicom.spacing import (
     unevenness,
 )
 
-__all__ = ["Plane", "Stack", "distances", "lay_stacks"]
+__all__ = ["MEASURED", "Plane", "Stack", "distances", "lay_stacks"]
 
 _SILENT = 0.01  # of the spacing: rounding that nobody needs to hear of
 _TILT_DEGREES = 0.05
-_MEASURED = frozenset({"CT", "MR", "PT"})
+MEASURED = frozenset({"CT", "MR", "PT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ def _notes_of(
 def _unplaced(planes: Sequence[Plane]) -> Stack | E2MISegError:
     """Lay planes without a position, which only some kinds of image may lack."""
     modality = planes[0].header.modality
-    if len(planes) > 1 and modality in _MEASURED:
+    if len(planes) > 1 and modality in MEASURED:
         lacking = sum(
             p.frame.position is None or p.frame.orientation is None for p in planes
         )
