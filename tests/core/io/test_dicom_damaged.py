@@ -123,3 +123,10 @@ def test_an_object_without_pixels_is_listed_and_not_opened(dicom_files, tmp_path
         open_volume(tmp_path, part="1")
     with pytest.raises(ReadError, match="no DICOM image"):
         open_volume(tmp_path)
+
+
+def test_a_mosaic_of_slices_is_refused(dicom_files, tmp_path):
+    kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    series(dicom_files, tmp_path, ImageType=kind)
+    with pytest.raises(ReadError, match="mosaic of slices side by side"):
+        open_volume(tmp_path)
