@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from e2miseg_core.io.cache_entry import (
+    ABOUT,
+    describe,
+    discard,
+    entries_folder,
+    locks_folder,
+    making_folder,
+    prepare_folders,
+    read_about,
+    remove_unfinished,
+    users_folder,
+)
 from e2miseg_core.io.cache_folder import (
     cache_folder,
     cache_limit,
@@ -39,9 +50,6 @@ __all__ = [
     "making",
     "trim",
 ]
-
-_TRIES = 20  # a tenth of a second apart; what stays is removed another time
-_ABOUT = "about.json"  # of an entry: written last, and touched when it is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,22 +104,22 @@ def find_entry(key: str) -> Path | None:
         The folder. Who reads it must look afterwards whether it is still there: in
         the instant before the mark, another process may have removed it.
     """
-    folder = _entries() / key
-    if not (folder / _ABOUT).is_file():
+    folder = entries_folder() / key
+    if not (folder / ABOUT).is_file():
         return None
     with suppress(OSError):  # a cache that may only be read serves as well
-        mark_used(_users(), key)
-        os.utime(folder / _ABOUT)
+        mark_used(users_folder(), key)
+        os.utime(folder / ABOUT)
     # Programs that tidy up remove single files, and a missing chunk would read as 0.
-    if _describe(folder) == _read_about(folder):
+    if describe(folder) == read_about(folder):
         return folder
-    _discard(folder)
+    discard(folder)
     return None
 
 
 def find_unfinished(key: str) -> Path | None:
     """Find the folder that another process is filling."""
-    found = sorted(_making().glob(f"{key}.*"), key=_age)
+    found = sorted(making_folder().glob(f"{key}.*"), key=_age)
     return found[0] if found else None
 
 
@@ -138,25 +146,25 @@ def making(key: str, expected: int) -> Iterator[Path | None]:
         If the cache cannot be written, or the disk is full.
     """
     with telling_of_the_cache(expected):
-        _prepare_folders()
-        lock = FileLock(_locks() / f"{key}.lock")
+        prepare_folders()
+        lock = FileLock(locks_folder() / f"{key}.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
             yield None
             return
         try:
-            for remains in _making().glob(f"{key}.*"):  # nobody else has the lock
+            for remains in making_folder().glob(f"{key}.*"):  # nobody else has the lock
                 shutil.rmtree(remains, ignore_errors=True)
             trim(expected)
             check_room(expected)
-            folder = _making() / f"{key}.{secrets.token_hex(4)}"
+            folder = making_folder() / f"{key}.{secrets.token_hex(4)}"
             folder.mkdir()
             try:
                 yield folder
                 _publish(folder, key)
             finally:
-                _remove_unfinished(folder)
+                remove_unfinished(folder)
         finally:
             lock.release()
         trim()
@@ -165,8 +173,8 @@ def making(key: str, expected: int) -> Iterator[Path | None]:
 def list_entries() -> list[CacheEntry]:
     """Whole entries, the one used longest ago first."""
     found = []
-    for about in _entries().glob(f"*/{_ABOUT}"):
-        nbytes = _read_about(about.parent).get("bytes", 0)
+    for about in entries_folder().glob(f"*/{ABOUT}"):
+        nbytes = read_about(about.parent).get("bytes", 0)
         with suppress(OSError):  # vanished
             used = about.stat().st_mtime
             found.append(CacheEntry(key=about.parent.name, nbytes=nbytes, used=used))
@@ -205,60 +213,33 @@ def clear() -> int:
 
 def _publish(folder: Path, key: str) -> None:
     """Put a filled folder under its final name; an older state of the source goes."""
-    (folder / _ABOUT).write_text(json.dumps(_describe(folder)), encoding="utf-8")
-    mark_used(_users(), key)
+    (folder / ABOUT).write_text(json.dumps(describe(folder)), encoding="utf-8")
+    mark_used(users_folder(), key)
     try:
-        folder.replace(_entries() / key)
+        folder.replace(entries_folder() / key)
     except OSError:
         if find_entry(key) is None:  # else somebody made the same one
             raise
-    for old in _entries().glob(f"{key.partition('-')[0]}-*"):
+    for old in entries_folder().glob(f"{key.partition('-')[0]}-*"):
         if old.name != key:
             _remove(old.name)
 
 
 def _remove(key: str) -> bool:
     """Remove an entry in one step, unless it is in use."""
-    if in_use(_users(), key):
+    if in_use(users_folder(), key):
         return False
-    return _discard(_entries() / key)
-
-
-def _discard(folder: Path) -> bool:
-    gone = _making() / f"gone.{secrets.token_hex(4)}"
-    try:
-        folder.replace(gone)
-    except OSError:
-        return False
-    shutil.rmtree(gone, ignore_errors=True)
-    with suppress(OSError):  # open files cannot go on Windows
-        (_locks() / f"{folder.name}.lock").unlink(missing_ok=True)
-    return True
-
-
-def _describe(folder: Path) -> dict[str, int]:
-    """What an entry must still be when it is found again."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    sizes = [file.stat().st_size for file in files if file.name != _ABOUT]
-    return {"bytes": sum(sizes), "files": len(sizes)}
-
-
-def _read_about(folder: Path) -> dict[str, int]:
-    try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        return {key: int(about[key]) for key in ("bytes", "files")}
-    except (OSError, ValueError, KeyError, TypeError):  # vanished, or damaged
-        return {}
+    return discard(entries_folder() / key)
 
 
 def _remove_remains() -> None:
     """Remove unfinished folders whose makers are dead: those hold no lock any more."""
-    for folder in _making().glob("*"):
+    for folder in making_folder().glob("*"):
         key = folder.name.partition(".")[0]
         if key == "gone":
             shutil.rmtree(folder, ignore_errors=True)
             continue
-        lock = FileLock(_locks() / f"{key}.lock")
+        lock = FileLock(locks_folder() / f"{key}.lock")
         with suppress(Timeout, OSError):
             lock.acquire(blocking=False)
             try:
@@ -267,43 +248,8 @@ def _remove_remains() -> None:
                 lock.release()
 
 
-def _remove_unfinished(folder: Path) -> None:
-    """Remove a folder into which threads of a failed write may still put files."""
-    for _ in range(_TRIES):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.1)
-
-
-def _prepare_folders() -> None:
-    """Make the folders, for this user alone: copies of images are as private."""
-    cache_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    for folder in (_entries(), _making(), _locks(), _users()):
-        folder.mkdir(exist_ok=True, mode=0o700)
-    tag = cache_folder() / "CACHEDIR.TAG"  # backup programs pass such folders over
-    if not tag.exists():
-        tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n", "ascii")
-
-
 def _age(path: Path) -> float:
     try:
         return -path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _entries() -> Path:
-    return cache_folder() / "entries"
-
-
-def _making() -> Path:
-    return cache_folder() / "making"
-
-
-def _locks() -> Path:
-    return cache_folder() / "locks"
-
-
-def _users() -> Path:
-    return cache_folder() / "users"
