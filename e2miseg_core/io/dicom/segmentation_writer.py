@@ -86,7 +86,7 @@ def write_segmentation(plan: WritePlan, path: Path) -> int:
 def _check(plan: WritePlan) -> None:
     if plan.kind != "labels":
         raise _refused(found="an image", needed="labels")
-    if plan.source_format != "dicom":
+    if "planes" not in plan.details:  # of series, and of contours on them
         raise _refused(
             found=f"labels of an image that is no DICOM series ({plan.source_format})",
             needed="the series that a DICOM segmentation must refer to",

@@ -227,6 +227,7 @@ def _volume(
         str(address.path.resolve()), stat.st_mtime_ns, stat.st_size, grid.to_json()
     )
     chunks = slab_chunks(pixels.shape, pixels.dtype.itemsize)
+    images = {} if like.source is None else like.source.details
     return Volume(
         levels=(oriented(pixels, chunks, transform, f"rtstruct-{token}"),),
         geometry=like.geometry,
@@ -237,6 +238,12 @@ def _volume(
             geometry=grid,
             transform=transform,
             dtype=pixels.dtype,
+            # The images of the planes, for a segmentation that refers to them.
+            details={
+                key: images[key]
+                for key in ("planes",)
+                if key in images and stack.is_identity
+            },
         ),
         notes=tuple(notes),
         segments=segments,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom import Dataset, dcmread
 
 from e2miseg_core.errors import E2MISegError, GeometryError, ReadError
-from e2miseg_core.io import open_labels, open_volume
+from e2miseg_core.io import open_labels, open_volume, write_labels
 from e2miseg_core.io.dicom.contours import fill
 from e2miseg_core.io.dicom.structure_set import open_structure_set
 from e2miseg_core.volume import Volume
@@ -305,6 +305,16 @@ def test_a_hole_and_overlapping_structures(folder: Path, write: Any) -> None:
         ],
     )
     assert open_labels(whole).n_channels == 1
+
+
+def test_contours_may_be_written_as_a_segmentation(
+    folder: Path, write: Any, tmp_path: Path
+) -> None:
+    volume = open_labels(write(folder, [(3, "heart", [box(1, (2, 1), (4, 3))])]))
+    path = write_labels(volume.data[0], tmp_path / "seg.dcm", like=volume)
+    back = open_labels(path)
+    assert back.geometry.matches(volume.geometry)
+    assert np.array_equal(np.asarray(back.data), np.asarray(volume.data))
 
 
 def test_points_and_lines_are_left_out_and_counted(folder: Path, write: Any) -> None:
