@@ -33,7 +33,7 @@ GIGABYTES, KILLS = 4.0, 20
 PLANE = (1024, 1024)
 SPACING = (1.0, 0.6, 0.6)
 BUFFER = 8 << 20
-KILLED_PLANES = 256  # of the volume that is killed: 512 MiB
+KILLED_PLANES = 128  # of the volume that is killed: 256 MiB
 
 
 def write_source(path: Path, n_planes: int) -> None:

@@ -58,9 +58,9 @@ def write_pyramid(place: Workplace) -> Job[None]:
         If the disk refuses, or what is read back is not what was written.
     """
     tasks = _Tasks(place)
-    yield from _run(tasks, place.plan, "converting (MB)", lambda: place.finished)
+    yield from _run(tasks, place.plan, "converting (MB)", lambda: tasks.written_bytes)
     tasks.queue_rest()
-    yield from _run(tasks, place.plan, "reading back (MB)", lambda: tasks.read_back)
+    yield from _run(tasks, place.plan, "reading back (MB)", lambda: tasks.read_bytes)
 
 
 class _Tasks:
@@ -71,7 +71,9 @@ class _Tasks:
         self._queue: list[tuple[int, int, _Task]] = []
         self._count = 0
         self._queued: set[Cell] = set()
-        self.read_back: set[Cell] = set()
+        self._read_back: set[Cell] = set()
+        self.written_bytes = sum(map(place.plan.cell_bytes, place.finished))
+        self.read_bytes = 0
         for cells in place.plan.pieces():
             todo = [cell for cell in cells if cell not in place.finished]
             if todo:
@@ -88,7 +90,10 @@ class _Tasks:
 
     def finish(self, outcome: _Outcome) -> None:
         """Write down what a task did, and queue what can be done with it."""
-        self.read_back.update(outcome.read_back)
+        size_of = self._place.plan.cell_bytes
+        self._read_back.update(outcome.read_back)
+        self.read_bytes += sum(map(size_of, outcome.read_back))
+        self.written_bytes += sum(map(size_of, outcome.written))
         if outcome.written:
             self._place.note(outcome.written)
         for cell in outcome.written:
@@ -96,7 +101,7 @@ class _Tasks:
 
     def queue_rest(self) -> None:
         """Queue the reading back of cells from which none was made in this run."""
-        for cell in sorted(self._place.finished.keys() - self.read_back):
+        for cell in sorted(self._place.finished.keys() - self._read_back):
             self._add(0, _checking(self._place, cell))
 
     def _queue_parent(self, cell: Cell) -> None:
@@ -114,10 +119,7 @@ class _Tasks:
 
 
 def _run(
-    tasks: _Tasks,
-    plan: PyramidPlan,
-    stage: str,
-    done: Callable[[], "dict[Cell, Finished] | set[Cell]"],
+    tasks: _Tasks, plan: PyramidPlan, stage: str, done: Callable[[], int]
 ) -> Job[None]:
     """Run tasks until there are no more; never more at once than there are workers."""
     total = -(-plan.n_bytes // _MB)
@@ -131,8 +133,7 @@ def _run(
                 for future in finished:
                     running.discard(future)
                     tasks.finish(future.result())
-                n_bytes = sum(plan.cell_bytes(cell) for cell in done())
-                yield Progress(done=n_bytes // _MB, total=total, stage=stage)
+                yield Progress(done=-(-done() // _MB), total=total, stage=stage)
         finally:  # stopped: what is under way is soon finished, and worth keeping
             wait(running)
             for future in running:
