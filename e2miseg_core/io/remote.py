@@ -133,12 +133,12 @@ def in_one_line(url: str, error: BaseException) -> ReadError:
     status = http_status(error)
     if isinstance(error, ReadError):
         return error
+    if isinstance(error, FileNotFoundError) and status is None and error.__cause__:
+        error = error.__cause__  # fsspec calls everything a missing file
     if status in (401, 403) or isinstance(error, PermissionError):
         what, do = "refuses access", "check the address and your rights to it"
     elif isinstance(error, FileNotFoundError) or status in (404, 410):
-        what, do = "is not there (or cannot be reached)", "check the address"
-        if status is None and _is_unreachable(error.__cause__):
-            what, do = "cannot be reached", "check the network and the name of the host"
+        what, do = "is not there", "check the address"
     elif status is not None:
         what, do = f"answers with the error {status}", "try again later"
     elif isinstance(error, TimeoutError):

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import pickle
+import socket
 import threading
 from pathlib import Path
 from urllib.parse import unquote
@@ -55,8 +56,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.close_connection = True
             server.breaks_after = 0
             return
+        server.sent += len(part)  # before the client can go on
         self.wfile.write(part)
-        server.sent += len(part)
 
     do_HEAD = do_GET  # noqa: N815
 
@@ -227,6 +228,14 @@ def test_servers_that_are_not_there_and_protocols_that_are_not_known():
             open_volume(f"http://127.0.0.1:9/{name}")
     with pytest.raises(ReadError, match="unknown protocol"):
         open_volume("nowhere://host/scan.nii")
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr("e2miseg_core.io.remote._SILENT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name in ("scan.nii", "scan.zarr"):
+            with pytest.raises(ReadError, match="does not answer in time"):
+                open_volume(f"http://127.0.0.1:{silent.getsockname()[1]}/{name}")
 
 
 def test_a_missing_package_is_named(monkeypatch):
