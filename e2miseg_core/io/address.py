@@ -95,7 +95,7 @@ class Address:
     def __str__(self) -> str:
         values = []
         if self.part:
-            values.append(f"part={quote(self.part, safe='/ .:,()')}")
+            values.append(f"part={quote(self.part, safe='/ .:,()=|')}")
         if self.frame is not None:
             values.append(f"frame={self.frame}")
         return self.place + ("#" + "&".join(values) if values else "")

@@ -294,6 +294,7 @@ def test_many_channels_make_long_addresses(tmp_path):
     np.save(other, np.ones((3, 4, 5)))
     sources = {"a": tmp_path / "a.npy", **{f"b{number}": other for number in range(9)}}
     case = open_channels(sources)
+    assert case.source.uri.startswith(f"{tmp_path}/a.npy#part=channels:a=|b0=long")
     assert len(case.source.uri) > 1000
     assert open_volume(case.source.uri).n_channels == 10
     with pytest.raises(ReadError):
