@@ -213,4 +213,5 @@ def _metadata(case: Case, uri: str) -> dict[str, Any]:
         "image": uri,
         "geometry": case.geometry.to_json(),
         "names": {label.value: label.name for label in case.project.classes},
+        "colors": {label.value: label.rgb for label in case.project.classes},
     }

@@ -44,7 +44,8 @@ def write_labels_layer(path: str, data: Any, attributes: dict[str, Any]) -> list
         labels,
         Path(path),
         like=image_grid(labels.shape, own, attributes),
-        names=own.get("names", {}),
+        names=own.get("names") or _names_in(attributes),
+        colors=own.get("colors") or _colors_in(attributes),
         overwrite=True,
     )
     if own:
@@ -73,3 +74,23 @@ def image_grid(
     return Volume.from_array(
         da.zeros(shape, dtype=np.uint8), Geometry.from_spacing(shape, spacing)
     )
+
+
+def _names_in(attributes: Mapping[str, Any]) -> dict[int, str]:
+    """Names that the user, or another plugin, gave to labels."""
+    features = attributes.get("features")
+    if features is None or not {"index", "name"} <= set(features):
+        return {}
+    pairs = zip(features["index"], features["name"], strict=True)
+    return {int(value): str(name) for value, name in pairs if int(value) > 0}
+
+
+def _colors_in(attributes: Mapping[str, Any]) -> dict[int, tuple[int, int, int]]:
+    """Colours that somebody chose; those that napari repeats mean nothing."""
+    chosen = getattr(attributes.get("colormap"), "color_dict", None) or {}
+    colors = {}
+    for value, rgba in chosen.items():
+        if value:  # 0 is background, None all others
+            red, green, blue = (round(255 * float(part)) for part in rgba[:3])
+            colors[int(value)] = (red, green, blue)
+    return colors

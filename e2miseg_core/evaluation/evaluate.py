@@ -24,6 +24,8 @@ from e2miseg_core.evaluation.metrics import (
 from e2miseg_core.evaluation.report import CaseScores, ClassScores, Problem, Report
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import known_suffixes, open_labels, split_suffix
+from e2miseg_core.io.listing import list_images
+from e2miseg_core.io.naming import exists, suggested_name
 from e2miseg_core.progress import Job, Progress
 
 __all__ = ["evaluate_case", "evaluate_paths"]
@@ -169,7 +171,7 @@ def _match(
 ) -> tuple[list[tuple[str, Path, Path]], list[Problem]]:
     """Pairs of files with the name of their case, and what has no partner."""
     for path in (predicted, reference):
-        if not path.exists():
+        if not exists(path):
             raise ReadError(
                 found=f"{path} is missing",
                 needed="a file or folder of labels",
@@ -182,7 +184,7 @@ def _match(
             do="name the file in the folder",
         )
     if _is_case(reference):
-        return [(split_suffix(reference)[0], predicted, reference)], []
+        return [(suggested_name(reference), predicted, reference)], []
     first, second = _cases(predicted), _cases(reference)
     pairs = [(case, first[case], second[case]) for case in second if case in first]
     lonely = [
@@ -200,10 +202,8 @@ def _match(
 def _cases(folder: Path) -> dict[str, Path]:
     """Find the label files of a folder by the name of their case, sorted."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        case, suffix = split_suffix(path)
-        if suffix == "" or case.startswith("."):
-            continue
+    for path in list_images(folder):
+        case = split_suffix(path)[0]
         if case in found:
             raise ConfigError(
                 found=f"{found[case].name} and {path.name} in {folder}",

@@ -195,7 +195,9 @@ def _header_text(plan: WritePlan) -> str:
         f"space origin: {_vector(lps[:, 3])}",
     ]
     if plan.kind == "labels":
-        lines += segment_lines(plan.names, geometry.shape[::-1])
+        lines += segment_lines(
+            Segments(names=plan.names, colors=plan.colors), geometry.shape[::-1]
+        )
     return "\n".join(lines) + "\n\n"
 
 

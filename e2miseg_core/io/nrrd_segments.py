@@ -67,21 +67,22 @@ def read_segments(
     return segments, titles, [note]
 
 
-def segment_lines(names: Mapping[int, str], extent: Sequence[int]) -> list[str]:
-    """Header lines that name labels.
+def segment_lines(segments: Segments, extent: Sequence[int]) -> list[str]:
+    """Header lines that name and colour labels.
 
     Parameters
     ----------
-    names : mapping of int to str
-        Of label values; the background is left out.
+    segments : Segments
+        Names and colours; the background is left out.
     extent : three int
         Voxels along X, Y, Z.
     """
     box = " ".join(f"0 {size - 1}" for size in extent)
     lines = []
-    shown = [(value, name) for value, name in sorted(names.items()) if value > 0]
-    for number, (value, name) in enumerate(shown):
-        plain = " ".join(name.split()) or f"label {value}"
+    values = sorted({*segments.names, *segments.colors})
+    for number, value in enumerate(value for value in values if value > 0):
+        plain = " ".join(segments.names.get(value, "").split()) or f"label {value}"
+        color = segments.colors.get(value)
         lines += [
             f"Segment{number}_ID:=Segment_{value}",
             f"Segment{number}_Name:={plain}",
@@ -90,6 +91,9 @@ def segment_lines(names: Mapping[int, str], extent: Sequence[int]) -> list[str]:
             f"Segment{number}_Layer:=0",
             f"Segment{number}_Extent:={box}",
         ]
+        if color is not None:
+            parts = " ".join(f"{part / 255:.6g}" for part in color)
+            lines.append(f"Segment{number}_Color:={parts}")
     return lines
 
 

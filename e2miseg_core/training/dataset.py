@@ -11,6 +11,7 @@ import numpy as np
 
 from e2miseg_core.errors import ConfigError, DatasetError
 from e2miseg_core.io import open_labels, split_suffix
+from e2miseg_core.io.listing import list_images
 from e2miseg_core.model_card import LabelInfo, default_color
 
 __all__ = ["Case", "Dataset", "Split", "find_dataset", "pair_folders", "split_cases"]
@@ -247,9 +248,9 @@ def _scan_labels(cases: tuple[Case, ...]) -> dict[int, str]:
 
 
 def _pair(images: Path, labels: Path, n_channels: int) -> tuple[Case, ...]:
-    by_label = {split_suffix(path)[0]: path for path in _volumes(labels)}
+    by_label = {split_suffix(path)[0]: path for path in list_images(labels)}
     by_case: dict[str, list[Path]] = {}
-    for path in _volumes(images):
+    for path in list_images(images):
         by_case.setdefault(_case_name(path, by_label), []).append(path)
     alone = sorted(set(by_case) ^ set(by_label))
     if alone or not by_case:
@@ -270,13 +271,6 @@ def _pair(images: Path, labels: Path, n_channels: int) -> tuple[Case, ...]:
     return tuple(
         Case(name=name, images=tuple(by_case[name]), labels=by_label[name])
         for name in sorted(by_case)
-    )
-
-
-def _volumes(folder: Path) -> list[Path]:
-    # The Decathlon's archives carry "._" companions made by another system.
-    return sorted(
-        p for p in folder.iterdir() if split_suffix(p)[1] and p.name[0] != "."
     )
 
 

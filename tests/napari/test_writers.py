@@ -2,10 +2,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
 
 from e2miseg_core.errors import GeometryError, ReadError
-from e2miseg_core.io import open_labels, open_volume
+from e2miseg_core.io import open_labels, open_volume, write_labels
 from e2miseg_core.samples import sample_path
 from e2miseg_napari.convert import KEY, grid_of
 from e2miseg_napari.readers import read_layers
@@ -76,3 +77,36 @@ def test_labels_are_not_written_on_another_images_grid(oblique_scan, tmp_path):
     data, options, _ = layer.as_layer_data_tuple()
     with pytest.raises(ReadError, match="another grid"):
         write_labels_layer(str(tmp_path / "out.nii.gz"), data, options)
+
+
+def test_names_and_colours_of_any_labels_layer_are_kept(tmp_path):
+    values = np.zeros((3, 4, 5), np.uint8)
+    values[1, 2, 3], values[2, 1, 1] = 1, 5
+    colors = {None: "white", 0: "transparent", 1: (1, 0, 0.2, 1), 5: "lime"}
+    layer = Labels(
+        values,
+        features={"index": [0, 1, 5], "name": ["background", "liver", "cyst"]},
+        colormap=DirectLabelColormap(color_dict=colors),
+    )
+    out = tmp_path / "own.seg.nrrd"
+    data, options, _ = layer.as_layer_data_tuple()
+    write_labels_layer(str(out), data, options)
+    segments = open_volume(out).segments
+    assert segments.names == {1: "liver", 5: "cyst"}
+    assert segments.colors == {1: (255, 0, 51), 5: (0, 255, 0)}
+
+
+def test_a_segmentation_from_a_file_is_saved_on_its_own_grid(tmp_path, oblique_scan):
+    image = open_volume(oblique_scan)
+    values = np.zeros(image.geometry.shape, np.uint8)
+    values[3, 4, 5] = 2
+    first = write_labels(values, tmp_path / "a.seg.nrrd", like=image, names={2: "cyst"})
+    layer = Layer.create(*read_layers(first)[0])
+    assert isinstance(layer, Labels)
+    out = tmp_path / "b.seg.nrrd"
+    data, options, _ = layer.as_layer_data_tuple()
+    write_labels_layer(str(out), data, options)
+    again = open_labels(out)
+    assert again.geometry.matches(image.geometry)
+    assert again.segments.names == {2: "cyst"}
+    np.testing.assert_array_equal(again.data[0], values)
