@@ -34,6 +34,7 @@ _PARTS = (
     "b-value",
     "place",
 )
+_TOLD = ("echo time", "b-value")  # though another tag tells moments apart
 _RANKS = ("temporal position", "trigger time", "acquisition time", "instance")
 
 
@@ -138,8 +139,7 @@ def _key_sets(
     useful = [
         name
         for name in names
-        if all(name in plane.frame.keys for plane in planes)
-        and len({plane.frame.keys[name] for plane in planes}) > 1
+        if len({plane.frame.keys.get(name, "") for plane in planes}) > 1
     ]
     for count in range(1, _MOST_KEYS + 1):
         yield from itertools.combinations(useful, count)
@@ -150,7 +150,7 @@ def _by_values(
 ) -> dict[tuple[Key, ...], list[int]] | None:
     groups: dict[tuple[Key, ...], list[int]] = defaultdict(list)
     for index, plane in enumerate(planes):
-        groups[tuple(plane.frame.keys[name] for name in names)].append(index)
+        groups[tuple(plane.frame.keys.get(name, "") for name in names)].append(index)
         if len(groups) > most:
             return None
     return groups
@@ -168,9 +168,22 @@ def _as_moments(
             continue
         if all(len(set(sites[index].tolist())) == n_sites for index in groups.values()):
             values = sorted(groups, key=rank)
-            labels = name_moments(names, values)
-            return labels, [[planes[i] for i in groups[value]] for value in values]
+            moments = [[planes[i] for i in groups[value]] for value in values]
+            told = tuple(n for n in _TOLD if n not in names and _tells(n, moments))
+            described = [
+                (*value, *(moment[0].frame.keys[name] for name in told))
+                for value, moment in zip(values, moments, strict=True)
+            ]
+            return name_moments((*names, *told), described), moments
     return None
+
+
+def _tells(name: str, moments: Sequence[Sequence[Plane]]) -> bool:
+    """Whether a tag has one value in each moment, and not the same in all."""
+    found = [{plane.frame.keys.get(name) for plane in moment} for moment in moments]
+    values = set[Key | None]().union(*found)
+    is_one = all(len(each) == 1 for each in found)
+    return is_one and None not in values and len(values) > 1
 
 
 def _ranked(

@@ -54,6 +54,8 @@ def rank(values: tuple[Key, ...]) -> tuple[tuple[bool, Key], ...]:
 
 
 def _label(name: str, value: Key, found: Sequence[Key]) -> str:
+    if value == "":
+        return f"no {name}"
     if isinstance(value, tuple) and name == "image type":
         own = [
             part for part in value if not all(_holds(other, part) for other in found)
@@ -61,7 +63,8 @@ def _label(name: str, value: Key, found: Sequence[Key]) -> str:
         if len(own) == 1 and own[0] in _PARTS_OF_COMPLEX:
             return _PARTS_OF_COMPLEX[own[0]]
     if not isinstance(value, float):
-        return f"{name} {found.index(value) + 1}"
+        stated = [each for each in found if each != ""]
+        return f"{name} {stated.index(value) + 1}"
     if name in MOMENTS and isinstance(found[0], float):
         return f"time +{value - found[0]:.6g} s"
     return f"{name} {value:.6g}{KEY_UNITS[name]}"

@@ -247,6 +247,51 @@ def test_echoes_and_phases_together_are_channels(dicom_files, tmp_path):
     assert volume.channels[3] == "echo time 4 ms, phase"
 
 
+def test_channels_say_their_b_value_whatever_tells_them_apart(dicom_files, tmp_path):
+    for number, value in enumerate([0.0, 1000.0, 1000.0], 1):
+        dicom_files.write_series(
+            tmp_path / str(number),
+            noise((3, 4, 5), number),
+            series="1.2.3",
+            frame_of_reference="1.4",
+            sop_class=dicom_files.MR,
+            AcquisitionNumber=number,
+            DiffusionBValue=value,
+        )
+    assert open_volume(tmp_path).channels == (
+        "acquisition 1, b-value 0 s/mm2",
+        "acquisition 2, b-value 1000 s/mm2",
+        "acquisition 3, b-value 1000 s/mm2",
+    )
+
+
+def test_directions_of_diffusion_are_channels_beside_an_image_without(
+    dicom_files, tmp_path
+):
+    pixels = noise((3, 3, 4, 5))
+    tags = [
+        {"DiffusionBValue": 0.0},
+        {"DiffusionBValue": 700.0, "DiffusionGradientOrientation": [0.0, 1.0, 0.0]},
+        {"DiffusionBValue": 700.0, "DiffusionGradientOrientation": [1.0, 0.0, 0.0]},
+    ]
+    for number, own in enumerate(tags):
+        dicom_files.write_series(
+            tmp_path / str(number),
+            pixels[number],
+            series="1.2.3",
+            frame_of_reference="1.4",
+            sop_class=dicom_files.MR,
+            per_slice=[{"InstanceNumber": 1, **own}] * 3,
+        )
+    volume = open_volume(tmp_path)
+    assert volume.channels == (
+        "no gradient, b-value 0 s/mm2",
+        "gradient 1, b-value 700 s/mm2",
+        "gradient 2, b-value 700 s/mm2",
+    )
+    np.testing.assert_array_equal(stored(volume), pixels)
+
+
 def test_overlapping_acquisitions_are_parts(dicom_files, tmp_path):
     tags = {"series": "1.2.3", "frame_of_reference": "1.4"}
     places = dicom_files.positions(8)
