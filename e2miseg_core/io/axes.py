@@ -1,12 +1,13 @@
 """Arrays with named axes (zarr, HDF5, TIFF), presented as (C, Z, Y, X)."""
 
+import itertools
 import lzma
 import math
 import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +59,8 @@ class AxisPixels:
         As stored; read in native byte order.
     place : str
         For messages.
+    grid : sequence of int, optional
+        Sizes of chunks along the stored axes that can be damaged one by one.
     """
 
     def __init__(
@@ -67,10 +70,13 @@ class AxisPixels:
         shape: Sequence[int],
         dtype: np.dtype[Any],
         place: str,
+        *,
+        grid: Sequence[int] | None = None,
     ) -> None:
         self._stored = stored
         self._axes = tuple(axes)
         self._place = place
+        self._grid = grid
         sizes = dict(zip(axes, shape, strict=True))
         others = [axis for axis in axes if axis not in "zyx"]
         known = [axis for axis in _LEADING if axis in others]
@@ -119,7 +125,7 @@ class AxisPixels:
                 f"{axis} {part.start} to {part.stop}"
                 if isinstance(part, slice)
                 else f"{axis} {part}"
-                for axis, part in zip(self._axes, index, strict=True)
+                for axis, part in zip(self._axes, self._damaged(index), strict=True)
             )
             raise ReadError(
                 found=f"{self._place} is damaged at {region} "
@@ -127,6 +133,30 @@ class AxisPixels:
                 needed="whole chunks",
                 do="copy or export it again",
             ) from error
+
+    def _damaged(self, index: tuple[int | slice, ...]) -> tuple[int | slice, ...]:
+        """Narrow what could not be read down to the first chunk that cannot."""
+        if self._grid is None:
+            return index
+        spans: list[list[int | slice]] = [
+            [part] if isinstance(part, int) else list(_aligned(part, step))
+            for part, step in zip(index, self._grid, strict=True)
+        ]
+        for chunk in itertools.product(*spans):
+            try:
+                self._stored.read(chunk)
+            except faults():
+                return chunk
+        return index
+
+
+def _aligned(part: slice, step: int) -> Iterator[slice]:
+    """Cut a slice where chunks end."""
+    low = part.start
+    while low < part.stop:
+        high = min((low // step + 1) * step, part.stop)
+        yield slice(low, high)
+        low = high
 
 
 def checked_array(

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from e2miseg_core.errors import ChoiceError, GeometryError, ReadError
 from e2miseg_core.geometry import AxisTransform, Geometry, canonical_transform
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels, checked_array, faults
+from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels, faults
 from e2miseg_core.io.declared_spacing import declared_spacing
 from e2miseg_core.io.lazy import oriented
 from e2miseg_core.io.ome_image import OmeImage, ome_of, parse_image, parse_segments
 from e2miseg_core.io.remote import name_of
 from e2miseg_core.io.zarr_collections import images_in, label_names
+from e2miseg_core.io.zarr_levels import check_level, levels_of
 from e2miseg_core.io.zarr_store import attributes_of, open_node, token_of
 from e2miseg_core.io.zarr_tasks import let_tasks_end
 from e2miseg_core.volume import Source, Volume, default_channels
@@ -69,7 +70,7 @@ def _image(
     address: Address, group: "zarr.Group", attributes: Mapping[str, Any]
 ) -> Volume:
     image = parse_image(name_of(address), attributes)
-    arrays, notes = _levels(address, group, image)
+    arrays, notes = levels_of(address, group, image)
     own = attributes.get("e2miseg")
     own = own if isinstance(own, Mapping) else {}
     pixels = [_pixels(address, array, image.axes) for array in arrays]
@@ -108,7 +109,7 @@ def _bare(address: Address, array: "zarr.Array[Any]") -> Volume:
             needed="(Z, Y, X) or (C, Z, Y, X), or an OME-Zarr image",
             do="open the group that holds the image",
         )
-    _check(address, array, axes)
+    check_level(address, array, axes)
     pixels = _pixels(address, array, axes)
     attributes = attributes_of(array)
     spacing, unit, notes = declared_spacing(attributes, array.ndim)
@@ -140,78 +141,6 @@ def _named_axes(array: "zarr.Array[Any]") -> str | None:
         if is_usual and {"y", "x"} <= set(letters) <= set("tczyx"):
             return letters
     return _BARE_AXES.get(array.ndim)
-
-
-def _levels(
-    address: Address, group: "zarr.Group", image: OmeImage
-) -> tuple[list["zarr.Array[Any]"], list[str]]:
-    """Open the arrays; coarser levels that do not fit the finest one are left out."""
-    finest = _level(address, group, image.paths[0], image.axes)
-    arrays, notes = [finest], []
-    for path, scale in zip(image.paths[1:], image.scales[1:], strict=True):
-        try:
-            array = _level(address, group, path, image.axes)
-            problem = _misfit(image, arrays, array, scale)
-        except ReadError as error:
-            problem = error.found
-        if problem:
-            notes.append(f"level {path} left out: {problem}")
-        else:
-            arrays.append(array)
-    return arrays, notes
-
-
-def _level(
-    address: Address, group: "zarr.Group", name: str, axes: Sequence[str]
-) -> "zarr.Array[Any]":
-    place = name_of(address)
-    missing = ReadError(
-        found=f"{place} has no readable array of {len(axes)} axes at {name!r}",
-        needed="the levels that its metadata lists",
-        do="copy the whole folder again",
-    )
-    try:
-        array = group[name]
-    except ReadError:
-        raise
-    except faults() as error:
-        raise missing from error
-    if not isinstance(array, zarr.Array) or array.ndim != len(axes):
-        raise missing
-    _check(address, array, axes)
-    return array
-
-
-def _check(address: Address, array: "zarr.Array[Any]", axes: Sequence[str]) -> None:
-    # The pieces to read are inner chunks; of a shard only its index is read whole.
-    checked_array(name_of(address), axes, array.shape, array.dtype, array.chunks)
-    if array.shards is not None:
-        index = [s // c for s, c in zip(array.shards, array.chunks, strict=True)]
-        checked_array(name_of(address), axes, index, np.dtype("u8"), index)
-
-
-def _misfit(
-    image: OmeImage,
-    finer: Sequence["zarr.Array[Any]"],
-    array: "zarr.Array[Any]",
-    scale: Sequence[float] | None,
-) -> str:
-    """Say why a level cannot stand for the finest one, empty if it can."""
-    finest, shape = finer[0], array.shape
-    if array.dtype != finest.dtype:
-        return f"its type is {array.dtype}, not {finest.dtype}"
-    for index, axis in enumerate(image.axes):
-        is_space = axis in "zyx"
-        most = finer[-1].shape[index]
-        if shape[index] > most or (not is_space and shape[index] != most):
-            return f"shape {shape} after {finer[-1].shape}"
-        first = image.scales[0]
-        if is_space and scale is not None and first is not None:
-            extent = finest.shape[index] * first[index]
-            # Parts of voxels may be rounded up or down.
-            if abs(shape[index] * scale[index] - extent) > 1.001 * scale[index]:
-                return f"shape {shape} with scale {list(scale)} is of another extent"
-    return ""
 
 
 def _geometry(
@@ -264,7 +193,14 @@ class _Stored:
 def _pixels(
     address: Address, array: "zarr.Array[Any]", axes: Sequence[str]
 ) -> AxisPixels:
-    return AxisPixels(_Stored(array), axes, array.shape, array.dtype, name_of(address))
+    return AxisPixels(
+        _Stored(array),
+        axes,
+        array.shape,
+        array.dtype,
+        name_of(address),
+        grid=array.chunks,
+    )
 
 
 def _lazy(

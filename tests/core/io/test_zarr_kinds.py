@@ -229,13 +229,16 @@ def test_lying_metadata_is_refused_before_anything_is_made_of_it(
 
 def test_a_damaged_chunk_is_named_and_a_missing_one_is_empty(tmp_path, array):
     path = tmp_path / "image.zarr"
-    zarr.create_array(str(path), data=array + 1, chunks=(2, 6, 8))
+    zarr.create_array(str(path), data=array + 1, chunks=(2, 4, 8))
     (path / "c" / "0" / "0" / "0").unlink()
-    (path / "c" / "1" / "0" / "0").write_bytes(b"garbage")
+    (path / "c" / "1" / "1" / "0").write_bytes(b"garbage")
     data = open_volume(path).data
-    assert not data[0, 1].compute().any()
-    with pytest.raises(ReadError, match=r"damaged at z 2 to 4, y 0 to 6, x 0 to 8"):
-        data[0, 2:4].compute()
+    assert not data[0, 1, :4].compute().any()
+    np.testing.assert_array_equal(data[0, 2:, :4], array[2:, :4] + 1)
+    with pytest.raises(ReadError, match=r"damaged at z 2 to 4, y 4 to 6, x 0 to 8"):
+        data.compute()
+    with pytest.raises(ReadError, match=r"damaged at z 3 to 4, y 5 to 6, x 0 to 2"):
+        data[0, 3, 5, :2].compute()
 
 
 def test_a_failure_leaves_no_tasks_to_be_reported_at_exit(tmp_path):
