@@ -2,6 +2,7 @@
 
 import gzip
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.geometry import Geometry
-from e2miseg_core.io import write_image, write_labels
+from e2miseg_core.io import open_volume, write_image, write_labels
 from e2miseg_core.volume import Volume
 
 SHAPE = (6, 7, 8)
+TOGETHER = "together"  # folder of files that refer to each other
 AFFINE = np.array(
     [[-1.9, 0.1, 0, 11], [0.1, 2.8, 0.2, 22], [0, -0.2, 4, 33], [0, 0, 0, 1.0]]
 )
@@ -77,6 +79,7 @@ def metaimage(folder: Path) -> list[Path]:
 
 def zarr(folder: Path) -> list[Path]:
     import zarr as library
+    from numcodecs import LZ4, Blosc, Zlib
 
     write_image(volume().data, folder / "image.ome.zarr", like=volume())
     write_labels(volume("u1").data[0] % 3, folder / "labels.ome.zarr", like=volume())
@@ -106,7 +109,21 @@ def zarr(folder: Path) -> list[Path]:
         sharded, shape=(8, 8, 8), chunks=(4, 4, 4), shards=(8, 8, 8), dtype="u1"
     )
     array[:] = voxels("u1", (8, 8, 8))
-    return [*made, old, sharded]
+    for name, codec in (("lz4", LZ4()), ("zlib", Zlib()), ("blosc", Blosc("lz4"))):
+        made.append(folder / f"{name}.zarr")
+        array = library.create_array(
+            made[-1],
+            shape=SHAPE,
+            chunks=(4, 4, 4),
+            dtype="i2",
+            zarr_format=2,
+            compressors=codec,
+        )
+        array[:] = voxels()
+    with zipfile.ZipFile(folder / "zipped.ozx", "w") as archive:
+        for file in sorted((folder / "image.ome.zarr").rglob("*")):
+            archive.write(file, file.relative_to(folder / "image.ome.zarr"))
+    return [*made, old, sharded, folder / "zipped.ozx"]
 
 
 def numpy(folder: Path) -> list[Path]:
@@ -150,7 +167,12 @@ def tiff(folder: Path) -> list[Path]:
 
 
 def dicom(folder: Path) -> list[Path]:
-    from benchmarks.fuzz_dicom import write_multi_frame, write_series
+    from benchmarks.fuzz_dicom import (
+        write_multi_frame,
+        write_packed,
+        write_series,
+        write_structures,
+    )
 
     series = folder / "series"
     write_series(series, voxels())
@@ -158,7 +180,13 @@ def dicom(folder: Path) -> list[Path]:
     source = write_series(folder / "single", voxels()[:1])[0]
     packed = folder / "packed.dcm.gz"
     packed.write_bytes(gzip.compress(source.read_bytes(), mtime=0))
-    return [series, folder / "frames.dcm", packed]
+    write_packed(folder / "runs.dcm", voxels("u2"))
+    made = [series, folder / "frames.dcm", packed, folder / "runs.dcm"]
+    image = open_volume(series)
+    write_labels(image.data[0] % 3 // 2, folder / "labels.dcm", like=image)
+    write_series(folder / TOGETHER, voxels())
+    write_structures(folder / TOGETHER / "structures.dcm", SHAPE[0])
+    return [*made, folder / "labels.dcm", folder / TOGETHER / "structures.dcm"]
 
 
 def foreign(folder: Path) -> list[Path]:

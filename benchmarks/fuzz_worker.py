@@ -20,6 +20,7 @@ import dask
 import numpy as np
 
 from benchmarks.fuzz_mutations import damage
+from benchmarks.fuzz_samples import TOGETHER
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.io import open_volume
 
@@ -57,8 +58,10 @@ def prepare(sample: Path, folder: Path, seed: int, index: int) -> Path:
         shutil.copytree(sample, path)
     else:
         stem = sample.name.split(".")[0]
-        for file in sample.parent.glob(f"{stem}.*"):
-            shutil.copy(file, folder / file.name)
+        pattern = "*" if sample.parent.name == TOGETHER else f"{stem}.*"
+        for file in sample.parent.glob(pattern):
+            if file.is_file():
+                shutil.copy(file, folder / file.name)
     name = f"{sample.parent.name}/{sample.name}".encode()
     damage(path, np.random.default_rng([seed, zlib.crc32(name), index]))
     return path
