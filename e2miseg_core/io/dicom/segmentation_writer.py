@@ -5,6 +5,7 @@ label map, which is new in DICOM. The patient's and the study's modules are copi
 the series, as the standard demands: the file belongs to the same study.
 """
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ __all__ = ["write_segmentation"]
 
 _MOST_BYTES = (1 << 32) - 16  # what the length of pixel data can say
 _SUFFIXES = (".dcm",)
+_settings = threading.Lock()  # pydicom's and those of warnings are the process's own
 
 
 def write_segmentation(plan: WritePlan, path: Path) -> int:
@@ -145,8 +147,8 @@ def _not_described() -> Iterator[None]:
     from pydicom.config import disable_value_validation
 
     try:
-        # Warnings would quote values that are copied as they are.
-        with warnings.catch_warnings(), disable_value_validation():
+        # Warnings and logs would quote values that are copied as they are.
+        with _settings, warnings.catch_warnings(), disable_value_validation():
             warnings.simplefilter("ignore")
             yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
