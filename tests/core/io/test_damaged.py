@@ -224,5 +224,5 @@ def test_real_odd_files_open_or_are_refused_in_one_line(shared_data):
         opened += message is None
         turned_down += message is not None
         assert message is None or "\n" not in message
-    assert opened >= 15
-    assert turned_down >= 10
+    assert opened >= 30  # of 44 files, one of which is text
+    assert turned_down >= 1
