@@ -28,7 +28,10 @@ _MOST_CHECKED = 1000  # headers that are read at once; others when their slice i
 
 def is_slice_folder(path: Path) -> bool:
     """Whether a folder, or one in it, holds slices."""
-    return path.is_dir() and bool(_slices_in(path) or _folders_in(path))
+    try:
+        return path.is_dir() and bool(_slices_in(path) or _folders_in(path))
+    except ReadError:  # of several kinds: opening says so
+        return True
 
 
 def read_slices(address: Address) -> Volume:
@@ -131,7 +134,10 @@ def _folders_in(folder: Path) -> list[Choice]:
     except OSError:
         return []
     for path in inside:
-        files = _slices_in(path)
+        try:
+            files = _slices_in(path)
+        except ReadError:  # of several kinds: not offered
+            continue
         if files:
             choices.append(Choice(path.name, path.name, f"{len(files)} slices"))
     return choices
