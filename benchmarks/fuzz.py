@@ -10,6 +10,7 @@ import argparse
 import collections
 import dataclasses
 import json
+import math
 import os
 import queue
 import shutil
@@ -113,7 +114,7 @@ def plan(samples: dict[str, list[Path]], inputs: int, slow: float) -> list[Input
     total = sum(weights.values())
     planned = []
     for key, paths in samples.items():
-        count = max(1, round(inputs * weights[key] / total))
+        count = math.ceil(inputs * weights[key] / total)
         planned += [
             Input(key, paths[number % len(paths)], number // len(paths))
             for number in range(count)
@@ -146,6 +147,8 @@ def run(
                     except queue.Empty:
                         return
                     answer = worker.ask(item)
+                    if answer["outcome"] == "hang":  # or the machine stood still
+                        answer = worker.ask(item)
                     found.append((item, answer))
                     if save and answer["outcome"] not in GOOD:
                         keep(item, answer, own / "input", Path(save))
