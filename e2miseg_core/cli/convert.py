@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["convert"]
 
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_RATED = 100_000_000  # bytes; with fewer, a speed tells of imports
 
 
 def convert(  # noqa: PLR0913 - one parameter an option
@@ -133,9 +134,11 @@ def _values(result: "Conversion") -> dict[str, object]:
 
 def _sentence(result: "Conversion") -> str:
     size = " x ".join(map(str, result.shapes[0][1:]))
-    rate = result.n_bytes / 1e6 / max(result.seconds, 1e-9)
     levels = f", {len(result.shapes)} levels" if len(result.shapes) > 1 else ""
+    took = f"{result.seconds:.1f} s"
+    if result.n_bytes > _RATED:
+        took += f", {result.n_bytes / 1e6 / result.seconds:.0f} MB/s"
     return (
         f"{result.output}: {result.kind} of {size} voxels, {result.dtype}{levels}; "
-        f"read back and equal ({result.seconds:.1f} s, {rate:.0f} MB/s)"
+        f"read back and equal ({took})"
     )
