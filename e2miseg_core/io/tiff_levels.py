@@ -169,7 +169,7 @@ def _check_codec(path: Path, keyframe: Any) -> None:
         raise ReadError(
             found=f"{path} is packed by {name}",
             needed="a codec that is installed",
-            do="install it: pip install imagecodecs, or save it with deflate",
+            do="save it with deflate or without compression",
         ) from error
 
 
