@@ -323,11 +323,19 @@ def _format_to_read(address: Address) -> Format:
         found = next((known for known in FORMATS if known.holds(place)), None)
     if found is not None:
         return found
+    if is_folder:
+        raise ReadError(
+            found=f"{place} is of an unknown format",
+            needed="a folder of DICOM files or of slices, or a zarr",
+            do="name a file in it",
+        )
     what = "is missing" if not is_there else "is of an unknown format"
+    usual = {known.name: known.suffixes[0] for known in FORMATS if known.suffixes}
+    names = [f"{name} ({suffix})" for name, suffix in usual.items()]
     raise ReadError(
         found=f"{place} {what}",
-        needed="a name that ends in " + ", ".join(known_suffixes()),
-        do="check the path, or convert the image",
+        needed="one of these: " + ", ".join(names),
+        do="check the path and the name's end, or convert the image",
     )
 
 
