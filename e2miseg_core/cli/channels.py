@@ -28,7 +28,7 @@ def named_case(channels: list[str], model: Path | str) -> str:
     ConfigError
         If they are not exactly the model's channels.
     """
-    from e2miseg_core.io.channels import channels_address
+    from e2miseg_core.io.channels.names import channels_address
 
     wanted = read_card(find_model(model)).channels
     known = {name.casefold(): name for name in wanted}
@@ -91,7 +91,7 @@ def _numbered(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def _addresses(cases: dict[str, dict[int, Path]], model: Path | str) -> dict[str, str]:
-    from e2miseg_core.io.channels import channels_address
+    from e2miseg_core.io.channels.names import channels_address
 
     wanted = read_card(find_model(model)).channels
     addresses = {}

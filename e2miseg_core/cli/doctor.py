@@ -10,7 +10,7 @@ from rich.text import Text
 from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
 from e2miseg_core.doctor import Check, checks, works
-from e2miseg_core.io.cache import clear
+from e2miseg_core.io.cache.keeping import clear
 
 __all__ = ["doctor"]
 

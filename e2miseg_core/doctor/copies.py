@@ -3,8 +3,8 @@
 from e2miseg_core.doctor.check import Check
 from e2miseg_core.doctor.computer import GIB, disk_check
 from e2miseg_core.errors import ConfigError
-from e2miseg_core.io.cache import list_entries
-from e2miseg_core.io.cache_folder import cache_folder, cache_limit
+from e2miseg_core.io.cache.folder import cache_folder, cache_limit
+from e2miseg_core.io.cache.keeping import list_entries
 
 __all__ = ["cache_check"]
 

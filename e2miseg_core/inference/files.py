@@ -20,7 +20,7 @@ from e2miseg_core.io import (
     write_labels,
 )
 from e2miseg_core.io.address import AnySource
-from e2miseg_core.io.channels import images_of
+from e2miseg_core.io.channels.names import images_of
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
 

@@ -1,7 +1,7 @@
 """Reading and writing of images and labels, one format a module."""
 
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.channels import open_channels
+from e2miseg_core.io.channels.names import open_channels
 from e2miseg_core.io.formats import (
     is_writable_suffix,
     known_suffixes,
@@ -9,7 +9,7 @@ from e2miseg_core.io.formats import (
     open_volume,
     split_suffix,
 )
-from e2miseg_core.io.ome_zarr import create_store
+from e2miseg_core.io.ome.writer import create_store
 from e2miseg_core.io.writing import write_image, write_labels
 
 __all__ = [

@@ -101,68 +101,68 @@ FORMATS = (
         name="NIfTI",
         suffixes=(".nii.gz", ".nii"),
         is_folder=False,
-        reader="e2miseg_core.io.nifti:read_nifti",
-        writer="e2miseg_core.io.nifti:write_nifti",
+        reader="e2miseg_core.io.nifti.image:read_nifti",
+        writer="e2miseg_core.io.nifti.image:write_nifti",
     ),
     Format(
         key="nifti",
         name="NIfTI or Analyze pair",
         suffixes=(".hdr", ".img", ".hdr.gz", ".img.gz"),
         is_folder=False,
-        reader="e2miseg_core.io.nifti:read_nifti",
+        reader="e2miseg_core.io.nifti.image:read_nifti",
     ),
     Format(
         key="nrrd",
         name="NRRD",
         suffixes=(".nrrd", ".seg.nrrd"),
         is_folder=False,
-        reader="e2miseg_core.io.nrrd:read_nrrd",
-        writer="e2miseg_core.io.nrrd:write_nrrd",
+        reader="e2miseg_core.io.nrrd.image:read_nrrd",
+        writer="e2miseg_core.io.nrrd.image:write_nrrd",
     ),
     Format(
         key="nrrd",
         name="NRRD header",
         suffixes=(".nhdr",),
         is_folder=False,
-        reader="e2miseg_core.io.nrrd:read_nrrd",
+        reader="e2miseg_core.io.nrrd.image:read_nrrd",
     ),
     Format(
         key="metaimage",
         name="MetaImage",
         suffixes=(".mha",),
         is_folder=False,
-        reader="e2miseg_core.io.metaimage:read_metaimage",
-        writer="e2miseg_core.io.metaimage:write_metaimage",
+        reader="e2miseg_core.io.metaimage.image:read_metaimage",
+        writer="e2miseg_core.io.metaimage.image:write_metaimage",
     ),
     Format(
         key="metaimage",
         name="MetaImage header",
         suffixes=(".mhd",),
         is_folder=False,
-        reader="e2miseg_core.io.metaimage:read_metaimage",
+        reader="e2miseg_core.io.metaimage.image:read_metaimage",
     ),
     Format(
         key="numpy",
         name="NumPy array",
         suffixes=(".npy",),
         is_folder=False,
-        reader="e2miseg_core.io.numpy_files:read_npy",
+        reader="e2miseg_core.io.npy.image:read_npy",
     ),
     Format(
         key="numpy",
         name="NumPy archive",
         suffixes=(".npz",),
         is_folder=False,
-        reader="e2miseg_core.io.numpy_files:read_npz",
+        reader="e2miseg_core.io.npy.image:read_npz",
     ),
     Format(
         key="ome-zarr",
         name="OME-Zarr",
         suffixes=(".ome.zarr", ".zarr"),
         is_folder=True,
-        reader="e2miseg_core.io.zarr_reader:read_zarr",
-        writer="e2miseg_core.io.ome_zarr:write_ome_zarr",
-        recognises="e2miseg_core.io.zarr_store:is_zarr",
+        reader="e2miseg_core.io.ome.reader:read_zarr",
+        writer="e2miseg_core.io.ome.writer:write_ome_zarr",
+        recognises="e2miseg_core.io.ome.store:is_zarr",
         remote=True,
     ),
     Format(
@@ -170,8 +170,8 @@ FORMATS = (
         name="zipped OME-Zarr",
         suffixes=(".zarr.zip", ".ozx"),
         is_folder=False,
-        reader="e2miseg_core.io.zarr_reader:read_zarr",
-        recognises="e2miseg_core.io.zarr_store:is_zipped_zarr",
+        reader="e2miseg_core.io.ome.reader:read_zarr",
+        recognises="e2miseg_core.io.ome.store:is_zipped_zarr",
     ),
     Format(
         key="dicom",
@@ -198,31 +198,31 @@ FORMATS = (
             *(".vtk", ".mrc", ".pic", ".spr"),
         ),
         is_folder=False,
-        reader="e2miseg_core.io.foreign:read_foreign",
+        reader="e2miseg_core.io.foreign.image:read_foreign",
     ),
     Format(
         key="hdf5",
         name="HDF5",
         suffixes=(".h5", ".hdf5", ".hdf", ".he5"),
         is_folder=False,
-        reader="e2miseg_core.io.hdf5:read_hdf5",
-        recognises="e2miseg_core.io.hdf5:is_hdf5",
+        reader="e2miseg_core.io.hdf5.image:read_hdf5",
+        recognises="e2miseg_core.io.hdf5.image:is_hdf5",
     ),
     Format(
         key="tiff",
         name="TIFF",
         suffixes=(".ome.tiff", ".ome.tif", ".tiff", ".tif", ".btf", ".tf8", ".lsm"),
         is_folder=False,
-        reader="e2miseg_core.io.tiff:read_tiff",
-        recognises="e2miseg_core.io.tiff:is_tiff",
+        reader="e2miseg_core.io.tiff.image:read_tiff",
+        recognises="e2miseg_core.io.tiff.image:is_tiff",
     ),
     Format(
         key="tiff",
         name="folder of slices",
         suffixes=(),
         is_folder=True,
-        reader="e2miseg_core.io.slice_folder:read_slices",
-        recognises="e2miseg_core.io.slice_folder:is_slice_folder",
+        reader="e2miseg_core.io.slices.folder:read_slices",
+        recognises="e2miseg_core.io.slices.folder:is_slice_folder",
     ),
 )
 
@@ -301,9 +301,9 @@ def open_volume(
     frame = parsed.frame if frame is None else frame
     address = Address(parsed.place, part or parsed.part, frame)
     if address.part.startswith(CHANNELS):
-        volume: Volume = _load("e2miseg_core.io.channels:read_channels")(address)
+        volume: Volume = _load("e2miseg_core.io.channels.names:read_channels")(address)
     elif address.is_remote:
-        volume = _load("e2miseg_core.io.remote_files:open_remote")(address)
+        volume = _load("e2miseg_core.io.remote.files:open_remote")(address)
     else:
         volume = _format_to_read(address).read(address)
     return volume if frame is None else volume.frame(frame)

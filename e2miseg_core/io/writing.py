@@ -17,9 +17,9 @@ from e2miseg_core.errors import E2MISegError, GeometryError, ReadError, WriteErr
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import Format, format_of, known_suffixes, split_suffix
 from e2miseg_core.io.lazy import iter_slabs
+from e2miseg_core.io.ome.store import is_zarr
 from e2miseg_core.io.plan import Kind, WritePlan
-from e2miseg_core.io.raw import reading_once
-from e2miseg_core.io.zarr_store import is_zarr
+from e2miseg_core.io.raw.pixels import reading_once
 from e2miseg_core.volume import Volume
 
 __all__ = ["check_place", "put_in_place", "write_image", "write_labels"]

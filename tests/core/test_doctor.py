@@ -22,7 +22,7 @@ from e2miseg_core.doctor import (
     works,
 )
 from e2miseg_core.doctor.check import Probe, probe
-from e2miseg_core.io import cache
+from e2miseg_core.io.cache import keeping as cache
 
 LOADER = (
     "qt.core.library: cannot load libqxcb.so: (libxcb-icccm.so.4: cannot open shared "

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QDialog
 from e2miseg_core.errors import Choice, ChoiceError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume, write_image
-from e2miseg_core.io.raw import RawPixels
+from e2miseg_core.io.raw.pixels import RawPixels
 from e2miseg_core.progress import Progress
 from e2miseg_core.volume import Segments, Volume
 from e2miseg_napari import choosing, loading, readers

@@ -14,7 +14,7 @@ from e2miseg_core.errors import ReadError
 from e2miseg_core.io.dicom.header import open_file
 from e2miseg_core.io.dicom.layout import PixelLayout
 from e2miseg_core.io.dicom.tags import PARSE_ERRORS
-from e2miseg_core.io.guard import run_guarded
+from e2miseg_core.io.foreign.guard import run_guarded
 
 __all__ = ["decode_files", "decode_frame", "decode_guarded", "is_decodable"]
 

@@ -10,13 +10,13 @@ import time
 import pytest
 
 from e2miseg_core.errors import ConfigError, ReadError
-from e2miseg_core.io import cache
-from e2miseg_core.io.cache_folder import GIB, cache_folder, cache_limit
+from e2miseg_core.io.cache import keeping as cache
+from e2miseg_core.io.cache.folder import GIB, cache_folder, cache_limit
 
 CHILD = """
 import sys, time
 from pathlib import Path
-from e2miseg_core.io import cache
+from e2miseg_core.io.cache import keeping as cache
 key, what = sys.argv[1:]
 if what == "use":
     print("has" if cache.find_entry(key) else "has not", flush=True)

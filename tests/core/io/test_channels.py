@@ -15,11 +15,11 @@ from e2miseg_core.errors import ConfigError, GeometryError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume, write_image, write_labels
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.channels import channels_address, images_of, open_channels
-from e2miseg_core.io.combine import combine
-from e2miseg_core.io.grid_relation import relate
-from e2miseg_core.io.raw import RawPixels
-from e2miseg_core.io.regrid import RegriddedChannel
+from e2miseg_core.io.channels.combine import combine
+from e2miseg_core.io.channels.names import channels_address, images_of, open_channels
+from e2miseg_core.io.channels.regrid import RegriddedChannel
+from e2miseg_core.io.channels.relation import relate
+from e2miseg_core.io.raw.pixels import RawPixels
 from e2miseg_core.volume import Segments, Volume
 
 LPS = np.array([-1.0, -1.0, 1.0])
@@ -124,8 +124,8 @@ def test_small_memory_gives_the_same(monkeypatch, turn):
     channel = RegriddedChannel(noise(source).data, 0, source, target, nearest=False)
     box = tuple(slice(0, size) for size in target.shape)
     whole = channel.read(box)
-    monkeypatch.setattr("e2miseg_core.io.regrid._SOURCE_BYTES", 4000)
-    monkeypatch.setattr("e2miseg_core.io.regrid._TARGET_VOXELS", 100)
+    monkeypatch.setattr("e2miseg_core.io.channels.regrid._SOURCE_BYTES", 4000)
+    monkeypatch.setattr("e2miseg_core.io.channels.regrid._TARGET_VOXELS", 100)
     np.testing.assert_array_equal(channel.read(box), whole)
 
 

@@ -11,9 +11,10 @@ import pytest
 import SimpleITK
 
 from e2miseg_core.errors import ReadError
-from e2miseg_core.io import foreign, open_labels
+from e2miseg_core.io import open_labels
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.foreign import FOREIGN_SUFFIXES, read_foreign
+from e2miseg_core.io.foreign import image as foreign
+from e2miseg_core.io.foreign.image import FOREIGN_SUFFIXES, read_foreign
 from e2miseg_core.io.formats import FORMATS
 
 RNG = np.random.default_rng(0)

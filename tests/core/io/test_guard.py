@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from e2miseg_core.errors import E2MISegError, GeometryError, ReadError
-from e2miseg_core.io.guard import run_guarded
+from e2miseg_core.io.foreign.guard import run_guarded
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="has no signals")
 
@@ -141,7 +141,7 @@ def test_a_child_that_wants_all_memory_is_ended(ask):
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a limit is kept")
 def test_memory_is_limited_by_the_system_too(tmp_path):
     code = (
-        "from e2miseg_core.io.guard import _set_limits; import numpy as np;"
+        "from e2miseg_core.io.foreign.guard import _set_limits; import numpy as np;"
         "_set_limits(1 << 29, 60); np.empty(1 << 30, np.uint8)"
     )
     ended = subprocess.run(
@@ -155,7 +155,7 @@ def test_what_is_left_by_a_killed_parent_is_bounded(tmp_path, request):
     asked |= {"memory": 1 << 30, "seconds": 5}
     (tmp_path / "guard-request.json").write_text(json.dumps(asked))
     path = {**os.environ, "PYTHONPATH": str(request.path.parent)}
-    command = [sys.executable, "-m", "e2miseg_core.io.guard", str(tmp_path)]
+    command = [sys.executable, "-m", "e2miseg_core.io.foreign.guard", str(tmp_path)]
     assert subprocess.run(command, env=path, check=False).returncode == 0
     assert json.loads((tmp_path / "guard-answer.json").read_text()) == {
         "result": {"twice": 2}
@@ -163,7 +163,7 @@ def test_what_is_left_by_a_killed_parent_is_bounded(tmp_path, request):
 
 
 def test_signals_have_names_or_numbers():
-    from e2miseg_core.io.guard import _cause
+    from e2miseg_core.io.foreign.guard import _cause
 
     assert "SIGKILL" in _cause(-int(getattr(signal, "SIGKILL", 9)))
     assert "signal 250" in _cause(-250)

@@ -119,8 +119,8 @@ def test_slabs_are_cut_along_the_slowest_axis(tmp_path, monkeypatch):
 def test_boxes_are_read_without_the_rest(tmp_path, suffix, monkeypatch):
     array = np.random.default_rng(0).integers(0, 999, (9, 8, 7), dtype=np.int32)
     path = write(tmp_path / f"scan{suffix}", array, np.diag([-1, 2, -3, 1]))
-    monkeypatch.setattr("e2miseg_core.io.raw._HELD_BYTES", 0)  # by the index
-    monkeypatch.setattr("e2miseg_core.io.raw_stored._AT_ONCE_BYTES", 2 * 72 * 4)
+    monkeypatch.setattr("e2miseg_core.io.raw.pixels._HELD_BYTES", 0)  # by the index
+    monkeypatch.setattr("e2miseg_core.io.raw.stored._AT_ONCE_BYTES", 2 * 72 * 4)
     volume = open_volume(path)
     expected = volume.data[0].compute()
     for index in (
@@ -134,7 +134,7 @@ def test_boxes_are_read_without_the_rest(tmp_path, suffix, monkeypatch):
         picked = volume.data[index].compute()
         np.testing.assert_array_equal(picked, expected[None][index])
     monkeypatch.setattr(
-        "e2miseg_core.io.raw_stored._AT_ONCE_BYTES", 8
+        "e2miseg_core.io.raw.stored._AT_ONCE_BYTES", 8
     )  # rows, not planes
     np.testing.assert_array_equal(volume.data[0, :, 2:4].compute(), expected[:, 2:4])
 

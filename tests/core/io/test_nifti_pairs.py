@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from e2miseg_core.errors import ReadError
-from e2miseg_core.io import cache, open_labels, open_volume, raw, write_labels
+from e2miseg_core.io import open_labels, open_volume, write_labels
+from e2miseg_core.io.cache import keeping as cache
+from e2miseg_core.io.raw import pixels as raw
 from e2miseg_core.volume import Segments
 
 AFFINE = np.array([[0, 0, 3, 5], [-2, 0, 0, 6], [0, 1, 0, 7], [0, 0, 0, 1.0]])

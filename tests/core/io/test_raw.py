@@ -15,9 +15,9 @@ import pytest
 
 from e2miseg_core.errors import Cancelled, ReadError
 from e2miseg_core.io import cache, raw, unpack_chunks, unpack_memory
-from e2miseg_core.io.cache_entry import discard, entries_folder
-from e2miseg_core.io.raw import RawLayout, RawPixels, reading_once
-from e2miseg_core.io.unpack import most_bytes
+from e2miseg_core.io.cache.entry import discard, entries_folder
+from e2miseg_core.io.raw.pixels import RawLayout, RawPixels, reading_once
+from e2miseg_core.io.raw.unpack import most_bytes
 
 PACK = {
     "": bytes,
@@ -388,8 +388,9 @@ CHILD = """
 import sys
 import numpy as np
 from pathlib import Path
-from e2miseg_core.io import raw, unpack_chunks, unpack_copy
-from e2miseg_core.io.raw import RawLayout, RawPixels
+from e2miseg_core.io.raw import pixels as raw
+from e2miseg_core.io.raw import unpack_chunks, unpack_copy
+from e2miseg_core.io.raw.pixels import RawLayout, RawPixels
 raw._HELD_BYTES = raw._INDEXED_BYTES = 0
 unpack_chunks._SLAB_BYTES, unpack_chunks._SIDE = 300, 3
 unpack_copy._REPORT_SECONDS = 0

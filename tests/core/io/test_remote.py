@@ -15,8 +15,8 @@ import zarr
 
 from e2miseg_core.errors import Cancelled, ReadError
 from e2miseg_core.io import open_volume, write_image
-from e2miseg_core.io.remote import without_secrets
-from e2miseg_core.io.remote_files import fetch, reporting_downloads
+from e2miseg_core.io.remote.address import without_secrets
+from e2miseg_core.io.remote.files import fetch, reporting_downloads
 from e2miseg_core.volume import Volume
 
 
@@ -231,7 +231,7 @@ def test_servers_that_are_not_there_and_protocols_that_are_not_known():
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr("e2miseg_core.io.remote._SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("e2miseg_core.io.remote.address._SILENT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for name in ("scan.nii", "scan.zarr"):
             with pytest.raises(ReadError, match="does not answer in time"):

@@ -158,7 +158,7 @@ def test_a_failure_leaves_nothing_behind(
             if len(slabs) == 2:
                 raise fault
 
-    for module in ("nifti", "ome_zarr"):
+    for module in ("nifti.image", "ome.writer"):
         monkeypatch.setattr(f"e2miseg_core.io.{module}.iter_slabs", fail_in_the_middle)
     with pytest.raises(expected) as caught:
         write_labels(labels.astype("u1") * 0, path, like=volume, overwrite=overwrite)
@@ -202,7 +202,7 @@ def test_a_grid_that_reads_back_differently_is_found_out(
         affine[0, 3] += 0.01
         header.set_sform(affine, code=1)
 
-    monkeypatch.setattr("e2miseg_core.io.nifti._set_geometry", shifted)
+    monkeypatch.setattr("e2miseg_core.io.nifti.image._set_geometry", shifted)
     with pytest.raises(WriteError, match="another grid"):
         write_labels(labels, tmp_path / "out.nii", like=volume)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,1 @@
+"""The cache: where copies of images lie that are made once."""

@@ -1,0 +1,1 @@
+"""Several files, on different grids, as the channels of one case."""

@@ -1,0 +1,1 @@
+"""Formats of other libraries, read once in a guarded child process."""

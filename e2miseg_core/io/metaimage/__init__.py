@@ -1,0 +1,1 @@
+"""MetaImage: .mha, and .mhd with its voxels in other files."""

@@ -1,0 +1,1 @@
+"""NRRD, attached and detached, and Slicer's segmentations."""

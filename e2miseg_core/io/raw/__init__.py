@@ -1,0 +1,1 @@
+"""Voxels that lie one after another in a file, plain or compressed."""
