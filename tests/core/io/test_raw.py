@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from e2miseg_core.errors import Cancelled, ReadError
-from e2miseg_core.io import cache, raw, unpack_chunks, unpack_memory
+from e2miseg_core.io.cache import keeping as cache
 from e2miseg_core.io.cache.entry import discard, entries_folder
+from e2miseg_core.io.raw import pixels as raw
+from e2miseg_core.io.raw import unpack_chunks, unpack_memory
 from e2miseg_core.io.raw.pixels import RawLayout, RawPixels, reading_once
 from e2miseg_core.io.raw.unpack import most_bytes
 

@@ -258,7 +258,7 @@ def test_what_cannot_be_labels_is_refused(tmp_path, volume, labels):
 
 
 def test_places_that_cannot_be_written_are_refused(tmp_path, volume, labels):
-    for name in ("out.txt", "out", ".nii", "out.nrrd"):
+    for name in ("out.txt", "out", ".nii", "out.tif"):
         with pytest.raises(WriteError, match="output name"):
             write_labels(labels, tmp_path / name, like=volume)
     with pytest.raises(WriteError, match="no folder"):
@@ -268,8 +268,12 @@ def test_places_that_cannot_be_written_are_refused(tmp_path, volume, labels):
 def test_suffixes():
     assert split_suffix("a/b.c.nii.gz") == ("b.c", ".nii.gz")
     assert split_suffix("B.OME.ZARR") == ("B", ".OME.ZARR")
-    assert split_suffix("scan.tif") == ("scan.tif", "")
-    assert set(known_suffixes()) == {".nii.gz", ".nii", ".ome.zarr", ".zarr"}
+    assert split_suffix("scan.txt") == ("scan.txt", "")
+    assert split_suffix("a.seg.nrrd") == ("a", ".seg.nrrd")
+    assert set(known_suffixes(writable=True)) < set(known_suffixes())
+    assert {".nii.gz", ".ome.zarr", ".nrrd", ".mha"} < set(
+        known_suffixes(writable=True)
+    )
     assert is_writable_suffix("a.nii.gz")
     assert not is_writable_suffix("a.gz")
 
