@@ -24,12 +24,13 @@ class Background(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._running = 0
+        # superqt lets go of a worker in its thread, and with it of what it said last.
+        self._workers: set[_Worker] = set()
 
     @property
     def busy(self) -> bool:
         """Whether anything runs."""
-        return self._running > 0
+        return bool(self._workers)
 
     def run(
         self,
@@ -70,10 +71,11 @@ class Background(QObject):
         worker.errored.connect(failed)
         finished: Any = worker.finished  # its stub asks for an argument
         finished.connect(self._on_finished)
-        self._running += 1
+        self._workers.add(worker)
         worker.start()
 
     def _on_finished(self) -> None:
-        self._running -= 1
-        if not self._running:
+        ended = self.sender()
+        self._workers = {one for one in self._workers if one.signals is not ended}
+        if not self._workers:
             self.idle.emit()

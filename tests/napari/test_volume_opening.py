@@ -15,13 +15,13 @@ from e2miseg_napari.volume_opening import VolumeOpening
 
 @pytest.fixture
 def opening(qtbot):
-    parent = QWidget()
-    qtbot.addWidget(parent)
+    parent = QWidget()  # not qtbot's, which would delete it before the threads end
     made = VolumeOpening(parent)
     yield made
     made.cancel()
     qtbot.waitUntil(lambda: not made.busy, timeout=10_000)
     qtbot.waitUntil(lambda: not made._background.busy, timeout=10_000)
+    parent.deleteLater()
 
 
 @pytest.fixture
