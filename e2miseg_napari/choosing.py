@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from e2miseg_core.errors import Choice
+from e2miseg_napari.modal import run_dialog
 
 __all__ = ["ChoiceDialog", "ask_choices"]
 
@@ -78,11 +79,8 @@ class ChoiceDialog(QDialog):
 
 def ask_choices(name: str, choices: Sequence[Choice], parent: QWidget) -> list[Choice]:
     """Choices that the user opens; none if they think better of it."""
-    dialog = ChoiceDialog(name, choices, parent)
-    answer = dialog.exec()
-    chosen = dialog.chosen if answer == QDialog.DialogCode.Accepted else []
-    dialog.deleteLater()
-    return chosen
+    dialog = run_dialog(lambda: ChoiceDialog(name, choices, parent), parent)
+    return [] if dialog is None else dialog.chosen
 
 
 def _table(choices: Sequence[Choice]) -> QTableWidget:

@@ -42,6 +42,7 @@ class VolumeOpening(QObject):
         self._window = parent
         self._background = Background(self)
         self._tasks: list[_Task] = []
+        self._n_cancelled = 0  # times that all was cancelled
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._on_look)
 
@@ -68,7 +69,8 @@ class VolumeOpening(QObject):
         )
 
     def cancel(self) -> None:
-        """Open nothing of what is being opened."""
+        """Open nothing of what is being opened, or being asked about."""
+        self._n_cancelled += 1
         for task in self._tasks:
             task.cancel()
 
@@ -77,33 +79,40 @@ class VolumeOpening(QObject):
             task.show()
             if task.is_cancelled():  # its thread may take longer to notice
                 self._end(task)
-                self.notice.emit("")
 
     def _on_done(self, task: "_Task", layers: list[LayerData]) -> None:
         if self._end(task):
-            self.notice.emit("")
             self.opened.emit(layers)
 
     def _on_error(self, task: "_Task", error: Exception) -> None:
         if not self._end(task):
             return
         if isinstance(error, ChoiceError):
-            self.notice.emit("")
-            name = short_name(task.address)
-            for choice in choosing.ask_choices(name, error.choices, self._window):
-                self.open(replace(task.address, part=choice.part))
+            self._ask(task.address, error)
         elif not isinstance(error, Cancelled):
             self.problem.emit(problem_of(error))
 
+    def _ask(self, address: Address, error: ChoiceError) -> None:
+        before = self._n_cancelled
+        name = short_name(address)
+        chosen = choosing.ask_choices(name, error.choices, self._window)
+        # The window may have been closed over the question.
+        if chosen and before == self._n_cancelled:
+            for choice in chosen:
+                self.open(replace(address, part=choice.part))
+
     def _end(self, task: "_Task") -> bool:
-        """Forget a task; False if that was done already."""
+        """Forget a task; False if nobody waits for it any more."""
         if task not in self._tasks:
             return False
         self._tasks.remove(task)
+        # Nobody may have looked since the user cancelled.
+        is_wanted = not task.is_cancelled()
         task.close()
         if not self._tasks:
             self._timer.stop()
-        return True
+        self.notice.emit("")
+        return is_wanted
 
 
 class _Task:

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from e2miseg_core.errors import Cancelled
 from e2miseg_core.progress import Progress
+from e2miseg_napari.modal import run_dialog
 
 __all__ = ["WaitingDialog", "live_window", "wait_for"]
 
@@ -65,7 +66,8 @@ def wait_for(work: Work[T], parent: QWidget, *, what: str) -> T:
     Raises
     ------
     Cancelled
-        If the user did, at once: what the thread is doing then ends unheard.
+        If the user did, or closed the window, at once: what the thread is doing then
+        ends unheard.
     Exception
         Whatever the work raises.
     """
@@ -78,7 +80,8 @@ def wait_for(work: Work[T], parent: QWidget, *, what: str) -> T:
     loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
     timer.stop()
     if not run.over:
-        _show(run, parent)
+        # How far it is, until it is over or the user cancels.
+        run_dialog(lambda: WaitingDialog(run, parent), parent)
     return run.result()
 
 
@@ -153,10 +156,3 @@ class WaitingDialog(QDialog):
         self.bar.setMaximum(_STEPS if step.total else 0)
         if step.total:
             self.bar.setValue(_STEPS * step.done // step.total)
-
-
-def _show(run: "_Run[Any]", parent: QWidget) -> None:
-    """Show how far the work is until it is over, or the user cancels."""
-    dialog = WaitingDialog(run, parent)
-    dialog.exec()
-    dialog.deleteLater()

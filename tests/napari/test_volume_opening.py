@@ -106,3 +106,55 @@ def test_what_is_wrong_is_one_line(opening, qtbot, monkeypatch, address):
     (problem,) = told.args
     assert "scan.nii" in problem.line
     assert not problem.details
+
+
+def test_cancelling_counts_though_the_thread_ends_at_once(
+    opening, go, qtbot, monkeypatch
+):
+    def load(address, report, cancelled):
+        go.wait(10)
+        return [address]
+
+    monkeypatch.setattr(volume_opening, "load_layers", load)
+    opened = []
+    opening.opened.connect(opened.append)
+    opening.open("scan.nii")
+    opening.cancel()
+    go.set()  # sooner than anybody looks whether it was cancelled
+    qtbot.waitUntil(lambda: not opening._background.busy, timeout=10_000)
+    assert opened == []
+    assert not opening.busy
+
+
+def test_nothing_is_asked_after_cancelling(opening, go, qtbot, monkeypatch):
+    def load(address, report, cancelled):
+        go.wait(10)
+        raise ChoiceError.among(address, "series", (Choice("1", "CT"),) * 2)
+
+    asked = []
+    monkeypatch.setattr(volume_opening, "load_layers", load)
+    monkeypatch.setattr(choosing, "ask_choices", lambda *_: asked.append(1) or [])
+    opening.open("study")
+    opening.cancel()
+    go.set()
+    qtbot.waitUntil(lambda: not opening._background.busy, timeout=10_000)
+    assert asked == []
+
+
+def test_an_answer_after_cancelling_opens_nothing(opening, qtbot, monkeypatch):
+    loaded = []
+
+    def load(address, report, cancelled):
+        loaded.append(address.part)
+        raise ChoiceError.among(address, "series", (Choice("1", "CT"),) * 2)
+
+    def ask(*_):
+        opening.cancel()
+        return [Choice("1", "CT")]
+
+    monkeypatch.setattr(volume_opening, "load_layers", load)
+    monkeypatch.setattr(choosing, "ask_choices", ask)
+    opening.open("study")
+    qtbot.waitUntil(lambda: not opening._background.busy, timeout=10_000)
+    assert loaded == [""]
+    assert not opening.busy
