@@ -18,6 +18,7 @@ from e2miseg_core.io.naming import suggested_name
 from e2miseg_core.volume import Segments, Volume
 from e2miseg_napari.contrast import is_packed, sampled_contrast
 from e2miseg_napari.segment_layers import segment_options
+from e2miseg_napari.shown_level import shown_level
 
 __all__ = [
     "AXES",
@@ -96,7 +97,7 @@ def _labels_layer(volume: Volume, channel: int) -> LayerData:
 
 
 def _levels(volume: Volume, channel: int) -> Any:
-    levels = [level[channel] for level in volume.levels]
+    levels = [shown_level(level, channel) for level in volume.levels]
     return levels if len(levels) > 1 else levels[0]
 
 

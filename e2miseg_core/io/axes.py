@@ -86,6 +86,14 @@ class AxisPixels:
         self.shape = (math.prod(self._frames), depth, sizes["y"], sizes["x"])
         self.dtype: np.dtype[Any] = dtype.newbyteorder("=")
 
+    @property
+    def unit(self) -> tuple[int, int, int] | None:
+        """Voxels along Z, Y, X that are decoded together, where that is known."""
+        if self._grid is None:
+            return None
+        sizes = dict(zip(self._axes, self._grid, strict=True))
+        return sizes.get("z", 1), sizes["y"], sizes["x"]
+
     def chunks(self, stored: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:
         """Sizes along (C, Z, Y, X) of the pieces to read, one or more chunks each.
 

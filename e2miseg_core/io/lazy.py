@@ -16,9 +16,11 @@ from e2miseg_core.geometry import AxisTransform
 
 __all__ = [
     "DiskArray",
+    "Oriented",
     "iter_slabs",
     "merged_chunks",
     "oriented",
+    "pixels_behind",
     "slab_chunks",
     "slab_thickness",
 ]
@@ -47,7 +49,7 @@ class DiskArray(Protocol):
         """Return the voxels of a box (C, Z, Y, X)."""
 
 
-class _Oriented:
+class Oriented:
     """A `DiskArray` that answers numpy's basic indexing on canonical axes."""
 
     def __init__(self, disk: DiskArray, transform: AxisTransform) -> None:
@@ -56,6 +58,15 @@ class _Oriented:
         self.shape = (disk.shape[0], *transform.apply_shape(disk.shape[1:]))
         self.dtype = disk.dtype
         self.ndim = 4
+
+    def holding_chunks(self) -> "Oriented":
+        """Return the same, which keeps what it decodes where that comes in chunks."""
+        from e2miseg_core.io.decoded import DecodedChunks
+
+        unit = getattr(self._disk, "unit", None)
+        if unit is None:
+            return self
+        return Oriented(DecodedChunks(self._disk, unit), self._transform)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         box, rest = _split_key(key, self.shape)
@@ -122,12 +133,22 @@ def oriented(
         for sizes, flip in zip(spatial, transform.flips, strict=True)
     ]
     lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]
-        _Oriented(disk, transform),
+        Oriented(disk, transform),
         chunks=(tuple(chunks[0]), *turned),
         name=name,
         meta=np.empty((0, 0, 0, 0), dtype=disk.dtype),
     )
     return lazy
+
+
+def pixels_behind(array: da.Array) -> Oriented | None:
+    """Find the voxels on disk that an array of `oriented` presents.
+
+    None for an array that was computed from others, such as one of its channels.
+    """
+    layer = array.dask.layers.get(f"original-{array.name}", {})
+    found = next(iter(layer.values()), None)
+    return found if isinstance(found, Oriented) else None
 
 
 def slab_chunks(
