@@ -27,6 +27,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "Modality": (0x0008_0060, "CS"),
     "Manufacturer": (0x0008_0070, "LO"),
     "SeriesDescription": (0x0008_103E, "LO"),
+    "TimezoneOffsetFromUTC": (0x0008_0201, "SH"),
     "ComplexImageComponent": (0x0008_9208, "CS"),
     "GEPetCreator": (0x0009_0010, "LO"),
     "GEScanDateTime": (0x0009_100D, "DT"),

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from e2miseg_core.io import open_volume
 
 HALF_LIFE = 6586.2
+ZR_89, CU_64 = 282276.0, 45721.0  # half-lives, s
 WEIGHT, DOSE = 75.0, 300e6
 SCAN_DELAY = 3600.0
 
@@ -15,8 +16,10 @@ SCAN_DELAY = 3600.0
 def pet_tags(**changes):
     drug = Dataset()
     drug.RadionuclideTotalDose = changes.pop("dose", DOSE)
-    drug.RadionuclideHalfLife = HALF_LIFE
+    drug.RadionuclideHalfLife = changes.pop("half_life", HALF_LIFE)
     drug.RadiopharmaceuticalStartTime = changes.pop("start", "093000")
+    if "start_both" in changes:
+        drug.RadiopharmaceuticalStartDateTime = changes.pop("start_both")
     return {
         "Units": "BQML",
         "CorrectedImage": ["DECY", "ATTN", "SCAT"],
@@ -88,6 +91,64 @@ def test_injection_before_midnight(dicom_files, tmp_path):
         AcquisitionTime="003000",
     )
     assert is_scaled(volume, values, factor())
+
+
+def test_a_stated_date_counts_over_days(dicom_files, tmp_path):
+    volume, values = write(
+        dicom_files, tmp_path, half_life=ZR_89, start_both="20191229103000"
+    )
+    left = DOSE * 0.5 ** (4 * 86400 / ZR_89)
+    assert is_scaled(volume, values, WEIGHT * 1000 / left)
+    assert not any("date is not stated" in note for note in volume.notes)
+
+
+def test_an_assumed_date_is_said(dicom_files, tmp_path):
+    volume, values = write(dicom_files, tmp_path)
+    assert is_scaled(volume, values, factor())
+    assert any("date is not stated" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize(
+    ("start", "local"),
+    [
+        ("20200102093000.00+0100", "+0100"),
+        ("20200102083000.00+0000", "+0100"),
+        ("20200102040000-0430", "+0100"),
+        ("20200102223000+1400", "+0100"),
+        ("20200102093000", "+0100"),  # the file's own offset holds
+    ],
+)
+def test_offsets_from_utc_count(dicom_files, tmp_path, start, local):
+    volume, values = write(
+        dicom_files, tmp_path, start_both=start, start="", TimezoneOffsetFromUTC=local
+    )
+    assert is_scaled(volume, values, factor())
+
+
+def test_an_offset_that_nothing_compares_with_leaves_the_clock(dicom_files, tmp_path):
+    volume, values = write(dicom_files, tmp_path, start_both="20200102083000+0000")
+    assert is_scaled(volume, values, factor())
+    assert any("date is not stated" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"PatientWeight": 70}, "different weights"),
+        ({"Units": "GML"}, "different units"),
+        ({"DecayCorrection": "ADMIN"}, "different corrections"),
+        ({"CorrectedImage": ["DECY"]}, "different corrections"),
+        ({"dose": 2 * DOSE}, "different injected doses"),
+        ({"half_life": 4000}, "different half-lives"),
+        ({"start": "092900"}, "different times of the injection"),
+    ],
+)
+def test_slices_that_contradict_each_other_stay_raw(
+    dicom_files, tmp_path, changes, reason
+):
+    volume, values = write(dicom_files, tmp_path, per_slice=[{}, pet_tags(**changes)])
+    assert not is_scaled(volume, values, 1)
+    assert any("not SUV" in note and reason in note for note in volume.notes)
 
 
 def test_a_series_made_later_counts_from_the_first_acquisition(dicom_files, tmp_path):
@@ -164,6 +225,11 @@ def test_values_that_are_suv_already(dicom_files, tmp_path):
         ({"Units": "CNTS"}, "Units are CNTS"),
         ({"Units": "GML", "SUVType": "LBM"}, "SUV of the type LBM"),
         ({"start": ""}, "the time from injection to scan is unknown"),
+        ({"half_life": ZR_89}, "with a half-life of 78.4 h days may lie between"),
+        ({"half_life": CU_64, "start": "103100"}, "days may lie between"),
+        ({"start": "103100"}, "1439 min from injection to scan, without a date"),
+        ({"start_both": "20200102103100"}, "-1 min from injection to scan is no time"),
+        ({"start": "", "start_both": "20200102093000+0000"}, "an offset from UTC"),
     ],
 )
 def test_raw_values_with_the_reason(dicom_files, tmp_path, changes, reason):
