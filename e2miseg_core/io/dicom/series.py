@@ -12,7 +12,7 @@ from e2miseg_core.io.dicom.grouping import find_stacks, split_planes
 from e2miseg_core.io.dicom.header import Header, Instance
 from e2miseg_core.io.dicom.stack import Plane, Stack
 
-__all__ = ["DicomSeries", "find_series"]
+__all__ = ["DicomSeries", "find_series", "kind_of"]
 
 _KINDS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "seg",
@@ -102,7 +102,7 @@ def find_series(headers: Sequence[Header]) -> tuple[DicomSeries, ...]:
 def _found_series(headers: Sequence[Header]) -> Iterator[DicomSeries]:
     by_uid: dict[tuple[str, str], list[Header]] = defaultdict(list)
     for header in headers:
-        by_uid[(header.series_uid, _kind(header))].append(header)
+        by_uid[(header.series_uid, kind_of(header))].append(header)
     for (_, kind), group in by_uid.items():
         if kind == "image":
             yield from _find_images(_with_relative_moments(group))
@@ -141,7 +141,8 @@ def _relative(frame: Frame, first: Mapping[str, float]) -> Frame:
     return replace(frame, keys=keys)
 
 
-def _kind(header: Header) -> str:
+def kind_of(header: Header) -> str:
+    """Tell what an object is: "image", "seg", "rtstruct" or "other"."""
     instance = header.instance
     kind = _KINDS.get(instance.sop_class) or _MODALITIES.get(header.modality)
     return kind or ("other" if instance.layout is None else "image")

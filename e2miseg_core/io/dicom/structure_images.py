@@ -2,7 +2,8 @@
 
 In the folder of the file and the folders in it, then in the folders beside it; never
 more than 20,000 files. Images are told by their own UIDs, else by that of their series,
-else by that of the frame of reference.
+else by that of the frame of reference. Segmentations and doses are no such images:
+contours are never drawn on their grids.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from e2miseg_core.io.address import Address
 from e2miseg_core.io.dicom.header import Header, read_header
 from e2miseg_core.io.dicom.reading import open_series
 from e2miseg_core.io.dicom.scan import DicomSeries, scan
+from e2miseg_core.io.dicom.series import kind_of
 from e2miseg_core.io.dicom.structures import References
 from e2miseg_core.volume import Volume
 
@@ -21,6 +23,7 @@ __all__ = ["open_referenced"]
 
 _MOST_FILES = 20_000
 _DEPTH = 2  # folders in folders
+_DOSE = "RTDOSE"
 
 
 def open_referenced(path: Path, wanted: References) -> tuple[Volume, list[str]]:
@@ -47,8 +50,8 @@ def open_referenced(path: Path, wanted: References) -> tuple[Volume, list[str]]:
     """
     same_space: tuple[Path, Header] | None = None
     for file in islice(_files(path), _MOST_FILES):
-        header = _header(file)
-        if header is None or not header.instance.frames:
+        header = _image_header(file)
+        if header is None:
             continue
         is_meant = header.instance.sop_uid in wanted.instances
         if is_meant or header.series_uid in wanted.series:
@@ -61,7 +64,11 @@ def open_referenced(path: Path, wanted: References) -> tuple[Volume, list[str]]:
             "another series of the same patient coordinates"
         )
         return _open(*same_space, wanted), [note]
-    raise ReadError(
+    raise _not_there(path)
+
+
+def _not_there(path: Path) -> ReadError:
+    return ReadError(
         found=f"the images that {path} refers to are not beside it",
         needed="their DICOM files in the same folder, or in one beside it",
         do="copy them there, or give a volume to open_structure_set(path, like=volume)",
@@ -85,11 +92,15 @@ def _below(folder: Path, depth: int, passed: Path | None = None) -> Iterator[Pat
             yield from _below(entry, depth - 1)
 
 
-def _header(file: Path) -> Header | None:
+def _image_header(file: Path) -> Header | None:
+    """Read the header of an image; None where there is none or it is another object."""
     try:
-        return read_header(file)
+        header = read_header(file)
     except (OSError, ValueError):
         return None
+    if header is None or not header.instance.frames or kind_of(header) != "image":
+        return None
+    return None if header.modality == _DOSE else header
 
 
 def _open(folder: Path, header: Header, wanted: References) -> Volume:
@@ -104,5 +115,7 @@ def _open(folder: Path, header: Header, wanted: References) -> Volume:
         known = {instance.sop_uid for instance in series.instances}
         return series.problem is None, len(known & wanted.instances)
 
+    if not images:  # the files have changed since their headers were read
+        raise _not_there(folder)
     best = max(images, key=fit)
     return open_series(best, Address(str(folder), str(best.number)))

@@ -1,5 +1,6 @@
 """Tests of contours as labels, with polygons whose voxels are counted by hand."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -339,6 +340,33 @@ def test_the_series_may_lie_in_the_same_folder_or_be_known_by_its_space(
     series.ContourImageSequence = []
     dataset.save_as(beside)
     assert "same patient coordinates" in open_labels(beside).notes[0]
+
+
+def test_neither_a_segmentation_nor_a_dose_gives_the_grid(
+    folder: Path, write: Any, tmp_path: Path, dicom_files: ModuleType
+) -> None:
+    path = write(folder, [(1, "a", [box(1, (2, 2), (3, 3))])])
+    image = open_volume(folder)
+    write_labels(
+        np.ones(image.geometry.shape, np.uint8), path.parent / "a.dcm", like=image
+    )
+    first = dcmread(min(folder.iterdir()))
+    dose = dicom_files.new_dataset(
+        "1.2.840.10008.5.1.4.1.1.481.2",
+        np.zeros((4, 9, 8), np.uint16),
+        frame_of_reference=first.FrameOfReferenceUID,
+        series=first.SeriesInstanceUID,
+        Modality="RTDOSE",
+        ImagePositionPatient=[-20, -30, 10],
+        ImageOrientationPatient=list(dicom_files.AXIAL),
+        PixelSpacing=[2.5, 2.5],
+    )
+    dicom_files.save(dose, path.parent / "b.dcm")
+    assert open_labels(path).geometry.matches(image.geometry)  # the series is beside
+    shutil.rmtree(folder)
+    for source in (path, f"{path.parent}#part=3"):
+        with pytest.raises(ReadError, match="not beside it"):
+            open_volume(source)
 
 
 def test_without_its_series_a_volume_must_be_given(
