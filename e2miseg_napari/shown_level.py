@@ -24,7 +24,8 @@ def shown_level(level: da.Array, channel: int) -> "ShownLevel | da.Array":
     A dask array where the level is computed from others.
     """
     pixels = pixels_behind(level)
-    return level[channel] if pixels is None else ShownLevel(pixels, channel)
+    whole = level[channel]
+    return whole if pixels is None else ShownLevel(pixels, channel, whole)
 
 
 class ShownLevel(LazyVolume):
@@ -35,14 +36,21 @@ class ShownLevel(LazyVolume):
     pixels : Oriented
         Shape (C, Z, Y, X), on canonical axes.
     channel : int
+    whole : dask array, shape (Z, Y, X)
+        The same voxels, for whoever computes with them: its methods are methods here.
     """
 
-    def __init__(self, pixels: Oriented, channel: int) -> None:
+    def __init__(self, pixels: Oriented, channel: int, whole: da.Array) -> None:
+        self._whole = whole
         self._pixels, self._channel = pixels.holding_chunks(), channel
         self.shape: tuple[int, int, int] = pixels.shape[1:]
         self.dtype = pixels.dtype
         self.size = math.prod(self.shape)
-        self.nbytes = self.size * self.dtype.itemsize
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # no dask collection, for napari would make it one
+            raise AttributeError(name)
+        return getattr(self._whole, name)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of a box.

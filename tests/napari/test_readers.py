@@ -21,6 +21,7 @@ from e2miseg_napari import choosing, loading, readers
 from e2miseg_napari.contrast import sampled_contrast
 from e2miseg_napari.convert import KEY, image_layers, make_layer
 from e2miseg_napari.readers import get_reader, read_layers
+from e2miseg_napari.shown_level import ShownLevel
 from e2miseg_napari.waiting import WaitingDialog
 
 
@@ -48,7 +49,7 @@ def test_a_volume_becomes_one_lazy_layer_on_its_canonical_grid(oblique_scan):
     # The file's x grows to A (1.1 mm), y to S (2.5), z to L (0.8), all turned by 20°.
     expected = np.asarray(stored.dataobj).transpose(1, 0, 2)[:, ::-1]
     assert kind == "image"
-    assert isinstance(data, da.Array)
+    assert isinstance(data, ShownLevel)
     np.testing.assert_array_equal(data.compute(), expected)
     assert options["scale"] == pytest.approx((2.5, 1.1, 0.8))
     assert options["units"] == ("mm", "mm", "mm")

@@ -33,6 +33,14 @@ def test_every_way_of_slicing_gives_the_same(volume):
     np.testing.assert_array_equal(np.asarray(level), expected)
 
 
+def test_it_computes_like_a_dask_array(volume):
+    level = shown_level(volume.data, 0)
+    assert level.mean().compute() == volume.data[0].compute().mean()
+    assert level.nbytes == 5 * 6 * 7 * 2
+    with pytest.raises(AttributeError):
+        _ = level.nothing_of_that_name
+
+
 def test_computed_arrays_stay_dask(volume):
     level = shown_level(volume.data + 1, 0)
     np.testing.assert_array_equal(level, volume.data[0].compute() + 1)
