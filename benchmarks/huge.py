@@ -33,6 +33,7 @@ from e2miseg_core.io import create_store, open_volume
 SHAPE = (3072, 4096, 4096)
 CHUNK = 64
 STORES = {"files of 64^3": 1, "files of 256^3": 4}
+BARE = "planes in memory"  # what napari itself costs here
 STEPS = 60
 STEP_S = 0.15
 
@@ -92,7 +93,11 @@ def scrub(path: str, asynchronous: str) -> dict[str, Any]:
     pump(2)
     heart.start()
     start = time.perf_counter()
-    [layer] = viewer.open(path, plugin="e2miseg-napari")
+    if path == BARE:
+        layer = viewer.add_image(bare_levels(), scale=(0.5,) * 3, units=("um",) * 3)
+        layer.contrast_limits = (0, 4000)
+    else:
+        [layer] = viewer.open(path, plugin="e2miseg-napari")
     pump(60, lambda: layer.loaded)
     found: dict[str, Any] = {"shown": time.perf_counter() - start}
     pump(0.1)
@@ -116,6 +121,18 @@ def scrub(path: str, asynchronous: str) -> dict[str, Any]:
     return found
 
 
+def bare_levels() -> list[np.ndarray[Any, Any]]:
+    """A pyramid of the same shape in memory, all of whose planes are one."""
+    rng = np.random.default_rng(0)
+    levels, shape = [], SHAPE
+    for step in ((1, 1, 1), *level_steps(SHAPE, (0.5, 0.5, 0.5))):
+        z, y, x = (-(-n // by) for n, by in zip(shape, step, strict=True))
+        shape = (z, y, x)
+        plane = rng.integers(0, 4000, shape[1:]).astype(np.uint16)
+        levels.append(np.broadcast_to(plane, shape))
+    return levels
+
+
 def python_table(stores: dict[str, Path]) -> Table:
     shown = Table(title=f"{np.prod(SHAPE) * 2 / 1e9:.0f} GB, from Python: s (MiB more)")
     for column in ("store", "open", "slice Z", "slice Y", "slice X"):
@@ -135,7 +152,7 @@ def viewer_table(stores: dict[str, Path]) -> Table:
     for column in ("store", "slicing", "opening", "shown after", "view", "p50", "p95"):
         shown.add_column(column)
     shown.add_column("max")
-    for name, path in stores.items():
+    for name, path in {BARE: BARE, **stores}.items():
         for slicing in ("async", "sync"):
             with tempfile.TemporaryDirectory() as home:
                 settings = {
