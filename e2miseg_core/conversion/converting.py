@@ -5,13 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2miseg_core.conversion.options import ConversionOptions
+from e2miseg_core.conversion.options import ConversionOptions, unused_options
 from e2miseg_core.conversion.to_pyramid import make_pyramid, plan_pyramid
 from e2miseg_core.errors import WriteError
 from e2miseg_core.io import open_labels, open_volume, write_image, write_labels
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.formats import Format, format_of, known_suffixes
+from e2miseg_core.io.naming import exists
 from e2miseg_core.io.plan import Kind
+from e2miseg_core.io.sources import check_no_source, files_of, places_of
 from e2miseg_core.io.writing import check_place
 from e2miseg_core.progress import Job, Progress, run
 from e2miseg_core.volume import Segments, Volume
@@ -114,15 +116,20 @@ def conversion_job(
     """
     start = time.monotonic()
     path, address = Path(output).expanduser(), Address.parse(source)
+    if not exists(address):
+        open_volume(address)  # says what is missing, before a word about the output
     target = _target(path, address, overwrite=options.overwrite)
     volume, kind, notes = _opened(address, options.kind)
-    if target.key == "ome-zarr":
+    check_no_source(path, files_of(volume))
+    is_pyramid = target.key == "ome-zarr"
+    if is_pyramid:
         plan = plan_pyramid(volume, kind, options)
         notes += yield from make_pyramid(volume, plan, path, resume=options.resume)
         dtype, shapes = plan.dtype.name, plan.shapes
     else:
         yield Progress(done=0, total=0, stage=f"writing {target.name}")
         dtype, shapes = _to_file(volume, kind, path, options), (volume.geometry.shape,)
+    notes += unused_options(options, target.name, len(shapes), is_pyramid=is_pyramid)
     if dtype != volume.dtype.name:
         notes += (f"{volume.dtype.name} written as {dtype}",)
     return Conversion(
@@ -145,14 +152,7 @@ def _target(path: Path, source: Address, *, overwrite: bool) -> Format:
             do="choose another name",
         )
     check_place(path, target, overwrite=overwrite)
-    if not source.is_remote and path.exists() and source.path.exists():
-        inner, outer = source.path.resolve(), path.resolve()
-        if inner == outer or outer in inner.parents:
-            raise WriteError(
-                found=f"{path} is what is to be read",
-                needed="another name for the output",
-                do="choose one; the source is never replaced",
-            )
+    check_no_source(path, places_of(source))
     return target
 
 

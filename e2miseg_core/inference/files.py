@@ -20,7 +20,7 @@ from e2miseg_core.io import (
     write_labels,
 )
 from e2miseg_core.io.address import AnySource
-from e2miseg_core.io.channels.names import images_of
+from e2miseg_core.io.sources import check_no_source, files_of, places_of
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
 
@@ -83,15 +83,9 @@ def check_outputs(
         Images, which are never written over, whatever `overwrite` says.
     """
     wanted = outputs.wanted()
-    places = [place for image in inputs for place in images_of(image)]
-    images = {place.path.resolve() for place in places if not place.is_remote}
+    sources = [place for image in inputs for place in places_of(image)]
     for path in wanted:
-        if path.resolve() in images:
-            raise WriteError(
-                found=f"the image {path} as an output",
-                needed="a name that is no input: images are never written over",
-                do="choose another folder or name",
-            )
+        check_no_source(path, sources)
     if len({p.resolve() for p in wanted}) < len(wanted):
         raise WriteError(
             found="two outputs with one name",
@@ -143,6 +137,8 @@ def predict_file(
     """
     check_outputs(outputs, overwrite=overwrite, inputs=[image])
     volume = open_volume(image)
+    for path in outputs.wanted():  # not only when all is done
+        check_no_source(path, list(files_of(volume)))
     beside = outputs.labels.parent
     folder = beside / f".{outputs.labels.name}.{os.getpid()}.partial"
     try:

@@ -20,6 +20,7 @@ from e2miseg_core.io.lazy import iter_slabs
 from e2miseg_core.io.ome.store import is_zarr
 from e2miseg_core.io.plan import Kind, WritePlan
 from e2miseg_core.io.raw.pixels import reading_once
+from e2miseg_core.io.sources import check_no_source, files_of, is_own_label_file
 from e2miseg_core.volume import Volume
 
 __all__ = ["check_place", "put_in_place", "write_image", "write_labels"]
@@ -49,7 +50,8 @@ def write_labels(
     colors : mapping of int to tuple of int, optional
         Of the label values, red, green, blue from 0 to 255; kept by formats that can.
     overwrite : bool
-        Whether an existing file may be replaced.
+        Whether an existing file may be replaced; never one that `like` is read from,
+        unless that holds labels itself.
 
     Returns
     -------
@@ -60,8 +62,8 @@ def write_labels(
     Raises
     ------
     WriteError
-        If the file exists, cannot be written, or reads back differently; then no
-        file is left, and an existing one is as it was.
+        If the file exists, is what `like` is read from, cannot be written, or reads
+        back differently; then no file is left, and an existing one is as it was.
     GeometryError
         If the shape is not that of `like`.
     """
@@ -74,7 +76,11 @@ def write_labels(
         names=dict(names or {}),
         colors=dict(colors or {}),
     )
-    return _write(plan, Path(path), overwrite=overwrite)
+    target = Path(path).expanduser()
+    # A segmentation that was opened and corrected may be saved under its own name.
+    if not is_own_label_file(target, like):
+        check_no_source(target, files_of(like))
+    return _write(plan, target, overwrite=overwrite)
 
 
 def write_image(
@@ -121,8 +127,10 @@ def write_image(
     if lazy.ndim == 4:
         same = lazy.shape[0] == like.n_channels
         channels = like.channels if same else _numbered(lazy.shape[0])
+    target = Path(path).expanduser()
+    check_no_source(target, files_of(like))
     plan = _plan(lazy, like, "image", channels=channels)
-    return _write(plan, Path(path), overwrite=overwrite)
+    return _write(plan, target, overwrite=overwrite)
 
 
 def _numbered(count: int) -> tuple[str, ...]:
@@ -192,7 +200,6 @@ def _plan(
 
 
 def _write(plan: WritePlan, path: Path, *, overwrite: bool) -> Path:
-    path = path.expanduser()
     target = format_of(path)
     if target is None or not target.writer:
         raise WriteError(

@@ -253,7 +253,7 @@ def present(image: RawImage, pixels: DiskArray, files: Sequence[Path]) -> Volume
             geometry=image.geometry,
             transform=transform,
             dtype=pixels.dtype,
-            details=image.details,
+            details={**image.details, "files": tuple(map(str, files))},
         ),
         notes=image.notes,
         segments=image.segments,

@@ -97,7 +97,7 @@ def test_nothing_is_replaced_unasked_and_the_source_never(files, tmp_path):
             convert(image, output)
     replacing = ConversionOptions(overwrite=True)
     for same in files:
-        with pytest.raises(WriteError, match="is what is to be read"):
+        with pytest.raises(WriteError, match="never written over"):
             convert(same, same, replacing)
     with pytest.raises(WriteError, match="needed: an end of"):
         convert(image, tmp_path / "image.unknown")

@@ -274,3 +274,20 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
             check_outputs(outputs, overwrite=False)
     check_outputs(OutputPaths(labels=there), overwrite=True)
     assert there.read_bytes() == b"precious"
+
+
+def test_no_slice_of_a_series_is_written_over(
+    tiny_model: Model, image_file: Path, tmp_path: Path
+) -> None:
+    volume = open_volume(image_file)
+    store = write_image(volume.data[0], tmp_path / "scan.ome.zarr", like=volume)
+    inside = store / "labels.nii.gz"
+    inside.write_bytes(b"precious")
+    with pytest.raises(WriteError, match="never written over"):
+        check_outputs(OutputPaths(labels=inside), overwrite=True, inputs=[store])
+    job = predict_file(
+        store, OutputPaths(labels=inside), tiny_model, OPTIONS, overwrite=True
+    )
+    with pytest.raises(WriteError, match="never written over"):
+        run(job)
+    assert inside.read_bytes() == b"precious"
