@@ -35,8 +35,10 @@ def write_labels_layer(path: str, data: Any, attributes: dict[str, Any]) -> list
 
     Raises
     ------
-    WriteError, GeometryError
+    ReadError, WriteError, GeometryError
         In one line, what is wrong and what to do.
+    Cancelled
+        If the user did while the image was looked at once more.
     """
     labels = data[0] if attributes.get("multiscale") else data
     own = attributes.get("metadata", {}).get(KEY) or {}
@@ -63,7 +65,7 @@ def image_grid(
     """
     source = own.get("image") or own.get("uri")  # of a segmentation its own file
     if source:
-        return reopen(source, own["geometry"])
+        return _reopened(source, own["geometry"])
     if len(shape) != 3:
         raise GeometryError(
             found=f"a labels layer with {len(shape)} axes",
@@ -74,6 +76,16 @@ def image_grid(
     return Volume.from_array(
         da.zeros(shape, dtype=np.uint8), Geometry.from_spacing(shape, spacing)
     )
+
+
+def _reopened(uri: str, geometry: Mapping[str, Any]) -> Volume:
+    """Open an image again, which takes long for a folder of many DICOM files."""
+    from e2miseg_napari.waiting import live_window, wait_for
+
+    window = live_window()
+    if window is None:
+        return reopen(uri, geometry)
+    return wait_for(lambda *_: reopen(uri, geometry), window, what="saving")
 
 
 def _names_in(attributes: Mapping[str, Any]) -> dict[int, str]:

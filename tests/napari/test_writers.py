@@ -1,13 +1,18 @@
+import threading
+
 import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QWidget
 
-from e2miseg_core.errors import GeometryError, ReadError
+from e2miseg_core.errors import Cancelled, GeometryError, ReadError, WriteError
 from e2miseg_core.io import open_labels, open_volume, write_labels
 from e2miseg_core.samples import sample_path
+from e2miseg_napari import waiting, writers
 from e2miseg_napari.convert import KEY, grid_of
 from e2miseg_napari.readers import read_layers
 from e2miseg_napari.writers import write_labels_layer
@@ -110,3 +115,55 @@ def test_a_segmentation_from_a_file_is_saved_on_its_own_grid(tmp_path, oblique_s
     assert again.geometry.matches(image.geometry)
     assert again.segments.names == {2: "cyst"}
     np.testing.assert_array_equal(again.data[0], values)
+
+
+def test_the_image_itself_is_never_replaced(oblique_scan):
+    layer = labels_over(oblique_scan)
+    before = oblique_scan.read_bytes()
+    data, options, _ = layer.as_layer_data_tuple()
+    with pytest.raises(WriteError, match="never written over"):
+        write_labels_layer(str(oblique_scan), data, options)
+    assert oblique_scan.read_bytes() == before
+
+
+def test_looking_at_the_image_again_never_freezes_the_window(
+    tmp_path, oblique_scan, qtbot, monkeypatch
+):
+    window = QWidget()
+    qtbot.addWidget(window)
+    window.show()
+    data, options, _ = labels_over(oblique_scan).as_layer_data_tuple()
+    monkeypatch.setattr(waiting, "live_window", lambda: window)
+    go, turns = threading.Event(), []
+    reopen = writers.reopen
+
+    def slowly(*which):
+        go.wait(10)
+        return reopen(*which)
+
+    monkeypatch.setattr(writers, "reopen", slowly)
+    out = tmp_path / "out.nii.gz"
+
+    def turn() -> None:  # the window lives while the writer waits
+        turns.append(threading.current_thread())
+        go.set()
+
+    QTimer.singleShot(100, turn)
+    write_labels_layer(str(out), data, options)
+    monkeypatch.undo()
+    assert turns == [threading.main_thread()]
+    np.testing.assert_array_equal(open_labels(out).data[0], data)
+
+
+def test_saving_can_be_cancelled_before_anything_is_written(
+    tmp_path, oblique_scan, monkeypatch
+):
+    def cancel(*_, **__):
+        raise Cancelled
+
+    data, options, _ = labels_over(oblique_scan).as_layer_data_tuple()
+    monkeypatch.setattr(waiting, "live_window", QObject)
+    monkeypatch.setattr(waiting, "wait_for", cancel)
+    with pytest.raises(Cancelled):
+        write_labels_layer(str(tmp_path / "out.nii"), data, options)
+    assert not (tmp_path / "out.nii").exists()
