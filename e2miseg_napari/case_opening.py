@@ -11,6 +11,7 @@ from typing import Any
 import zarr
 
 from e2miseg_core.errors import E2MISegError
+from e2miseg_core.io.naming import same_place
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.project import (
     Case,
@@ -145,11 +146,11 @@ def open_case(case: Case) -> OpenCase:
     E2MISegError
         If the labels cannot be edited; a missing image is told in the result.
     """
-    uri = case.image_uri
     try:
         images = image_layers(case.open_image())
     except E2MISegError as error:
-        return OpenCase(case=case, uri=uri, problem=error)
+        return OpenCase(case=case, uri=case.image_uri, problem=error)
+    uri = case.image_uri  # known better by now, if others came beside the image
     merged = case.merged
     return OpenCase(
         case=case,
@@ -194,7 +195,7 @@ def add_case(
     if choice.uri:
         for name in project.cases:
             case = project.case(name)
-            if case.image_uri == choice.uri:
+            if same_place(case.image_uri, choice.uri):
                 return case
         volume = reopen(choice.uri, own_metadata(choice.layer)["geometry"])
         return project.add_case(volume, name=choice.title)

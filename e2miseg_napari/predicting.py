@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 
+from e2miseg_core.io.naming import same_place
 from e2miseg_core.models import ModelEntry
 from e2miseg_napari.background import Background
 from e2miseg_napari.engine_client import EngineClient
@@ -202,7 +203,7 @@ class Predicting(QObject):
             return False
         shown = self._session.image_layer
         return shown is running.image or (
-            bool(running.uri) and running.uri == case.image_uri
+            bool(running.uri) and same_place(running.uri, case.image_uri)
         )
 
     def _on_opened(self) -> None:

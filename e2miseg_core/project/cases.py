@@ -1,10 +1,11 @@
 """One image of a project, with all that belongs to it."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from e2miseg_core.errors import ReadError
+from e2miseg_core.errors import ChoiceError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import open_volume
 from e2miseg_core.io.address import Address, AnySource
@@ -16,6 +17,7 @@ from e2miseg_core.project.case_file import (
     read_case_description,
     update_case_description,
 )
+from e2miseg_core.project.finding import find_image
 from e2miseg_core.project.fingerprint import fingerprint, same_image
 from e2miseg_core.project.predictions import CasePrediction, read_prediction
 from e2miseg_core.project.review_log import ReviewLog
@@ -81,6 +83,8 @@ class Case:
     def open_image(self) -> Volume:
         """Open the image, if it is still the one that the case was made of.
 
+        Where others have come into its file or folder, it is looked for among them.
+
         Raises
         ------
         ReadError
@@ -93,8 +97,11 @@ class Case:
                 needed="the image that the case was made of",
                 do="put it back, or tell the case where it is now",
             )
-        volume = open_volume(image)
-        self._check_same(volume, str(image))
+        volume, found = self._find(image)
+        if found != image:
+            # Whoever may not write looks for it again the next time.
+            with contextlib.suppress(OSError):
+                self._move_to(found)
         return volume
 
     def relocate(self, source: AnySource) -> None:
@@ -111,10 +118,28 @@ class Case:
             If there is another image, or none.
         """
         image, was = Address.parse(source), self._image
-        if not image.part and image.frame is None:
-            image = Address(image.place, was.part, was.frame)
-        volume = open_volume(image)
-        self._check_same(volume, str(image))
+        if image.part or image.frame is not None:
+            self._check_same(open_volume(image), str(image))
+            self._move_to(image)
+        else:
+            _, found = self._find(Address(image.place, was.part, was.frame))
+            self._move_to(found)
+
+    def _find(self, image: Address) -> tuple[Volume, Address]:
+        """Open the image at an address, or beside it in the same file or folder."""
+        try:
+            volume, found = find_image(image, self._is_same)
+        except ChoiceError as error:
+            raise ReadError(
+                found=f"none of the {len(error.choices)} images in {image} is that of "
+                f"the case {self.name!r}",
+                needed="the one that the case was made of",
+                do="put that image back, or tell the case where it is now",
+            ) from error
+        self._check_same(volume, str(found))
+        return volume, found
+
+    def _move_to(self, image: Address) -> None:
         update_case_description(self.folder, image_place(image, self.project.path))
 
     def new_prediction_folder(self) -> Path:
@@ -204,10 +229,15 @@ class Case:
     def _with_number(self, number: int | None) -> CasePrediction | None:
         return next((p for p in self.predictions() if p.number == number), None)
 
+    def _is_same(self, volume: Volume) -> bool:
+        if not volume.geometry.matches(self.geometry):  # the cheaper question
+            return False
+        return same_image(self.description()["fingerprint"], fingerprint(volume))
+
     def _check_same(self, volume: Volume, uri: str) -> None:
-        known, found = self.description()["fingerprint"], fingerprint(volume)
-        if same_image(known, found) and volume.geometry.matches(self.geometry):
+        if self._is_same(volume):
             return
+        known, found = self.description()["fingerprint"], fingerprint(volume)
         raise ReadError(
             found=f"{uri} is not the image of the case {self.name!r} "
             f"(SHA-256 {found['sha256'][:12]}, shape {volume.geometry.shape})",

@@ -10,6 +10,7 @@ import numpy as np
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.part_key import split_key
 from e2miseg_core.volume import Volume
 
 __all__ = ["fingerprint", "same_image"]
@@ -65,7 +66,9 @@ def same_image(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _is_one_file(address: Address, n_bytes: int) -> bool:
     """Whether a file holds these voxels and no others."""
-    if address.is_remote or address.part or address.frame is not None:
+    # A key without a name chooses nothing.
+    named = split_key(address.part)[0]
+    if address.is_remote or named or address.frame is not None:
         return False
     path = address.path
     if not path.is_file() or path.suffix.lower() in _HEADERS:

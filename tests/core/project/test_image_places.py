@@ -1,5 +1,6 @@
 """Images that are no single file: parts, DICOM folders, URLs."""
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from e2miseg_core.errors import ChoiceError, ReadError
+from e2miseg_core.errors import ChoiceError, ReadError, WriteError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store, open_labels, open_volume
+from e2miseg_core.io.naming import same_place
 from e2miseg_core.progress import run
-from e2miseg_core.project import Project
+from e2miseg_core.project import Case, Project, cases
 from e2miseg_core.project.export import export_labels
 
 SERIES = {"a": 4, "b": 5}  # slices
@@ -69,7 +71,7 @@ def test_a_dicom_series_is_a_case_that_survives_moving(
     parts = [choice.part for choice in told.value.choices]
     volume = open_volume(study, part=parts[1])
     case = project.add_case(volume)
-    assert case.image_uri == f"{study}#part={parts[1]}"
+    assert same_place(case.image_uri, f"{study}#part={parts[1]}")
     assert case.geometry.shape[0] == SERIES["b"]
     seen = np.asarray(case.open_image().data)
     np.testing.assert_array_equal(seen, volume.data)
@@ -157,3 +159,86 @@ def test_an_image_at_a_url_is_a_case(
     assert (case.name, case.image_uri) == ("em", url)
     assert case.description()["relative"] == ""
     np.testing.assert_array_equal(case.open_image().data[0], values)
+
+
+def forget_the_part(case: Case) -> None:
+    """Let a case know only the file or folder, as if it had held nothing else."""
+    path = case.folder / "case.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, "part": ""}))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """A file of two images of one shape."""
+    path = tmp_path / "both.h5"
+    values = np.random.default_rng(1).normal(size=(2, 4, 5, 6)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        file["left"], file["right"] = values
+    return path
+
+
+def test_an_image_is_found_among_those_that_came(
+    project: Project, pair: Path, tmp_path: Path
+) -> None:
+    case = project.add_case(open_volume(pair, part="/right"))
+    seen = np.asarray(case.open_image().data)
+    forget_the_part(case)
+    with pytest.raises(ChoiceError):
+        open_volume(case.image_uri)
+    np.testing.assert_array_equal(case.open_image().data, seen)
+    assert case.image_uri == f"{pair}#part=/right"  # the next time it is known
+
+    forget_the_part(case)
+    moved = tmp_path / "moved.h5"
+    shutil.move(pair, moved)
+    case.relocate(moved)
+    assert case.image_uri == f"{moved}#part=/right"
+    np.testing.assert_array_equal(case.open_image().data, seen)
+
+
+def test_a_series_is_found_though_others_came_into_its_folder(
+    project: Project, study: Path
+) -> None:
+    for file in study.glob("b*.dcm"):
+        file.unlink()
+    case = project.add_case(open_volume(study))
+    seen = np.asarray(case.open_image().data)
+    for number, rows in enumerate((6, 8)):  # one alike, one not, and both before it
+        for z in range(4):
+            pixels = np.full((rows, 7), z, np.uint16)
+            path = study / f"{number}{z}.dcm"
+            write_slice(path, pixels, 2.0 * z, f"1.2.4.{number}")
+    np.testing.assert_array_equal(case.open_image().data, seen)
+    forget_the_part(case)
+    np.testing.assert_array_equal(case.open_image().data, seen)
+    forget_the_part(case)
+    case.relocate(study)
+    np.testing.assert_array_equal(case.open_image().data, seen)
+
+
+def test_of_several_others_none_is_taken(project: Project, pair: Path) -> None:
+    case = project.add_case(open_volume(pair, part="/right"))
+    forget_the_part(case)
+    with h5py.File(pair, "r+") as file:
+        file["right"][0] += 1
+    for attempt in (case.open_image, lambda: case.relocate(pair)):
+        with pytest.raises(ReadError, match="none of the 2 images") as told:
+            attempt()
+        assert not isinstance(told.value, ChoiceError)
+        assert "\n" not in str(told.value)
+
+
+def test_a_project_that_may_not_be_written_still_finds_its_image(
+    project: Project, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = project.add_case(open_volume(pair, part="/left"))
+    forget_the_part(case)
+
+    def refuse(*_: object) -> None:
+        raise WriteError(found="no right", needed="it", do="get it")
+
+    monkeypatch.setattr(cases, "update_case_description", refuse)
+    source = case.open_image().source
+    assert source is not None
+    assert source.uri.endswith("/left")
