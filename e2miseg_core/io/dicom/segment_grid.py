@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import GeometryError, ReadError
 from e2miseg_core.geometry import Geometry
+from e2miseg_core.io.dicom.placement import plane_affine
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["FramePlaces", "frame_places", "grid_of_frames", "patient_affine"]
+__all__ = ["FramePlaces", "frame_places", "grid_of_frames"]
 
 _SAME_PLANE = 1e-3  # of the pixel spacing: nearer frames lie in one plane
 _EVEN = 0.1  # of the step: positions are often rounded to 0.1 mm, as for series
 _SILENT = 0.01  # of the step: rounding that nobody needs to hear of
 _MOST_PLANES = 1 << 16
-_TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM's patient axes grow to L, P, S
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,12 +73,7 @@ def frame_places(dataset: "Dataset", n_frames: int, path: Path) -> FramePlaces:
         positions.append(_numbers(plane, "ImagePositionPatient", 3, path))
         turn = _group(frame, shared, "PlaneOrientationSequence", path)
         turns.add(_numbers(turn, "ImageOrientationPatient", 6, path))
-        size = _group(frame, shared, "PixelMeasuresSequence", path)
-        between, thickness = (
-            abs(float(size.get(keyword) or 0))
-            for keyword in ("SpacingBetweenSlices", "SliceThickness")
-        )
-        sizes.add((*_numbers(size, "PixelSpacing", 2, path), between, thickness))
+        sizes.add(_sizes(_group(frame, shared, "PixelMeasuresSequence", path), path))
         segments.append(_segment(frame, shared))
     if len(turns) > 1 or len(sizes) > 1:
         raise GeometryError(
@@ -87,12 +82,6 @@ def frame_places(dataset: "Dataset", n_frames: int, path: Path) -> FramePlaces:
             do="export one segmentation for each grid",
         )
     row_step, column_step, between, thickness = sizes.pop()
-    if min(row_step, column_step) <= 0:
-        raise GeometryError(
-            found=f"{path} has pixels of {row_step} x {column_step} mm",
-            needed="sizes above 0",
-            do="correct the pixel spacing",
-        )
     return FramePlaces(
         positions=np.asarray(positions, dtype=np.float64),
         orientation=_unit_vectors(turns.pop(), path),
@@ -101,6 +90,22 @@ def frame_places(dataset: "Dataset", n_frames: int, path: Path) -> FramePlaces:
         thickness=thickness,
         segments=tuple(segments),
     )
+
+
+def _sizes(measures: Any, path: Path) -> tuple[float, float, float, float]:
+    """Distances of rows, columns and planes, and thickness; 0 for what is not there."""
+    row_step, column_step = _numbers(measures, "PixelSpacing", 2, path)
+    if min(row_step, column_step) <= 0:
+        raise GeometryError(
+            found=f"{path} has pixels of {row_step} x {column_step} mm",
+            needed="sizes above 0",
+            do="correct the pixel spacing",
+        )
+    between, thickness = (
+        abs(float(measures.get(keyword) or 0))
+        for keyword in ("SpacingBetweenSlices", "SliceThickness")
+    )
+    return row_step, column_step, between, thickness
 
 
 def _group(frame: Any, shared: Any, keyword: str, path: Path) -> Any:
@@ -145,31 +150,6 @@ def _unit_vectors(turn: Sequence[float], path: Path) -> NDArray[np.float64]:
     return vectors
 
 
-def patient_affine(
-    origin: NDArray[np.float64],
-    step: NDArray[np.float64],
-    orientation: NDArray[np.float64],
-    spacing: tuple[float, float],
-) -> NDArray[np.float64]:
-    """Return the affine from (z, y, x, 1) to RAS+ of planes in DICOM's patient axes.
-
-    Parameters
-    ----------
-    origin, step : ndarray, shape (3,)
-        Of the first pixel of the first plane, and from plane to plane (L, P, S).
-    orientation : ndarray, shape (2, 3)
-        Unit vectors along a row and along a column.
-    spacing : tuple of float
-        Distance of rows, then of columns.
-    """
-    affine = np.eye(4)
-    affine[:3, 0] = step * _TO_RAS
-    affine[:3, 1] = orientation[1] * spacing[0] * _TO_RAS
-    affine[:3, 2] = orientation[0] * spacing[1] * _TO_RAS
-    affine[:3, 3] = origin * _TO_RAS
-    return affine
-
-
 def grid_of_frames(
     places: FramePlaces, rows: int, columns: int, path: Path
 ) -> tuple[Geometry, NDArray[np.int64], list[str]]:
@@ -193,36 +173,66 @@ def grid_of_frames(
         If the planes are not stacked, or their distances are no multiples of a step.
     """
     notes: list[str] = []
-    normal = np.cross(*places.orientation)
-    depths = places.positions @ normal
-    order = np.argsort(depths, kind="stable")
-    gaps = np.diff(depths[order])
-    gaps[gaps < _SAME_PLANE * min(places.spacing)] = 0
-    counts = _steps(gaps, places.between, path)
-    planes = np.zeros(len(depths), dtype=np.int64)
-    planes[order[1:]] = np.cumsum(counts)
+    order, planes = _numbered(places, path)
     last = int(planes.max())
     origin = places.positions[order[0]]
     if last:
         step = (places.positions[order[-1]] - origin) / last
     else:
-        step = normal * (places.between or places.thickness or 1.0)
-        if not places.between and not places.thickness:
-            notes.append("distance of planes not stated: taken as 1 mm")
-    off = np.abs(places.positions - origin - planes[:, None] * step).max()
+        step = _stated_step(places, notes)
+    notes += _notes_of(places, planes, origin, step, path)
+    affine = plane_affine(origin, step, places.orientation, places.spacing)
+    return Geometry(shape=(last + 1, rows, columns), affine=affine), planes, notes
+
+
+def _numbered(
+    places: FramePlaces, path: Path
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort frames along the normal, and tell the plane of each."""
+    depths = places.positions @ np.cross(*places.orientation)
+    order = np.argsort(depths, kind="stable")
+    gaps = np.diff(depths[order])
+    gaps[gaps < _SAME_PLANE * min(places.spacing)] = 0
+    planes = np.zeros(len(depths), dtype=np.int64)
+    planes[order[1:]] = np.cumsum(_steps(gaps, places.between, path))
+    return order, planes
+
+
+def _stated_step(places: FramePlaces, notes: list[str]) -> NDArray[np.float64]:
+    """From plane to plane, where there is only one."""
+    if not places.between and not places.thickness:
+        notes.append("distance of planes not stated: taken as 1 mm")
+    length = places.between or places.thickness or 1.0
+    return np.asarray(np.cross(*places.orientation) * length)
+
+
+def _notes_of(
+    places: FramePlaces,
+    planes: NDArray[np.int64],
+    origin: NDArray[np.float64],
+    step: NDArray[np.float64],
+    path: Path,
+) -> list[str]:
+    """Compare the frames with the grid, and say what is not as it should be."""
+    notes = []
+    off = float(np.abs(places.positions - origin - planes[:, None] * step).max())
     length = float(np.linalg.norm(step))
     if off > _EVEN * length:
-        raise _not_stacked(float(off), path)
+        raise GeometryError(
+            found=f"{path} has frames that lie up to {off:.6g} mm beside each other "
+            "(tiles, or a curved stack)",
+            needed="parallel planes, one above the other",
+            do="export the segmentation as one stack",
+        )
     if off > _SILENT * length:
         notes.append(
             f"planes are unevenly spaced: taken as {length:.5g} mm apart, at most "
             f"{off:.2g} mm from the true place"
         )
-    empty = last + 1 - len(np.unique(planes))
-    if empty:
-        notes.append(f"{empty} of {last + 1} planes have no frame: filled with 0")
-    affine = patient_affine(origin, step, places.orientation, places.spacing)
-    return Geometry(shape=(last + 1, rows, columns), affine=affine), planes, notes
+    count = int(planes.max()) + 1
+    if empty := count - len(np.unique(planes)):
+        notes.append(f"{empty} of {count} planes have no frame: filled with 0")
+    return notes
 
 
 def _steps(gaps: NDArray[np.float64], stated: float, path: Path) -> NDArray[np.int64]:
@@ -246,13 +256,4 @@ def _steps(gaps: NDArray[np.float64], stated: float, path: Path) -> NDArray[np.i
         f"{real.sum():.6g} mm",
         needed=f"multiples of one distance, and at most {_MOST_PLANES} planes",
         do="resample the segmentation to even planes first",
-    )
-
-
-def _not_stacked(off: float, path: Path) -> GeometryError:
-    return GeometryError(
-        found=f"{path} has frames that lie up to {off:.6g} mm beside "
-        "each other (tiles, or a curved stack)",
-        needed="parallel planes, one above the other",
-        do="export the segmentation as one stack",
     )

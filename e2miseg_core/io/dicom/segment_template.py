@@ -6,24 +6,25 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2miseg_core.geometry import Geometry
+from e2miseg_core.io.dicom.placement import direction_cosines, plane_position
 from e2miseg_core.io.dicom.segment_colors import rgb_to_dicom
 from e2miseg_core.io.dicom.source_headers import complete_headers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["PlaneSource", "make_frame", "make_template"]
+__all__ = ["SourceImage", "make_frame", "make_template"]
 
 NAME = "E2MISeg"
-_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _SERIES_NUMBER = 1000  # added to that of the images
 _MOST_TEXT = 64  # characters of a segment's label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneSource:
+class SourceImage:
     """The image that a plane of labels was made on; `frame` counts from 1, if any."""
 
     sop_class: str
@@ -55,47 +56,28 @@ def make_template(
         1 for a binary segmentation; 8 or 16 for a label map.
     """
     import highdicom as hd
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    own_version = _own_version()
     complete_headers(images)
-    _, rows, columns = geometry.shape
-    first = next(iter(names))
-    pixels = np.full(
-        (1, rows, columns), first, dtype=np.uint8 if bits < 16 else np.uint16
-    )
     several = len(images) > 1 and "NumberOfFrames" in images[0]
-    turned = (geometry.affine[:3, [2, 1]] / geometry.spacing[:0:-1]).T * _TO_LPS
     orientation = hd.PlaneOrientationSequence(
-        "PATIENT", image_orientation=turned.ravel().tolist()
+        "PATIENT", image_orientation=direction_cosines(geometry).ravel().tolist()
     )
     measures = _measures(geometry)
     dataset = hd.seg.Segmentation(
         source_images=images[:1] if several else images,
         further_source_images=images[1:] if several else None,
-        pixel_array=pixels,
+        pixel_array=_first_plane(geometry, min(names), bits),
         segmentation_type="BINARY" if bits == 1 else "LABELMAP",
         segment_descriptions=[
-            _description(number, name, colors.get(number), own_version)
+            _description(number, name, colors.get(number))
             for number, name in names.items()
         ],
-        series_instance_uid=generate_uid(),
-        series_number=_SERIES_NUMBER + int(images[0].get("SeriesNumber") or 0),
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer=NAME,
-        manufacturer_model_name=NAME,
-        software_versions=own_version,
-        device_serial_number="0",
-        content_label="SEGMENTATION",
-        series_description=f"{NAME} labels",
-        specific_character_set="ISO_IR 192",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
         pixel_measures=measures,
         plane_orientation=orientation,
         plane_positions=[
             hd.PlanePositionSequence("PATIENT", image_position=_position(geometry, 0))
         ],
+        **_of_series(images[0]),
     )
     shared = dataset.SharedFunctionalGroupsSequence[0]
     # Of the template's single plane, highdicom takes them from the images.
@@ -108,6 +90,32 @@ def make_template(
     return dataset
 
 
+def _first_plane(geometry: Geometry, value: int, bits: int) -> NDArray[Any]:
+    """Pixels (1, Y, X) of the template, which are replaced."""
+    dtype = np.uint8 if bits < 16 else np.uint16
+    return np.full((1, *geometry.shape[1:]), value, dtype=dtype)
+
+
+def _of_series(image: "Dataset") -> dict[str, Any]:
+    """What the new series says of itself."""
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    return {
+        "series_instance_uid": generate_uid(),
+        "series_number": _SERIES_NUMBER + int(image.get("SeriesNumber") or 0),
+        "sop_instance_uid": generate_uid(),
+        "instance_number": 1,
+        "manufacturer": NAME,
+        "manufacturer_model_name": NAME,
+        "software_versions": _own_version(),
+        "device_serial_number": "0",
+        "content_label": "SEGMENTATION",
+        "series_description": f"{NAME} labels",
+        "specific_character_set": "ISO_IR 192",
+        "transfer_syntax_uid": ExplicitVRLittleEndian,
+    }
+
+
 def _own_version() -> str:
     try:
         return version("e2miseg-napari")
@@ -116,7 +124,7 @@ def _own_version() -> str:
 
 
 def make_frame(
-    number: int, segment: int, geometry: Geometry, source: PlaneSource | None
+    number: int, segment: int, geometry: Geometry, source: SourceImage | None
 ) -> "Dataset":
     """Describe a frame.
 
@@ -128,7 +136,7 @@ def make_frame(
         0 for frames of a label map.
     geometry : Geometry
         Of the labels.
-    source : PlaneSource or None
+    source : SourceImage or None
         None where no image was measured.
     """
     from pydicom import Dataset
@@ -146,7 +154,7 @@ def make_frame(
     return frame
 
 
-def _derivation(source: PlaneSource) -> "Dataset":
+def _derivation(source: SourceImage) -> "Dataset":
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
 
@@ -178,7 +186,7 @@ def _position(geometry: Geometry, plane: int) -> list[float]:
     """Where the first pixel of a plane lies, as DICOM's text of 16 characters."""
     from pydicom.valuerep import DSfloat
 
-    point = geometry.world([plane, 0, 0]) * _TO_LPS
+    point = plane_position(geometry, plane)
     return [DSfloat(float(value), auto_format=True) for value in point]
 
 
@@ -196,9 +204,7 @@ def _measures(geometry: Geometry) -> Any:
     )
 
 
-def _description(
-    number: int, name: str, color: Sequence[int] | None, own_version: str
-) -> Any:
+def _description(number: int, name: str, color: Sequence[int] | None) -> Any:
     """Describe a segment; what kind of tissue it is, is not known."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
@@ -211,7 +217,7 @@ def _description(
         segmented_property_type=codes.SCT.Tissue,
         algorithm_type="SEMIAUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=NAME, family=codes.DCM.ArtificialIntelligence, version=own_version
+            name=NAME, family=codes.DCM.ArtificialIntelligence, version=_own_version()
         ),
         display_color=None
         if color is None

@@ -17,7 +17,7 @@ from e2miseg_core.io.dicom.header import open_file
 from e2miseg_core.io.dicom.segment_file import damage_told
 from e2miseg_core.io.dicom.segment_packing import PackedFrames, pack_frames
 from e2miseg_core.io.dicom.segment_template import (
-    PlaneSource,
+    SourceImage,
     make_frame,
     make_template,
 )
@@ -56,8 +56,7 @@ def write_segmentation(plan: WritePlan, path: Path) -> int:
         standard demands, or there are values above 65535.
     """
     _check(plan)
-    planes = plan.details["planes"]
-    headers = _headers(planes)
+    headers = _headers(plan.details["planes"])
     is_binary = plan.dtype.itemsize == 1
     frames = pack_frames(plan.data, is_binary=is_binary)
     if len(frames.pixels) > _MOST_BYTES:
@@ -71,18 +70,28 @@ def write_segmentation(plan: WritePlan, path: Path) -> int:
             colors=plan.colors,
             bits=1 if is_binary else 16,
         )
-        sources = [
-            None if plane is None else _source(headers[plane[0]], plane[1])
-            for plane in planes
-        ]
-        dataset.PerFrameFunctionalGroupsSequence = [
-            make_frame(plane, label, plan.geometry, sources[plane])
-            for label, plane in frames.places
-        ]
-        dataset.NumberOfFrames = len(frames.places)
-        dataset.PixelData = frames.pixels + b"\0" * (len(frames.pixels) % 2)
+        _fill(dataset, frames, plan, headers)
         dataset.save_as(path, enforce_file_format=True)
     return frames.checksum
+
+
+def _fill(
+    dataset: "Dataset",
+    frames: PackedFrames,
+    plan: WritePlan,
+    headers: Mapping[str, "Dataset"],
+) -> None:
+    """Put frames into the template, each with the image that its plane was made on."""
+    sources = [
+        None if plane is None else _source(headers[plane[0]], plane[1])
+        for plane in plan.details["planes"]
+    ]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        make_frame(plane, label, plan.geometry, sources[plane])
+        for label, plane in frames.places
+    ]
+    dataset.NumberOfFrames = len(frames.places)
+    dataset.PixelData = frames.pixels + b"\0" * (len(frames.pixels) % 2)
 
 
 def _check(plan: WritePlan) -> None:
@@ -120,8 +129,8 @@ def _headers(planes: Sequence[tuple[str, int] | None]) -> dict[str, "Dataset"]:
     return headers
 
 
-def _source(header: "Dataset", frame: int) -> PlaneSource:
-    return PlaneSource(
+def _source(header: "Dataset", frame: int) -> SourceImage:
+    return SourceImage(
         sop_class=str(header.SOPClassUID),
         sop_uid=str(header.SOPInstanceUID),
         frame=frame + 1 if "NumberOfFrames" in header else None,

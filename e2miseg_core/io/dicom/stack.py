@@ -15,6 +15,7 @@ from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io.dicom.frames import Frame, normal_of
 from e2miseg_core.io.dicom.header import Header, Instance
+from e2miseg_core.io.dicom.placement import plane_affine
 from e2miseg_core.io.dicom.spacing import (
     EVEN,
     LARGEST_GAPS,
@@ -28,6 +29,7 @@ __all__ = ["MEASURED", "Plane", "Stack", "distances", "lay_stacks"]
 
 _SILENT = 0.01  # of the spacing: rounding that nobody needs to hear of
 _TILT_DEGREES = 0.05
+_UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 MEASURED = frozenset({"CT", "MR", "PT"})
 
 
@@ -71,7 +73,7 @@ class Stack:
 
 def distances(planes: Sequence[Plane]) -> NDArray[np.float64]:
     """Distance of each plane along the normal of the first, mm."""
-    normal = np.array(normal_of(planes[0].frame.orientation or (1, 0, 0, 0, 1, 0)))
+    normal = np.array(normal_of(planes[0].frame.orientation or _UPRIGHT))
     places = np.array([plane.frame.position or (0, 0, 0) for plane in planes])
     return np.asarray(places @ normal)
 
@@ -133,12 +135,9 @@ def _laid(
     else:
         step = (places[-1] - places[0]) / indices[-1]
         notes += _notes_of(places, np.asarray(indices), normal)
-    row, column = (np.array((first.orientation or ())[a : a + 3]) for a in (0, 3))
-    down, right = _pixel_size(first, notes)
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = step, column * down, row * right
-    affine[:3, 3] = first.position
-    affine[:2] *= -1  # LPS to RAS
+    affine = plane_affine(
+        first.position or (), step, first.orientation or (), _pixel_size(first, notes)
+    )
     held: list[Plane | None] = [None] * (int(indices[-1]) + 1)
     for index, plane in zip(indices, rising, strict=True):
         held[int(index)] = plane
@@ -227,9 +226,9 @@ def _unplaced(planes: Sequence[Plane]) -> Stack | E2MISegError:
         notes.append(
             f"slices lie in the order of their numbers, {between:g} mm apart ({how})"
         )
-    down, right = _pixel_size(first, notes)
-    affine = np.zeros((4, 4))
-    affine[[2, 1, 0, 3], range(4)] = [between, -down, -right, 1]
+    affine = plane_affine(
+        (0, 0, 0), (0, 0, between), _UPRIGHT, _pixel_size(first, notes)
+    )
     return _stack(ordered, ordered[0], affine, notes)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
+from e2miseg_core.io.dicom.placement import to_ras
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -21,8 +22,6 @@ __all__ = [
 ]
 
 STRUCTURE_SET_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
-
-_TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM's patient axes grow to L, P, S
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,7 +139,7 @@ def _contours(
         if points.size < 9:
             n_skipped += 1
             continue
-        contours.append(points.reshape(-1, 3) * _TO_RAS)
+        contours.append(to_ras(points.reshape(-1, 3)))
     return contours, n_skipped
 
 
