@@ -62,10 +62,30 @@ class Segments:
         Of label values; those without a name are missing.
     colors : mapping of int to tuple of int
         Red, green, blue from 0 to 255.
+    channels : tuple of Segments
+        Those of each channel, where one value means another thing in each: segments
+        that overlap. Names and colours of all are empty then.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
     colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    channels: tuple["Segments", ...] = ()
+
+    def of_channel(self, number: int) -> "Segments":
+        """Return what holds in one channel."""
+        return self.channels[number] if self.channels else self
+
+    def stacked(self) -> "Segments":
+        """Return the same segments as channels of 0 and 1, by ascending value."""
+        return Segments(
+            channels=tuple(
+                Segments(
+                    names={1: self.names[value]},
+                    colors={1: self.colors[value]} if value in self.colors else {},
+                )
+                for value in sorted(self.names)
+            )
+        )
 
 
 class Preparation(Protocol):
@@ -256,6 +276,9 @@ class Volume:
             self,
             levels=tuple(level[number : number + 1] for level in self.levels),
             channels=self.channels[number : number + 1],
+            segments=None
+            if self.segments is None
+            else self.segments.of_channel(number),
             notes=(*self.notes, f"frame {number} of {self.n_channels} taken"),
         )
 

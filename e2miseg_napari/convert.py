@@ -88,8 +88,10 @@ def _image_layer(volume: Volume, channel: int) -> LayerData:
 
 
 def _labels_layer(volume: Volume, channel: int) -> LayerData:
-    segments = volume.segments or Segments()
-    options = _common_options(volume, channel) | segment_options(segments)
+    described = volume.segments or Segments()
+    segments = described.of_channel(channel)
+    shift = channel if described.channels else 0
+    options = _common_options(volume, channel) | segment_options(segments, shift)
     own = options["metadata"][KEY]
     own |= {"role": "segmentation", "names": dict(segments.names)}
     own["colors"] = {value: tuple(rgb) for value, rgb in segments.colors.items()}
@@ -139,7 +141,7 @@ def own_metadata(layer: Layer) -> Mapping[str, Any]:
 
 
 def reopen(uri: str, geometry: Mapping[str, Any]) -> Volume:
-    """Open a layer's volume again, which is quick: only its header is read.
+    """Open a layer's volume again; of a DICOM folder all headers are read again.
 
     Raises
     ------

@@ -11,13 +11,16 @@ __all__ = ["segment_options"]
 _N_COLORS = 49  # napari's own number of colours that repeat
 
 
-def segment_options(segments: Segments) -> dict[str, Any]:
+def segment_options(segments: Segments, shift: int = 0) -> dict[str, Any]:
     """Options of a labels layer: names for the label under the cursor, colours.
 
     Parameters
     ----------
     segments : Segments
         Labels without a colour of theirs get the one that napari would give them.
+    shift : int
+        Added to a label before napari's colour is chosen: segments that overlap lie in
+        layers of their own, all with the label 1, and are to be told apart.
     """
     options: dict[str, Any] = {}
     if segments.names:
@@ -26,14 +29,14 @@ def segment_options(segments: Segments) -> dict[str, Any]:
             "index": [0, *values],
             "name": ["background", *(segments.names[value] for value in values)],
         }
-    if segments.colors:
+    if segments.colors or shift:
         usual = label_colormap(_N_COLORS)
         values = sorted({*segments.names, *segments.colors} - {0})
         colors: dict[int | None, Any] = {None: "white", 0: "transparent"}
         for value in values:
             rgb = segments.colors.get(value)
             colors[value] = (
-                usual.map(value)
+                usual.map(value + shift)
                 if rgb is None
                 else (rgb[0] / 255, rgb[1] / 255, rgb[2] / 255, 1.0)
             )

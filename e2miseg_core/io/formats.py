@@ -365,7 +365,8 @@ def open_labels(source: AnySource) -> Volume:
         raise ReadError(
             found=f"{place} has {volume.n_channels} channels",
             needed="labels: one whole number a voxel",
-            do="choose the label file, or split it by channel",
+            do=f"choose the label file, or one channel, as "
+            f"{replace(Address.parse(place), frame=0)}",
         )
     return replace(
         volume,

@@ -181,6 +181,28 @@ def test_a_segmentation_becomes_labels_with_names_and_colours():
     assert own["names"] == {4: "liver", 9: "tumour"}
 
 
+def test_segments_that_overlap_become_a_labels_layer_each():
+    volume = Volume.from_array(
+        np.ones((3, 2, 4, 4), np.uint8),
+        spacing=(1, 1, 1),
+        channels=("liver", "tumour", "cyst"),
+    )
+    segments = Segments(
+        names={2: "liver", 5: "tumour", 7: "cyst"}, colors={5: (255, 0, 51)}
+    )
+    found = image_layers(replace(volume, segments=segments.stacked()))
+    layers = [Layer.create(*each) for each in found]
+    assert all(isinstance(layer, Labels) for layer in layers)
+    assert [layer.features["name"][1] for layer in layers] == [
+        "liver", "tumour", "cyst",
+    ]  # fmt: skip
+    assert [layer.metadata[KEY]["names"] for layer in layers] == [
+        {1: "liver"}, {1: "tumour"}, {1: "cyst"},
+    ]  # fmt: skip
+    np.testing.assert_allclose(layers[1].get_color(1), (1, 0, 0.2, 1), atol=1e-3)
+    assert len({tuple(layer.get_color(1)) for layer in layers}) == 3
+
+
 def test_red_green_and_blue_add_up_to_the_files_colours():
     volume = Volume.from_array(
         np.zeros((3, 2, 4, 4), np.uint8),

@@ -98,6 +98,14 @@ def _segments(volumes: Sequence[Volume]) -> Segments | None:
     known = [volume.segments for volume in volumes if volume.segments is not None]
     if len(known) < len(volumes):
         return None
+    if any(segments.channels for segments in known):
+        return Segments(
+            channels=tuple(
+                segments.of_channel(number)
+                for volume, segments in zip(volumes, known, strict=True)
+                for number in range(volume.n_channels)
+            )
+        )
     names: dict[int, str] = {}
     colors: dict[int, tuple[int, int, int]] = {}
     for segments in reversed(known):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
+from e2miseg_core.io.dicom.header import open_file
 from e2miseg_core.io.lazy import Box
 
 __all__ = ["FrameStore", "SegmentPixels"]
@@ -55,7 +56,7 @@ class FrameStore:
         ReadError
             If the file is damaged there, or gone.
         """
-        with _told(self.path), self.path.open("rb") as file:
+        with _told(self.path), open_file(self.path) as file:
             for frame in frames:
                 if self.transfer_syntax:
                     yield self._decoded(file, frame)
@@ -153,40 +154,62 @@ class SegmentPixels:
     padding: int = 0
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the voxels of a box (C, Z, Y, X); planes without frames are zeros."""
+        """Return the voxels of a box (C, Z, Y, X); planes without frames are zeros.
+
+        Raises
+        ------
+        ReadError
+            If the file is damaged there, or two segments share a voxel of a channel.
+        """
         channels, depth, rows, columns = box
-        size = [part.stop - part.start for part in box]
-        out = np.zeros(size, dtype=self.dtype)
-        for plane in range(depth.start, depth.stop):
-            wanted = [
-                (channel - channels.start, value, frame)
-                for channel, value, frame in self.planes.get(plane, ())
-                if channels.start <= channel < channels.stop
-            ]
-            pixels = self.store.read([frame for _, _, frame in wanted])
-            for (channel, value, _), stored in zip(wanted, pixels, strict=True):
-                part = stored[rows, columns]
-                target = out[channel, plane - depth.start]
-                if value:
-                    target[part != 0] = value
-                elif self.scale != 1.0:
-                    target[...] = part / self.scale
-                else:
-                    target[...] = np.where(part == self.padding, 0, part)
+        out = np.zeros([part.stop - part.start for part in box], dtype=self.dtype)
+        wanted = sorted(  # in the order of the file, which may be packed
+            (frame, plane - depth.start, channel - channels.start, value)
+            for plane in range(depth.start, depth.stop)
+            for channel, value, frame in self.planes.get(plane, ())
+            if channels.start <= channel < channels.stop
+        )
+        frames = self.store.read([frame for frame, *_ in wanted])
+        for (_, plane, channel, value), stored in zip(wanted, frames, strict=True):
+            self._put(stored[rows, columns], value, out[channel, plane])
         return out
+
+    def _put(self, part: NDArray[Any], value: int, target: NDArray[Any]) -> None:
+        if value:
+            inside = part != 0
+            if np.any(target[inside]):
+                raise ReadError(
+                    found=f"{self.store.path} says that its segments do not overlap, "
+                    "and they do",
+                    needed="a header that tells the truth",
+                    do="export the segmentation again",
+                )
+            target[inside] = value
+        elif self.scale != 1.0:
+            target[...] = part / self.scale
+        else:
+            target[...] = np.where(part == self.padding, 0, part)
+
+    @property
+    def compared_bytes(self) -> int:
+        """Bytes that `has_overlap` reads: of frames that share their plane."""
+        count = sum(len(frames) for frames in self.planes.values() if len(frames) > 1)
+        return count * self.store.n_bytes // self.store.n_frames
 
     def has_overlap(self) -> bool:
         """Whether two segments share a voxel; looks only where they share a plane."""
-        for frames in self.planes.values():
-            if len(frames) < 2:
-                continue
-            taken: NDArray[Any] | None = None
-            for pixels in self.store.read([frame for _, _, frame in frames]):
-                mask = pixels != 0
-                if taken is None:
-                    taken = mask
-                elif np.any(taken & mask):
-                    return True
-                else:
-                    taken |= mask
+        plane_of = {
+            frame: plane
+            for plane, frames in self.planes.items()
+            if len(frames) > 1
+            for _, _, frame in frames
+        }
+        wanted = sorted(plane_of)  # once through the file, which may be packed
+        taken: dict[int, NDArray[np.uint8]] = {}
+        for frame, pixels in zip(wanted, self.store.read(wanted), strict=True):
+            bits = np.packbits(pixels != 0)
+            before = taken.setdefault(plane_of[frame], np.zeros_like(bits))
+            if np.any(before & bits):
+                return True
+            before |= bits
         return False

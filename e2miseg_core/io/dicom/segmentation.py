@@ -1,8 +1,9 @@
 """DICOM segmentations (SEG): binary, fractional and label maps, on their own grid.
 
 - Segments that share no voxel become one label map whose values are segment numbers,
-  with names and colours; whether they do is looked up in the voxels, not believed.
-- Segments that overlap become one channel each, 0 and 1.
+  with names and colours; whether they do is looked up in the voxels. Only of a large
+  file the header is believed, and what it hides is an error where it is read.
+- Segments that overlap become one channel of labels each, 0 and 1.
 - Fractional segments become one channel each, float32 from 0 to 1.
 - A label map comes as it is; its pixel padding value is background.
 """
@@ -31,6 +32,8 @@ __all__ = ["SEGMENTATION_CLASSES", "read_segmentation"]
 
 # SOP classes: Segmentation Storage, Label Map Segmentation Storage.
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+
+_MOST_COMPARED = 64 << 20  # bytes that are read to see whether the header lies
 
 
 def read_segmentation(address: Address) -> Volume:
@@ -62,7 +65,7 @@ def read_segmentation(address: Address) -> Volume:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Found:
-    """What a file holds; `segments` is None where voxels are no labels."""
+    """What a file holds; `segments` is None where voxels are fractions."""
 
     pixels: SegmentPixels
     geometry: Geometry
@@ -100,7 +103,8 @@ def _read(header: DicomHeader, path: Path) -> _Found:
         meaning = str(dataset.get("SegmentationFractionalType") or "values").lower()
         notes.append(f"fractional: {meaning} from 0 to 1, one channel a segment")
         return _stacked(store, grid, frames, described, scale, notes)
-    return _binary(store, grid, frames, described, notes)
+    says_apart = str(dataset.get("SegmentsOverlap", "")) == "NO"
+    return _binary(store, grid, frames, described, notes, says_apart=says_apart)
 
 
 _Frames = list[tuple[int, int]]  # plane and segment of each frame
@@ -137,6 +141,8 @@ def _binary(
     frames: _Frames,
     described: Segments,
     notes: list[str],
+    *,
+    says_apart: bool,
 ) -> _Found:
     """One label map, unless segments overlap."""
     planes: dict[int, tuple[tuple[int, int, int], ...]] = {}
@@ -148,7 +154,8 @@ def _binary(
         dtype=np.min_scalar_type(max(number for _, number in frames)),
         planes=planes,
     )
-    if pixels.has_overlap():
+    is_trusted = says_apart and pixels.compared_bytes > _MOST_COMPARED
+    if not is_trusted and pixels.has_overlap():
         notes.append("segments overlap: one channel a segment")
         return _stacked(store, grid, frames, described, None, notes)
     return _Found(
@@ -185,7 +192,7 @@ def _stacked(
         pixels=pixels,
         geometry=grid,
         channels=tuple(described.names[number] for number in channel_of),
-        segments=None,
+        segments=None if scale else described.stacked(),
         notes=tuple(notes),
     )
 

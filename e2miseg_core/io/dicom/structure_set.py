@@ -98,7 +98,6 @@ def structures_on(
     stored = like.geometry if like.source is None else like.source.geometry
     stack = _stacking(structures, stored.in_unit("mm"))
     grid = stack.apply_geometry(stored)
-    numbers, notes = _numbers(structures)
     placed = [_planes_of(one, grid.in_unit("mm")) for one in structures]
     if not any(planes for planes, _, _ in placed):
         raise GeometryError(
@@ -106,44 +105,58 @@ def structures_on(
             needed="the volume that they were drawn on, or one on its planes",
             do="name the right series",
         )
+    numbers, notes = _numbers(structures)
     notes += _notes(structures, placed)
+    segments = _segments(structures, numbers)
+    pixels = _one_map(placed, numbers, grid.shape)
+    channels: tuple[str, ...] = ("labels",)
+    if pixels.has_overlap():
+        notes.append("structures overlap: one channel each")
+        pixels = _one_channel_each(pixels, numbers)
+        segments = segments.stacked()
+        channels = tuple(segments.of_channel(k).names[1] for k in range(len(numbers)))
+    return _volume(pixels, channels, segments, stack, address, like, notes)
+
+
+def _segments(structures: Sequence[Structure], numbers: Sequence[int]) -> Segments:
+    named = dict(zip(numbers, structures, strict=True))
+    return Segments(
+        names={number: one.name for number, one in named.items()},
+        colors={
+            number: one.color for number, one in named.items() if one.color is not None
+        },
+    )
+
+
+def _one_map(
+    placed: Sequence["_Placed"], numbers: Sequence[int], shape: tuple[int, int, int]
+) -> ContourPixels:
+    """Give the voxels of each structure its number."""
     planes: dict[int, list[PlaneContours]] = defaultdict(list)
     for number, (found, _, _) in zip(numbers, placed, strict=True):
         for plane, polygons in found.items():
             entry = PlaneContours(channel=0, value=number, polygons=polygons)
             planes[plane].append(entry)
-    pixels = ContourPixels(
-        shape=(1, *grid.shape),
+    return ContourPixels(
+        shape=(1, *shape),
         dtype=np.min_scalar_type(max(numbers)),
         planes={plane: tuple(found) for plane, found in planes.items()},
     )
-    if not pixels.has_overlap():
-        segments = Segments(
-            names={k: one.name for k, one in zip(numbers, structures, strict=True)},
-            colors={
-                number: one.color
-                for number, one in zip(numbers, structures, strict=True)
-                if one.color is not None
-            },
-        )
-        return _volume(pixels, ("labels",), segments, stack, address, like, notes)
-    notes.append("structures overlap: one channel each")
-    channel_of = {number: channel for channel, number in enumerate(numbers)}
-    pixels = ContourPixels(
-        shape=(len(numbers), *grid.shape),
+
+
+def _one_channel_each(pixels: ContourPixels, numbers: Sequence[int]) -> ContourPixels:
+    """Give each structure a channel of 0 and 1, by ascending number."""
+    channel_of = {number: channel for channel, number in enumerate(sorted(numbers))}
+    return ContourPixels(
+        shape=(len(numbers), *pixels.shape[1:]),
         dtype=np.dtype(np.uint8),
         planes={
             plane: tuple(
-                PlaneContours(
-                    channel=channel_of[one.value], value=1, polygons=one.polygons
-                )
-                for one in found
+                replace(one, channel=channel_of[one.value], value=1) for one in found
             )
-            for plane, found in planes.items()
+            for plane, found in pixels.planes.items()
         },
     )
-    names = tuple(one.name for one in structures)
-    return _volume(pixels, names, None, stack, address, like, notes)
 
 
 def _stacking(structures: Sequence[Structure], stored: Geometry) -> AxisTransform:

@@ -16,6 +16,7 @@ from pydicom.uid import RLELossless
 from e2miseg_core.errors import E2MISegError, GeometryError, ReadError
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.dicom import segment_frames, segmentation
 from e2miseg_core.io.dicom.segment_colors import dicom_to_rgb, rgb_to_dicom
 from e2miseg_core.io.dicom.segmentation import read_segmentation
 from e2miseg_core.volume import Volume
@@ -198,14 +199,52 @@ def test_segments_that_overlap_become_channels(make: Any) -> None:
     )  # fmt: skip
     volume = open_volume(path)
     assert volume.channels == ("liver", "tumour")
-    assert volume.segments is None
+    assert volume.segments is not None
+    assert [each.names for each in volume.segments.channels] == [
+        {1: "liver"}, {1: "tumour"},
+    ]  # fmt: skip
     assert "overlap" in " ".join(volume.notes)
     assert np.array_equal(stored(volume)[0, 0], first[0])
     assert np.array_equal(stored(volume)[1], [second[0], second[0]])
     one = open_labels(f"{path}#frame=1")
     assert one.n_channels == 1
-    with pytest.raises(ReadError, match="2 channels"):
+    assert one.segments is not None
+    assert dict(one.segments.names) == {1: "tumour"}
+    with pytest.raises(ReadError, match="2 channels.*frame=0"):
         open_labels(path)
+
+
+def test_a_large_file_is_believed_until_it_is_read(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = np.zeros((2, 3, 3), np.uint8)
+    first[:2], second[2:] = 1, 1
+    monkeypatch.setattr(segmentation, "_MOST_COMPARED", 1)
+    looked = []
+    real = segment_frames.SegmentPixels.has_overlap
+    monkeypatch.setattr(
+        segment_frames.SegmentPixels,
+        "has_overlap",
+        lambda pixels: looked.append(1) or real(pixels),
+    )
+    make_both = {"frames": [first, second], "segments": [1, 2]}
+    path = make(**make_both, places=heights(0, 0), SegmentsOverlap="NO")
+    assert stored(open_labels(path))[0, 0].tolist() == [[1] * 3, [1] * 3, [2] * 3]
+    assert not looked
+    open_labels(make(**make_both, places=heights(0, 0)))
+    assert looked  # nothing is said, so nothing is believed
+    lying = make([first, first], [1, 2], heights(0, 0), SegmentsOverlap="NO")
+    volume = open_labels(lying)
+    with pytest.raises(ReadError, match="says that its segments do not overlap"):
+        stored(volume)
+
+
+def test_segments_in_planes_of_their_own_are_not_read_at_opening(make: Any) -> None:
+    path = make(np.ones((3, 4, 4)), [1, 2, 2], heights(0, 1, 2))
+    volume = open_labels(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-6] + b"\0" * 6)  # changed since: the new is read
+    assert not stored(volume).any()
 
 
 def test_fractions_become_numbers_from_0_to_1(make: Any) -> None:
@@ -216,6 +255,7 @@ def test_fractions_become_numbers_from_0_to_1(make: Any) -> None:
     )  # fmt: skip
     volume = read_segmentation(Address(str(path)))
     assert volume.dtype == np.float32
+    assert volume.segments is None
     assert np.allclose(stored(volume)[:, 0, 0], [[0, 0.5], [1, 0.25]])
     assert "occupancy" in volume.notes[-1]
 

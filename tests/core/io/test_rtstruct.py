@@ -291,6 +291,10 @@ def test_a_hole_and_overlapping_structures(folder: Path, write: Any) -> None:
     )
     volume = open_volume(path)
     assert volume.channels == ("body", "organ")
+    assert volume.segments is not None
+    assert [(each.names, each.colors) for each in volume.segments.channels] == [
+        ({1: "body"}, {1: (1, 20, 30)}), ({1: "organ"}, {1: (2, 20, 30)}),
+    ]  # fmt: skip
     assert "overlap" in volume.notes[-1]
     found = stored(volume, open_volume(folder))
     assert found.sum(axis=(1, 2, 3)).tolist() == [72 - 4, 4]
