@@ -1,9 +1,11 @@
 """Where an image is: a path or URL, a part inside it, and one of its frames.
 
 The text form is what stands in a project, a layer's metadata or on a command line:
-``scan.nii.gz``, ``file.h5#part=/raw``, ``folder#part=2``, ``series.nii#frame=3``.
+``scan.nii.gz``, ``file.h5#part=/raw``, ``folder#part=2``, ``series.nii#frame=3``,
+``stack#spacing=50,4.6,4.6&unit=nm``.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,9 @@ from e2miseg_core.errors import ReadError
 
 __all__ = ["Address", "AnySource"]
 
-_KEYS = ("part", "frame")
+_KEYS = ("part", "frame", "spacing", "unit")
+_UNITS = ("mm", "um", "nm")  # the first where none is named
+_SPACINGS = (1e-12, 1e12)  # as of a grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,17 @@ class Address:
         series of a DICOM folder, an image of an OME-Zarr collection.
     frame : int or None
         One of the frames of a series, from 0; None for all of them.
+    spacing : tuple of three float or None
+        Size of voxels along Z, Y, X, as the user states it; None for the file's own.
+    unit : str
+        Of `spacing`: "mm", "um" or "nm".
     """
 
     place: str
     part: str = ""
     frame: int | None = None
+    spacing: tuple[float, float, float] | None = None
+    unit: str = _UNITS[0]
 
     @classmethod
     def parse(cls, source: "AnySource") -> Self:
@@ -44,15 +54,18 @@ class Address:
         ----------
         source : str, Path or Address
             An existing path whose name holds a ``#`` is that path. What follows a
-            ``#`` without ``part=`` or ``frame=`` is the part.
+            ``#`` without ``part=`` or another key is the part.
 
         Raises
         ------
         ReadError
-            If the frame is not a whole number from 0.
+            If the frame is not a whole number from 0, or the spacing not three numbers
+            above 0.
         """
         if isinstance(source, Address):
-            return cls(source.place, source.part, source.frame)
+            return cls(
+                source.place, source.part, source.frame, source.spacing, source.unit
+            )
         text = str(source)
         place, mark, fragment = text.rpartition("#")
         # Not of Path, which raises for an address that is too long for a name.
@@ -65,10 +78,11 @@ class Address:
         if unknown:
             raise ReadError(
                 found=f"{unknown[0]!r} in the address {text}",
-                needed="part= or frame= after the #",
+                needed="part=, frame=, spacing= or unit= after the #",
                 do="correct the address",
             )
-        return cls(place, unquote(values.get("part", "")), _frame(text, values))
+        part, frame = unquote(values.get("part", "")), _frame(text, values)
+        return cls(place, part, frame, *_spacing(text, values))
 
     @property
     def is_remote(self) -> bool:
@@ -95,9 +109,14 @@ class Address:
     def __str__(self) -> str:
         values = []
         if self.part:
-            values.append(f"part={quote(self.part, safe='/ .:,()=|')}")
+            values.append(f"part={quote(self.part, safe='/ .:,()=|@')}")
         if self.frame is not None:
             values.append(f"frame={self.frame}")
+        if self.spacing is not None:
+            values.append(
+                "spacing=" + ",".join(f"{size:.12g}" for size in self.spacing)
+            )
+            values.append(f"unit={self.unit}")
         return self.place + ("#" + "&".join(values) if values else "")
 
 
@@ -114,3 +133,29 @@ def _frame(text: str, values: dict[str, str]) -> int | None:
             do="correct the address",
         )
     return int(values["frame"])
+
+
+def _spacing(
+    text: str, values: dict[str, str]
+) -> tuple[tuple[float, float, float] | None, str]:
+    """Size of voxels and its unit; µ is u here, as in the units of files."""
+    unit = unquote(values.get("unit", _UNITS[0])).strip().lower()
+    unit = unit.replace("µ", "u").replace("\u03bc", "u")
+    if "spacing" not in values and "unit" not in values:
+        return None, _UNITS[0]
+    try:
+        z, y, x = map(float, unquote(values.get("spacing", "")).split(","))
+        usable = all(
+            math.isfinite(size) and _SPACINGS[0] <= size <= _SPACINGS[1]
+            for size in (z, y, x)
+        )
+    except ValueError:
+        usable = False
+    if not usable or unit not in _UNITS:
+        raise ReadError(
+            found=f"the voxel size of the address {text}",
+            needed="three numbers above 0, such as spacing=50,4.6,4.6&unit=nm "
+            "(Z, Y, X; the unit is mm, um or nm)",
+            do="correct the address",
+        )
+    return (z, y, x), unit

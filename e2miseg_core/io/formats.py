@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.plan import WritePlan
+from e2miseg_core.io.stated_spacing import with_stated_spacing
 from e2miseg_core.volume import Segments, Volume
 
 __all__ = [
@@ -278,7 +279,8 @@ def open_volume(
     ----------
     source : str, Path or Address
         A file, a folder or a URL, as text also with what to open in it, such as
-        ``file.h5#part=/raw``.
+        ``file.h5#part=/raw``, and with the size of its voxels where the file has none,
+        ``stack#spacing=50,4.6,4.6&unit=nm``.
     part : str
         What to open where there are several images; instead of the text's.
     frame : int, optional
@@ -299,6 +301,7 @@ def open_volume(
     """
     parsed = Address.parse(source)
     frame = parsed.frame if frame is None else frame
+    # The size of voxels is no reader's business: it is put right at the end.
     address = Address(parsed.place, part or parsed.part, frame)
     if address.part.startswith(CHANNELS):
         volume: Volume = _load("e2miseg_core.io.channels.names:read_channels")(address)
@@ -306,7 +309,9 @@ def open_volume(
         volume = _load("e2miseg_core.io.remote.files:open_remote")(address)
     else:
         volume = _format_to_read(address).read(address)
-    return volume if frame is None else volume.frame(frame)
+    if frame is not None:
+        volume = volume.frame(frame)
+    return with_stated_spacing(volume, parsed)
 
 
 def _format_to_read(address: Address) -> Format:

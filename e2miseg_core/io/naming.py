@@ -41,8 +41,10 @@ def exists(source: AnySource) -> bool:
 
 
 def same_place(one: AnySource, other: AnySource) -> bool:
-    """Whether two addresses mean the same image, links followed."""
+    """Whether two addresses mean the same image on the same grid, links followed."""
     first, second = Address.parse(one), Address.parse(other)
+    if (first.spacing, first.unit) != (second.spacing, second.unit):
+        return False
     if (first.part, first.frame) != (second.part, second.frame):
         return False
     if first.is_remote or second.is_remote:

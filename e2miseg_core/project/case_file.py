@@ -95,7 +95,9 @@ def image_place(image: Address, project: Path) -> Mapping[str, Any]:
         except ValueError:  # on another drive
             pass
     # Apart from the place, so that no name with a # in it is taken for a part.
-    inside = {"part": there.part, "frame": there.frame}
+    inside: dict[str, object] = {"part": there.part, "frame": there.frame}
+    if there.spacing is not None:
+        inside |= {"spacing": list(there.spacing), "unit": there.unit}
     return {"image": there.place, "relative": relative, **inside}
 
 
@@ -111,7 +113,14 @@ def placed_image(stored: Mapping[str, Any], folder: Path, project: Path) -> Addr
     """
     if stored["image"] == COPIED_IMAGE:
         return Address(str(folder / COPIED_IMAGE))
-    image = Address(stored["image"], stored.get("part", ""), stored.get("frame"))
+    spacing = stored.get("spacing")
+    image = Address(
+        stored["image"],
+        stored.get("part", ""),
+        stored.get("frame"),
+        None if spacing is None else (spacing[0], spacing[1], spacing[2]),
+        stored.get("unit", "mm"),
+    )
     relative = stored.get("relative", "")
     if image.is_remote or not relative or image.path.exists():
         return image

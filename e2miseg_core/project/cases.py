@@ -1,7 +1,7 @@
 """One image of a project, with all that belongs to it."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,10 @@ class Case:
             self._check_same(open_volume(image), str(image))
             self._move_to(image)
         else:
-            _, found = self._find(Address(image.place, was.part, was.frame))
+            found = replace(was, place=image.place)
+            if image.spacing is not None:
+                found = replace(found, spacing=image.spacing, unit=image.unit)
+            _, found = self._find(found)
             self._move_to(found)
 
     def _find(self, image: Address) -> tuple[Volume, Address]:

@@ -2,22 +2,31 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from e2miseg_core.errors import GeometryError, ReadError
-from e2miseg_core.io import Address, open_volume, write_image
+from e2miseg_core.io import Address, open_volume, write_image, write_labels
 from e2miseg_core.volume import Volume
 
 
 @given(
     part=st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=9),
     frame=st.none() | st.integers(0, 99),
+    spacing=st.none() | st.tuples(*3 * [st.sampled_from([1.0, 4.6, 1e-9, 1e9])]),
+    unit=st.sampled_from(["mm", "um", "nm"]),
 )
-def test_text_form_restores_the_address(part: str, frame: int | None) -> None:
-    address = Address("folder/scan.h5", part, frame)
+def test_text_form_restores_the_address(
+    part: str,
+    frame: int | None,
+    spacing: tuple[float, float, float] | None,
+    unit: str,
+) -> None:
+    stated = (spacing, unit) if spacing is not None else (None, "mm")
+    address = Address("folder/scan.h5", part, frame, *stated)
     assert Address.parse(str(address)) == address
 
 
@@ -58,3 +67,51 @@ def test_frame_of_a_series(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_volume(opened.source.uri).data, frames[2:3])
     with pytest.raises(GeometryError, match="from 0 to 2"):
         open_volume(path, frame=3)
+
+
+def test_stated_size_of_voxels_takes_the_place_of_the_assumed_one(
+    tmp_path: Path,
+) -> None:
+    voxels = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
+    np.save(tmp_path / "em.npy", voxels)
+    opened = open_volume(f"{tmp_path / 'em.npy'}#spacing=50,4.6,4.7&unit=nm")
+    assert opened.geometry.unit == "nm"
+    np.testing.assert_allclose(opened.geometry.spacing, (50, 4.6, 4.7))
+    assert "voxel size 50 x 4.6 x 4.7 nm (Z, Y, X) as stated by you" in opened.notes
+    assert opened.source is not None
+    again = open_volume(opened.source.uri)
+    assert again.geometry.matches(opened.geometry)
+    written = write_labels(voxels, tmp_path / "labels.nrrd", like=opened)
+    assert open_volume(written).geometry.matches(opened.geometry, tolerance=1e-5)
+
+
+def test_stated_size_goes_along_the_axes_that_are_shown(tmp_path: Path) -> None:
+    # x grows to A, y to S, z to L: shown as (y, x turned, z).
+    affine = [[0, 0, -3, 5], [2, 0, 0, 6], [0, 4, 0, 7], [0, 0, 0, 1]]
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    path = tmp_path / "turned.nii"
+    nib.save(nib.Nifti1Image(voxels, np.array(affine)), path)
+    plain = open_volume(path)
+    opened = open_volume(f"{path}#spacing=8,4,6")
+    np.testing.assert_array_equal(opened.data, plain.data)
+    assert plain.geometry.spacing == (4, 2, 3)
+    assert opened.geometry.spacing == (8, 4, 6)
+    assert opened.source is not None
+    # The first stored voxel stays where it is, and every step is twice as long.
+    expected = np.array(affine) * [2, 2, 2, 1]
+    np.testing.assert_allclose(opened.source.geometry.affine_xyz, expected)
+    assert any("the file says 4 x 2 x 3 mm" in note for note in opened.notes)
+    labels = np.zeros(opened.geometry.shape, np.uint8)
+    written = write_labels(labels, tmp_path / "labels.nii.gz", like=opened)
+    np.testing.assert_allclose(nib.load(written).affine, expected)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    ["spacing=1,2", "spacing=1,2,0", "spacing=1,2,nan", "spacing=1,2,x", "unit=nm"],
+)
+def test_unusable_size_of_voxels_is_one_line(stated: str) -> None:
+    with pytest.raises(ReadError, match="voxel size"):
+        Address.parse(f"a.npy#{stated}")
+    with pytest.raises(ReadError, match="voxel size"):
+        Address.parse("a.npy#spacing=1,2,3&unit=parsec")

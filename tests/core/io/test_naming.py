@@ -83,3 +83,10 @@ def test_only_opening_tells_whether_a_url_is_there(tmp_path: Path) -> None:
 )
 def test_labels_get_a_suffix_that_can_be_written(image: str, suffix: str) -> None:
     assert label_suffix(image) == suffix
+
+
+def test_two_sizes_of_voxels_are_two_grids() -> None:
+    one, other = "em.npy#spacing=50,4,4&unit=nm", "em.npy#spacing=50,8,8&unit=nm"
+    assert same_place(one, one)
+    assert not same_place(one, other)
+    assert not same_place(one, "em.npy")
