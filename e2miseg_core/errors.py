@@ -127,6 +127,12 @@ class ChoiceError(ReadError):
         error.choices = tuple(choices)
         return error
 
+    def with_advice(self, do: str) -> Self:
+        """Make the same error that tells the user to do something else."""
+        error = type(self)(found=self.found, needed=self.needed, do=do)
+        error.choices = self.choices
+        return error
+
     def __reduce__(self) -> tuple[object, ...]:
         kind, words = super().__reduce__()[:2]
         return kind, words, {"choices": self.choices}

@@ -88,6 +88,8 @@ def convert(  # noqa: PLR0913 - one parameter an option
         resume=resume,
     )
     given = Address.parse(source)
+    _check_once("part", given.part, part)
+    _check_once("frame", given.frame, frame)
     address = Address(
         given.place, part or given.part, given.frame if frame is None else frame
     )
@@ -102,6 +104,18 @@ def convert(  # noqa: PLR0913 - one parameter an option
         for note in result.notes:
             out.warning(note)
         out.result(_values(result), _sentence(result))
+
+
+def _check_once(name: str, in_address: object, option: object) -> None:
+    """Refuse an option that contradicts the address."""
+    unsaid = (None, "")
+    if in_address in unsaid or option in unsaid or in_address == option:
+        return
+    raise ConfigError(
+        found=f"#{name}={in_address} in the address and --{name} {option}",
+        needed=f"one {name}",
+        do="leave one of them out",
+    )
 
 
 def _n_bytes(text: str) -> int:

@@ -54,13 +54,15 @@ def info(
 
 def _tell(image: str, output: Output, *, named: bool) -> None:
     from e2miseg_core.describe import describe_volume
-    from e2miseg_core.io import open_volume
+    from e2miseg_core.io import Address, open_volume
 
     try:
         values = describe_volume(open_volume(image))
     except ChoiceError as error:
         found = {"input": image, "choices": [asdict(one) for one in error.choices]}
         output.result(found, _list(image, error.choices))
+        if Address.parse(image).frame is not None:
+            output.warning(error.do)  # a frame of which of them?
         return
     output.result({"input": image, **values}, _table(values, image if named else ""))
 

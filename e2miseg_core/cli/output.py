@@ -99,7 +99,9 @@ class Output:
         if self.as_json:
             self._event("warning", message=message)
         else:
-            self._errors.print(f"note: {message}", highlight=False, markup=False)
+            self._errors.print(
+                f"note: {message}", highlight=False, markup=False, soft_wrap=True
+            )
 
     def error(self, message: str, **values: Any) -> None:
         """Tell why the command failed, in one line; programs also get values."""

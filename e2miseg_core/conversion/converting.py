@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2miseg_core.conversion.losses import losses
 from e2miseg_core.conversion.options import ConversionOptions, unused_options
 from e2miseg_core.conversion.to_pyramid import make_pyramid, plan_pyramid
 from e2miseg_core.errors import WriteError
@@ -129,6 +130,7 @@ def conversion_job(
     else:
         yield Progress(done=0, total=0, stage=f"writing {target.name}")
         dtype, shapes = _to_file(volume, kind, path, options), (volume.geometry.shape,)
+    notes += losses(volume, kind, target)
     notes += unused_options(options, target.name, len(shapes), is_pyramid=is_pyramid)
     if dtype != volume.dtype.name:
         notes += (f"{volume.dtype.name} written as {dtype}",)

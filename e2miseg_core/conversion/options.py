@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.io.plan import Kind
 
-__all__ = ["ConversionOptions"]
+__all__ = ["ConversionOptions", "unused_options"]
 
 _CHUNKS = (16, 512)  # voxels along an edge, at least and at most
 _LEAST_MEMORY = 64 << 20
@@ -71,3 +71,43 @@ class ConversionOptions:
     def n_workers(self) -> int:
         """Threads to use."""
         return self.workers or min(4, os.cpu_count() or 1)
+
+
+def unused_options(
+    options: ConversionOptions, name: str, n_levels: int, *, is_pyramid: bool
+) -> tuple[str, ...]:
+    """Say which options could not be followed, as notes.
+
+    Parameters
+    ----------
+    options : ConversionOptions
+        What was asked for.
+    name : str
+        Of the format that was written.
+    n_levels : int
+        That were written.
+    is_pyramid : bool
+        Whether the format holds several levels, which can be resumed.
+    """
+    if is_pyramid:
+        if options.n_levels is None or options.n_levels == n_levels:
+            return ()
+        return (
+            f"{n_levels} levels instead of {options.n_levels}: "
+            "the coarsest is too small to be halved again",
+        )
+    usual = ConversionOptions()
+    unused = [
+        word
+        for word, asked, default in (
+            ("levels", options.n_levels, usual.n_levels),
+            ("chunk", options.chunk, usual.chunk),
+            ("workers", options.workers, usual.workers),
+            ("max-memory", options.max_memory, usual.max_memory),
+            ("resume", options.resume, usual.resume),
+        )
+        if asked != default
+    ]
+    if not unused:
+        return ()
+    return (f"{', '.join(unused)} not used: {name} holds one level, made in one go",)

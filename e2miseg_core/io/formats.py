@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.errors import ReadError
+from e2miseg_core.errors import ChoiceError, ReadError
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.plan import WritePlan
 from e2miseg_core.io.stated_spacing import with_stated_spacing
@@ -64,6 +64,10 @@ class Format:
         empty where only the suffix tells.
     remote : bool
         Whether `reader` takes URLs; files of other formats are fetched first.
+    has_parts : bool
+        Whether one file or folder can hold several images.
+    keeps_names : bool
+        Whether `writer` keeps names and colours of labels.
     """
 
     key: str
@@ -74,6 +78,8 @@ class Format:
     writer: str = ""
     recognises: str = ""
     remote: bool = False
+    has_parts: bool = False
+    keeps_names: bool = False
 
     def read(self, address: Address) -> Volume:
         """Open an image lazily."""
@@ -119,6 +125,7 @@ FORMATS = (
         is_folder=False,
         reader="e2miseg_core.io.nrrd.image:read_nrrd",
         writer="e2miseg_core.io.nrrd.image:write_nrrd",
+        keeps_names=True,
     ),
     Format(
         key="nrrd",
@@ -134,6 +141,7 @@ FORMATS = (
         is_folder=False,
         reader="e2miseg_core.io.metaimage.image:read_metaimage",
         writer="e2miseg_core.io.metaimage.image:write_metaimage",
+        keeps_names=True,
     ),
     Format(
         key="metaimage",
@@ -155,6 +163,7 @@ FORMATS = (
         suffixes=(".npz",),
         is_folder=False,
         reader="e2miseg_core.io.npy.image:read_npz",
+        has_parts=True,
     ),
     Format(
         key="ome-zarr",
@@ -162,7 +171,9 @@ FORMATS = (
         suffixes=(".ome.zarr", ".zarr"),
         is_folder=True,
         reader="e2miseg_core.io.ome.reader:read_zarr",
+        has_parts=True,
         writer="e2miseg_core.io.ome.writer:write_ome_zarr",
+        keeps_names=True,
         recognises="e2miseg_core.io.ome.store:is_zarr",
         remote=True,
     ),
@@ -172,6 +183,7 @@ FORMATS = (
         suffixes=(".zarr.zip", ".ozx"),
         is_folder=False,
         reader="e2miseg_core.io.ome.reader:read_zarr",
+        has_parts=True,
         recognises="e2miseg_core.io.ome.store:is_zipped_zarr",
     ),
     Format(
@@ -180,7 +192,9 @@ FORMATS = (
         suffixes=(".dcm",),
         is_folder=False,
         reader="e2miseg_core.io.dicom.reading:open_dicom",
+        has_parts=True,
         writer="e2miseg_core.io.dicom.segmentation_writer:write_segmentation",
+        keeps_names=True,
         recognises="e2miseg_core.io.dicom.reading:holds_dicom",
     ),
     Format(
@@ -189,6 +203,7 @@ FORMATS = (
         suffixes=(".dicom", ".ima", ".dcm.gz"),
         is_folder=False,
         reader="e2miseg_core.io.dicom.reading:open_dicom",
+        has_parts=True,
     ),
     Format(
         key="foreign",
@@ -207,6 +222,7 @@ FORMATS = (
         suffixes=(".h5", ".hdf5", ".hdf", ".he5"),
         is_folder=False,
         reader="e2miseg_core.io.hdf5.image:read_hdf5",
+        has_parts=True,
         recognises="e2miseg_core.io.hdf5.image:is_hdf5",
     ),
     Format(
@@ -215,6 +231,7 @@ FORMATS = (
         suffixes=(".ome.tiff", ".ome.tif", ".tiff", ".tif", ".btf", ".tf8", ".lsm"),
         is_folder=False,
         reader="e2miseg_core.io.tiff.image:read_tiff",
+        has_parts=True,
         recognises="e2miseg_core.io.tiff.image:is_tiff",
     ),
     Format(
@@ -223,6 +240,7 @@ FORMATS = (
         suffixes=(),
         is_folder=True,
         reader="e2miseg_core.io.slices.folder:read_slices",
+        has_parts=True,
         recognises="e2miseg_core.io.slices.folder:is_slice_folder",
     ),
 )

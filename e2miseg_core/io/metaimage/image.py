@@ -17,11 +17,12 @@ from e2miseg_core.io.address import Address
 from e2miseg_core.io.lazy import iter_slabs
 from e2miseg_core.io.metaimage.grid import locate
 from e2miseg_core.io.metaimage.header import META_TYPES, MetaHeader, read_meta_header
+from e2miseg_core.io.metaimage.segments import read_segments, segment_lines
 from e2miseg_core.io.plan import WritePlan
 from e2miseg_core.io.raw.detached import data_files, is_pattern, numbered_names
 from e2miseg_core.io.raw.files import RawFiles, RawImage, present, raw_offset
 from e2miseg_core.io.text_header import bad_header, parse_ints
-from e2miseg_core.volume import Volume, default_channels
+from e2miseg_core.volume import Segments, Volume, default_channels
 
 __all__ = ["read_metaimage", "write_metaimage"]
 
@@ -68,6 +69,8 @@ def read_metaimage(address: Address) -> Volume:
         geometry=geometry,
         channels=default_channels(shape[0]),
         notes=(*notes, *rules, *place.notes),
+        segments=read_segments(header.fields),
+        is_oriented=is_oriented,
     )
     return present(image, raw.pixels(), list(dict.fromkeys([path, *raw.files])))
 
@@ -154,7 +157,8 @@ def write_metaimage(plan: WritePlan, path: Path) -> int:
     Parameters
     ----------
     plan : WritePlan
-        What to write; channels become values of a voxel.
+        What to write; channels become values of a voxel, names and colours of labels
+        fields of our own.
     path : Path
         Ends in .mha.
 
@@ -164,7 +168,7 @@ def write_metaimage(plan: WritePlan, path: Path) -> int:
         CRC-32 of the voxels, slab by slab.
     """
     n_channels = math.prod(plan.data.shape[:-3])
-    start = _header_text(plan, n_channels).encode("ascii")
+    start = _header_text(plan, n_channels).encode()
     if n_channels > 1:
         return _write_beside(plan, path, start, n_channels)
     checksum = 0
@@ -199,6 +203,7 @@ def _header_text(plan: WritePlan, n_channels: int) -> str:
     lps = np.diag([-1.0, -1.0, 1.0]) @ geometry.affine_xyz[:3]
     spacing = geometry.spacing[::-1]
     names = {code: name for name, code in META_TYPES.items()}
+    segments = Segments(names=plan.names, colors=plan.colors)
     lines = [
         "ObjectType = Image",
         "NDims = 3",
@@ -213,6 +218,7 @@ def _header_text(plan: WritePlan, n_channels: int) -> str:
         "DimSize = " + " ".join(str(size) for size in geometry.shape[::-1]),
         *([f"ElementNumberOfChannels = {n_channels}"] if n_channels > 1 else []),
         f"ElementType = {names[plan.dtype.str[1:]]}",
+        *(segment_lines(segments) if plan.kind == "labels" else []),
         "ElementDataFile = LOCAL",
     ]
     return "\n".join(lines) + "\n"

@@ -27,6 +27,7 @@ __all__ = ["read_nifti", "write_nifti"]
 
 _GZIP_LEVEL = 5
 _UNIT_CODES = {"mm": 2, "um": 3}
+_SPACE_UNITS, _TIME_UNITS = 7, 56  # bits of xyzt_units
 
 
 def read_nifti(address: Address) -> Volume:
@@ -85,7 +86,10 @@ def _details(header: NiftiHeader) -> dict[str, Any]:
     fields = header.fields
     kept = {name: np.array(fields[name]).tolist() for name in SPATIAL_FIELDS}
     kept["pixdim"] = [float(size) for size in fields["pixdim"][:4]]
-    kept["xyzt_units"] = int(fields["xyzt_units"]) & 7
+    kept["xyzt_units"] = int(fields["xyzt_units"]) & _SPACE_UNITS
+    if int(fields["dim"][0]) >= 4 and int(fields["dim"][4]) > 1:
+        kept["frame_time"] = float(fields["pixdim"][4])
+        kept["time_unit"] = int(fields["xyzt_units"]) & _TIME_UNITS
     kept["version"] = 1 if int(fields["sizeof_hdr"]) == 348 else 2
     return kept
 
@@ -137,6 +141,9 @@ def _make_header(plan: WritePlan) -> Any:
             header[name] = details[name]
         header["pixdim"][:4] = details["pixdim"]
         header["xyzt_units"] = details["xyzt_units"]
+        if len(shape) == 4 and "frame_time" in details:
+            header["pixdim"][4] = details["frame_time"]
+            header["xyzt_units"] |= details["time_unit"]
     else:
         _set_geometry(header, plan.geometry)
     header["vox_offset"] = 352 if header["sizeof_hdr"] == 348 else 544

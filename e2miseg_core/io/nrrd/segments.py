@@ -7,6 +7,8 @@ from e2miseg_core.volume import Segments
 
 __all__ = ["read_segments", "segment_lines"]
 
+# What is no segmentation of 3D Slicer says that it holds labels.
+_KIND = "e2miseg kind"
 _KEY = re.compile(r"Segment(\d{1,6})_(\w+)")
 
 
@@ -25,7 +27,7 @@ def read_segments(
     Returns
     -------
     Segments or None
-        None where the header describes none.
+        None where the header describes none, and does not say that it holds labels.
     tuple of str
         Names of the layers, if there are several.
     list of str
@@ -36,7 +38,7 @@ def read_segments(
         if match := _KEY.fullmatch(key):
             found.setdefault(int(match[1]), {})[match[2]] = text
     if not found:
-        return None, (), []
+        return Segments() if keys.get(_KIND) == "labels" else None, (), []
     names: dict[int, list[str]] = {}
     colors: dict[int, tuple[int, int, int]] = {}
     layers: list[list[str]] = [[] for _ in range(n_layers)]
@@ -68,7 +70,7 @@ def read_segments(
 
 
 def segment_lines(segments: Segments, extent: Sequence[int]) -> list[str]:
-    """Header lines that name and colour labels.
+    """Header lines that say that there are labels, name and colour them.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def segment_lines(segments: Segments, extent: Sequence[int]) -> list[str]:
         Voxels along X, Y, Z.
     """
     box = " ".join(f"0 {size - 1}" for size in extent)
-    lines = []
+    lines = [f"{_KIND}:=labels"]
     values = sorted({*segments.names, *segments.colors})
     for number, value in enumerate(value for value in values if value > 0):
         plain = " ".join(segments.names.get(value, "").split()) or f"label {value}"

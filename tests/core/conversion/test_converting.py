@@ -1,5 +1,6 @@
 """What becomes of which source."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -127,3 +128,24 @@ def test_chunks_must_fit_into_the_memory(files, tmp_path):
     with pytest.raises(ConfigError, match="smaller chunks"):
         convert(files[0], tmp_path / "a.ome.zarr", options)
     assert not list(tmp_path.glob(".a*"))
+
+
+def test_what_the_format_cannot_hold_is_told(files, tmp_path):
+    _, labels = files
+    result = convert(labels, tmp_path / "l.nii")
+    assert "names and colours of 1 label left out: NIfTI holds none" in result.notes
+    result = convert(labels, tmp_path / "l.mha")
+    assert not any("left out" in note for note in result.notes)
+
+
+def test_the_time_between_frames_is_kept_or_said_to_be_lost(tmp_path):
+    image = nib.Nifti1Image(np.ones((3, 4, 5, 2), np.int16), np.eye(4))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = 2.5
+    path = tmp_path / "fmri.nii"
+    nib.save(image, path)
+    back = nib.load(convert(path, tmp_path / "again.nii.gz").output).header
+    assert back["pixdim"][4] == 2.5
+    assert back.get_xyzt_units() == ("mm", "sec")
+    result = convert(path, tmp_path / "f.nrrd")
+    assert any("time between frames left out" in note for note in result.notes)

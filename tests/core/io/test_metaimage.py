@@ -6,7 +6,9 @@ import pytest
 import SimpleITK
 
 from e2miseg_core.errors import E2MISegError
-from e2miseg_core.io import open_volume
+from e2miseg_core.geometry import Geometry
+from e2miseg_core.io import open_volume, write_image, write_labels
+from e2miseg_core.volume import Volume
 
 ARRAY = np.arange(60, dtype=np.int16).reshape(3, 4, 5)  # (Z, Y, X)
 HEADER = {
@@ -218,3 +220,18 @@ def test_other_content_under_the_name(tmp_path):
     path = tmp_path / "a.mha"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(999))
     refused(path, "needed: a MetaImage")
+
+
+def test_labels_are_marked_named_and_coloured(tmp_path):
+    geometry = Geometry.from_spacing((2, 3, 4), (1, 1, 1))
+    volume = Volume.from_array(np.ones((2, 3, 4), np.uint8), geometry)
+    path = tmp_path / "labels.mha"
+    names, colors = {1: "Gefäß = links", 3: "node"}, {3: (255, 7, 0)}
+    write_labels(volume.data[0], path, like=volume, names=names, colors=colors)
+    segments = open_volume(path).segments
+    assert (segments.names, segments.colors) == (names, colors)
+    seen = SimpleITK.ReadImage(str(path))
+    assert (SimpleITK.GetArrayFromImage(seen) == 1).all()
+    assert seen.GetMetaData("E2MISegKind") == "labels"
+    image = write_image(volume.data[0], tmp_path / "image.mha", like=volume)
+    assert open_volume(image).segments is None
