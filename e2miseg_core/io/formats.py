@@ -326,10 +326,37 @@ def open_volume(
     elif address.is_remote:
         volume = _load("e2miseg_core.io.remote.files:open_remote")(address)
     else:
-        volume = _format_to_read(address).read(address)
+        volume = _read_here(address)
     if frame is not None:
         volume = volume.frame(frame)
     return with_stated_spacing(volume, parsed)
+
+
+def _read_here(address: Address) -> Volume:
+    """Open a file or folder of this machine."""
+    found = _format_to_read(address)
+    if address.part and not found.has_parts:
+        raise ReadError(
+            found=f"the part {address.part!r:.100} of {address.place}",
+            needed=f"no part: a file of {found.name} holds one image",
+            do="leave it out",
+        )
+    # Not of Path, whose methods raise for names that no system takes.
+    is_file = os.path.isfile(address.path)  # noqa: PTH113
+    if is_file and not address.path.stat().st_size:
+        raise ReadError(
+            found=f"{address.place}: the file is empty",
+            needed=f"a file of {found.name}",
+            do="copy or export it again",
+        )
+    try:
+        return found.read(address)
+    except ChoiceError as error:
+        if address.frame is None:
+            raise
+        first = replace(address, part=error.choices[0].part)
+        advice = f"name it before its frame, such as {first}"
+        raise error.with_advice(advice) from None
 
 
 def _format_to_read(address: Address) -> Format:
