@@ -35,7 +35,8 @@ def export_array(
     Progress
         After each piece.
     """
-    store = create_store(path, geometry, array.dtype, kind="image")
+    # Nothing says how a layer that came from elsewhere lies in the patient.
+    store = create_store(path, geometry, array.dtype, kind="image", is_oriented=False)
     depth, height, _ = geometry.shape
     boxes = list(itertools.product(range(0, depth, _CHUNK), range(0, height, _CHUNK)))
     for done, (z, y) in enumerate(boxes, start=1):

@@ -1,6 +1,7 @@
 """npe2 writer: a labels layer as a file on the exact grid of its image."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,10 @@ def image_grid(
             do="split the layer (Layers > Data > Split Stack) and save its parts",
         )
     spacing = [abs(float(step)) for step in attributes.get("scale", (1.0, 1.0, 1.0))]
-    return Volume.from_array(
+    canonical = Volume.from_array(
         da.zeros(shape, dtype=np.uint8), Geometry.from_spacing(shape, spacing)
     )
+    return replace(canonical, is_oriented=False)
 
 
 def _reopened(uri: str, geometry: Mapping[str, Any]) -> Volume:

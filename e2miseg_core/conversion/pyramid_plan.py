@@ -56,6 +56,8 @@ class PyramidPlan:
         Threads.
     piece : tuple of int
         Voxels along Z, Y, X that are read from the source in one go: whole cells.
+    is_oriented : bool
+        Whether it is known how the axes lie in the world.
     """
 
     data: da.Array
@@ -69,6 +71,7 @@ class PyramidPlan:
     edge: int
     workers: int
     piece: tuple[int, int, int]
+    is_oriented: bool = True
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -152,6 +155,7 @@ def make_plan(
     kind: Kind,
     channels: tuple[str, ...] = (),
     segments: Segments | None = None,
+    is_oriented: bool = True,
 ) -> PyramidPlan:
     """Cut a volume so that files, cells and workers fit into the allowed memory.
 
@@ -169,6 +173,8 @@ def make_plan(
         Their names; empty for an array (Z, Y, X).
     segments : Segments, optional
         Names and colours of label values.
+    is_oriented : bool
+        Whether it is known how the axes lie in the world.
 
     Raises
     ------
@@ -201,6 +207,7 @@ def make_plan(
         edge=edge,
         workers=workers,
         piece=_piece(data, edge, allowed // workers),
+        is_oriented=is_oriented,
     )
 
 

@@ -43,6 +43,7 @@ def plan_pyramid(volume: Volume, kind: Kind, options: ConversionOptions) -> Pyra
         kind=kind,
         channels=() if one else names,
         segments=volume.segments or Segments(),
+        is_oriented=volume.is_oriented,
     )
 
 

@@ -88,6 +88,7 @@ class Workplace:
                 colors=plan.segments.colors,
                 steps=plan.steps,
                 shard=plan.shard,
+                is_oriented=plan.is_oriented,
             )
             (folder / _FINISHED).touch()
             write_json(folder / _PLAN, identity)  # last: without it nothing is resumed

@@ -26,7 +26,7 @@ def resolve_grid(
     unit: str = "mm",
     *,
     place: str,
-) -> tuple[Geometry, list[str]]:
+) -> tuple[Geometry, list[str], bool]:
     """Find where a grid lies from what a header says of it.
 
     1. Placements are tried in their order. One that is not finite, singular, or has a
@@ -59,6 +59,8 @@ def resolve_grid(
         On the stored axes.
     list of str
         Rules that were applied.
+    bool
+        Whether one of the placements was usable, or the axes are a guess.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def resolve_grid(
             "no usable orientation in the header: axes taken as right, anterior, "
             "superior"
         )
-        return grid, notes
+        return grid, notes, False
     (name, grid), *others = usable
     for other_name, other in others:
         _note_distance(name, grid, other_name, other, notes)
@@ -93,7 +95,7 @@ def resolve_grid(
             f"axes leave right angles by up to {grid.shear:.3g} degrees: the shear is "
             "kept in the affine"
         )
-    return grid, notes
+    return grid, notes, True
 
 
 def _three(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -36,6 +36,8 @@ class WritePlan:
         Format of the volume whose grid this is.
     details : mapping
         What that format keeps of its header.
+    is_oriented : bool
+        Whether it is known how the axes lie in the world.
     """
 
     data: da.Array
@@ -46,6 +48,7 @@ class WritePlan:
     colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     source_format: str = "memory"
     details: Mapping[str, Any] = field(default_factory=dict)
+    is_oriented: bool = True
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -196,6 +196,7 @@ def _plan(
         channels=channels,
         source_format="memory" if source is None else source.format,
         details={} if source is None else source.details,
+        is_oriented=like.is_oriented,
     )
 
 

@@ -1,15 +1,19 @@
 """Letters at the edges of the view, and planes that stand upright."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 
 from e2miseg_napari.anatomical_view import AnatomicalView, edge_letters
-from e2miseg_napari.convert import KEY
+from e2miseg_napari.convert import KEY, make_layer
 from e2miseg_napari.panels.plane_bar import PlaneBar
+from e2miseg_napari.readers import read_layers
 
 
 @pytest.fixture
@@ -92,6 +96,28 @@ def test_nothing_is_claimed_of_a_file_that_does_not_say(
     view.show_plane("coronal")
     assert letters(viewer) == ""
     assert viewer.scene.camera.orientation2d == ("down", "right")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.npy", ""), ("a.tif", ""), ("a.nii", "APRL")]
+)
+def test_letters_stand_only_where_the_file_itself_says_so(
+    viewer: ViewerModel,
+    view: AnatomicalView,
+    tmp_path: Path,
+    name: str,
+    expected: str,
+) -> None:
+    voxels, path = np.zeros((4, 8, 9), np.uint8), tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, voxels)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, voxels, photometric="minisblack")
+    else:
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
+    (data,) = read_layers(str(path))
+    viewer.add_layer(make_layer(data))
+    assert letters(viewer) == expected
 
 
 def test_viewer_is_given_back(viewer: ViewerModel, view: AnatomicalView) -> None:

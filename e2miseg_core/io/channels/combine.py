@@ -81,6 +81,7 @@ def combine(
         source=source,
         notes=tuple(notes),
         segments=_segments(list(volumes.values())),
+        is_oriented=first.is_oriented,
         preparation=_Together(waiting) if waiting else None,
     )
 

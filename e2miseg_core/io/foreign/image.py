@@ -106,7 +106,7 @@ def read_foreign(address: Address) -> Volume:
     folder = _copied(path)
     header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
     channels, z, y, x = header["shape"]
-    geometry, notes = resolve_grid(
+    geometry, notes, is_placed = resolve_grid(
         (z, y, x),
         [(header["placement"], np.array(header["affine"]))],
         header["spacing"],
@@ -134,6 +134,8 @@ def read_foreign(address: Address) -> Volume:
             dtype=np.dtype(header["stored_dtype"]),
         ),
         notes=(*header["notes"], *notes),
+        # Of the formats that SimpleITK reads here none holds directions.
+        is_oriented=is_placed and _kind(path)[0].opener != _SIMPLEITK,
     )
 
 

@@ -211,6 +211,7 @@ def _volume(address: Address, layout: _Layout, notes: list[str]) -> Volume:
         source=source,
         notes=(*notes, *said, SPATIAL_NOTE),
         segments=Segments() if is_labels else None,
+        is_oriented=False,
     )
 
 

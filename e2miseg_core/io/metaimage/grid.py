@@ -9,6 +9,8 @@ Rules
   the axes begin. Where it says something else, the matrix counts and a note tells.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
-def locate(header: MetaHeader) -> tuple[Geometry, list[str]]:
+def locate(header: MetaHeader) -> tuple[Geometry, list[str], bool]:
     """Find where the grid lies.
 
     Returns
@@ -32,6 +34,8 @@ def locate(header: MetaHeader) -> tuple[Geometry, list[str]]:
         On the stored axes, slowest first.
     list of str
         Rules that were applied.
+    bool
+        Whether the header says how the axes lie in the body.
 
     Raises
     ------
@@ -51,25 +55,34 @@ def locate(header: MetaHeader) -> tuple[Geometry, list[str]]:
     origin = header.numbers(n_dims, "Offset", "Origin", "Position") or [0.0] * n_dims
     affine[:3, 3] = _LPS_TO_RAS @ np.array([*origin, 0.0][:3]) * factor
     x, y, *z = header.sizes[:3]
-    geometry, rules = resolve_grid(
+    geometry, rules, is_placed = resolve_grid(
         (*(z or [1]), y, x),
         [("TransformMatrix", affine[:, [2, 1, 0, 3]])],
         (sizes[::-1] * factor).tolist(),
         unit,
         place=str(header.path),
     )
-    return geometry, [*notes, *rules, *_doubts(header, geometry)]
+    is_stated = _matrix(header) is not None
+    return (
+        geometry,
+        [*notes, *rules, *_doubts(header, geometry)],
+        is_stated and is_placed,
+    )
 
 
 def _directions(header: MetaHeader) -> NDArray[np.float64]:
     """Directions of X, Y, Z as columns."""
     n_dims = len(header.sizes)
-    names = ("TransformMatrix", "Orientation", "Rotation")
-    stored = header.numbers(n_dims * n_dims, *names)
+    stored = _matrix(header)
     full = np.eye(max(3, n_dims))
     if stored is not None:
         full[:n_dims, :n_dims] = np.reshape(stored, (n_dims, n_dims)).T
     return full[:3, :3]
+
+
+def _matrix(header: MetaHeader) -> Sequence[float] | None:
+    names = ("TransformMatrix", "Orientation", "Rotation")
+    return header.numbers(len(header.sizes) ** 2, *names)
 
 
 def _unit(header: MetaHeader, notes: list[str]) -> tuple[str, float]:

@@ -51,7 +51,7 @@ def read_metaimage(address: Address) -> Volume:
     """
     path = address.path
     header = read_meta_header(path)
-    geometry, rules = locate(header)
+    geometry, rules, is_oriented = locate(header)
     shape, notes = _shape(header)
     place = _place(header)
     raw = RawFiles(

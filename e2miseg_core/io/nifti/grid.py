@@ -16,7 +16,9 @@ __all__ = ["resolve_geometry"]
 _SPATIAL_UNITS = {0: ("mm", 1.0), 1: ("mm", 1e3), 2: ("mm", 1.0), 3: ("um", 1.0)}
 
 
-def resolve_geometry(path: Path, header: NiftiHeader) -> tuple[Geometry, list[str]]:
+def resolve_geometry(
+    path: Path, header: NiftiHeader
+) -> tuple[Geometry, list[str], bool]:
     """Find where the grid lies, by sform, qform, then voxel sizes.
 
     Parameters
@@ -32,6 +34,8 @@ def resolve_geometry(path: Path, header: NiftiHeader) -> tuple[Geometry, list[st
         On the stored axes, slowest first.
     list of str
         Rules that were applied.
+    bool
+        Whether the header says how the axes lie; Analyze never does.
 
     Raises
     ------
@@ -49,8 +53,10 @@ def resolve_geometry(path: Path, header: NiftiHeader) -> tuple[Geometry, list[st
         scaled.append((name, turned))
     shape = header.shape[2::-1]  # Z, Y, X
     sizes = [size * factor for size in _voxel_sizes(header)[::-1]]
-    geometry, more = resolve_grid(shape, scaled, sizes, unit, place=str(path))
-    return geometry, [*notes, *more]
+    geometry, more, is_placed = resolve_grid(
+        shape, scaled, sizes, unit, place=str(path)
+    )
+    return geometry, [*notes, *more], is_placed and not header.is_analyze
 
 
 def _unit(header: NiftiHeader) -> tuple[str, float, list[str]]:

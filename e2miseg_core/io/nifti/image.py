@@ -54,7 +54,7 @@ def read_nifti(address: Address) -> Volume:
     """
     path = address.path
     header = read_header(path)
-    geometry, notes = resolve_geometry(path, header)
+    geometry, notes, is_oriented = resolve_geometry(path, header)
     if header.layout.is_scaled:
         notes.append(
             f"stored values scaled by {header.slope:g} and shifted by "
@@ -78,6 +78,7 @@ def read_nifti(address: Address) -> Volume:
         source=source,
         notes=(*header.notes, *notes),
         segments=Segments() if header.is_labels else None,
+        is_oriented=is_oriented,
         preparation=pixels.preparation,
     )
 

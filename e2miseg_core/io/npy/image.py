@@ -181,6 +181,7 @@ def _open(
         geometry=geometry,
         channels=default_channels(shape[0]),
         notes=notes,
+        is_oriented=False,
     )
     return present(image, raw.pixels(), [array.path])
 

@@ -141,7 +141,7 @@ def _along_time(direction: Sequence[float] | None) -> float:
     return abs(numbers[-1]) / (max(map(abs, numbers)) or 1.0)
 
 
-def locate(header: NrrdHeader, axes: NrrdAxes) -> tuple[Geometry, list[str]]:
+def locate(header: NrrdHeader, axes: NrrdAxes) -> tuple[Geometry, list[str], bool]:
     """Find where the grid lies.
 
     Returns
@@ -150,6 +150,8 @@ def locate(header: NrrdHeader, axes: NrrdAxes) -> tuple[Geometry, list[str]]:
         On the stored axes, slowest first.
     list of str
         Rules that were applied.
+    bool
+        Whether the header says how the axes lie in the body.
 
     Raises
     ------
@@ -157,6 +159,7 @@ def locate(header: NrrdHeader, axes: NrrdAxes) -> tuple[Geometry, list[str]]:
         If the header contradicts itself, or gives no usable grid.
     """
     signs, notes = _space(header)
+    is_named = not notes and header.vectors("space directions") is not None
     columns, spacing, is_assumed = _columns(header, axes)
     if is_assumed:
         notes.append("no voxel size in the header: taken as 1")
@@ -166,14 +169,14 @@ def locate(header: NrrdHeader, axes: NrrdAxes) -> tuple[Geometry, list[str]]:
     affine[:3, :3] = columns * np.array(signs)[:, None] * factors[:, None]
     affine[:3, 3] = origin * signs * factors
     sizes = None if spacing is None else (np.array(spacing) * factors)[::-1].tolist()
-    geometry, rules = resolve_grid(
+    geometry, rules, is_placed = resolve_grid(
         axes.shape[1:],
         [("the grid", affine[:, [2, 1, 0, 3]])],
         sizes,
         unit,
         place=str(header.path),
     )
-    return geometry, [*notes, *rules]
+    return geometry, [*notes, *rules], is_named and is_placed
 
 
 def _space(header: NrrdHeader) -> tuple[tuple[int, int, int], list[str]]:

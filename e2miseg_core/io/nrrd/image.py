@@ -48,7 +48,7 @@ def read_nrrd(address: Address) -> Volume:
     path = address.path
     header = read_nrrd_header(path)
     axes = arrange_axes(header)
-    geometry, rules = locate(header, axes)
+    geometry, rules, is_oriented = locate(header, axes)
     raw, notes = _raw_files(header)
     raw = replace(raw, shape=axes.shape, channels_last=axes.channels_last)
     segments, layers, remarks = read_segments(header.keys, axes.shape[0])
@@ -63,6 +63,7 @@ def read_nrrd(address: Address) -> Volume:
         notes=(*axes.notes, *rules, *notes, *remarks),
         segments=segments,
         details={"space": header.field("space")},
+        is_oriented=is_oriented,
     )
     return present(image, raw.pixels(), list(dict.fromkeys([path, *raw.files])))
 

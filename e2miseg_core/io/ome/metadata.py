@@ -15,7 +15,7 @@ __all__ = ["make_attributes"]
 _UNIT_NAMES = {"mm": "millimeter", "um": "micrometer", "nm": "nanometer"}
 
 
-def make_attributes(
+def make_attributes(  # noqa: PLR0913 - each with a default that most callers leave
     geometry: Geometry,
     *,
     name: str,
@@ -24,6 +24,7 @@ def make_attributes(
     names: Mapping[int, str] | None = None,
     colors: Mapping[int, tuple[int, int, int]] | None = None,
     steps: Sequence[Step] = (),
+    is_oriented: bool = True,
 ) -> dict[str, Any]:
     """Make the attributes of a group with levels at the paths "0", "1", ...
 
@@ -43,6 +44,8 @@ def make_attributes(
         Of label values: red, green, blue from 0 to 255.
     steps : sequence of Step
         From each level to the next: how many times as large its voxels are.
+    is_oriented : bool
+        Whether the geometry's directions are known, or were assumed.
     """
     unit = _UNIT_NAMES[geometry.unit]
     axes = [{"name": axis, "type": "space", "unit": unit} for axis in "zyx"]
@@ -64,6 +67,8 @@ def make_attributes(
     }
     ome: dict[str, Any] = {"version": "0.5", "multiscales": [multiscales]}
     own: dict[str, Any] = {"version": 1, "kind": kind, "geometry": geometry.to_json()}
+    if not is_oriented:
+        own["oriented"] = False
     if channels:
         own["channels"] = list(channels)
     if kind == "labels":

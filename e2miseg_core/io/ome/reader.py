@@ -98,6 +98,7 @@ def _image(
         source=source,
         notes=(*image.notes, *grid_notes, *channel_notes, *notes),
         segments=parse_segments(ome_of(attributes), own, arrays[0].dtype),
+        is_oriented="geometry" in own and own.get("oriented", True) is True,
     )
 
 
@@ -128,6 +129,7 @@ def _bare(address: Address, array: "zarr.Array[Any]") -> Volume:
         channels=default_channels(pixels.shape[0]),
         source=source,
         notes=("a zarr array without metadata of an image", *notes, SPATIAL_NOTE),
+        is_oriented=False,
     )
 
 

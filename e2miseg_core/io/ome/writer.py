@@ -43,6 +43,7 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
     n_levels: int = 1,
     steps: Sequence[Step] = (),
     shard: int = 1,
+    is_oriented: bool = True,
 ) -> "zarr.Array[Any]":
     """Make an empty OME-Zarr 0.5 image, for a job to fill.
 
@@ -72,6 +73,8 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
     shard : int
         Chunks along each axis that one file holds. Files may be written at the same
         time, chunks of one file may not.
+    is_oriented : bool
+        Whether the geometry's directions are known, or were assumed.
 
     Returns
     -------
@@ -99,6 +102,7 @@ def create_store(  # noqa: PLR0913 - each with a default that most callers leave
         names=names,
         colors=colors,
         steps=steps,
+        is_oriented=is_oriented,
     )
     try:
         group = zarr.create_group(str(folder), attributes=attributes, zarr_format=3)
@@ -173,6 +177,7 @@ def write_ome_zarr(plan: WritePlan, path: Path) -> int:
         channels=plan.channels,
         names=plan.names,
         colors=plan.colors,
+        is_oriented=plan.is_oriented,
     )
     checksum = 0
     for index, slab in iter_slabs(plan.data):

@@ -212,6 +212,8 @@ class RawImage:
         Of labels.
     details : mapping
         What the format's writer needs.
+    is_oriented : bool
+        Whether the header says how the axes lie in the world.
     """
 
     address: Address
@@ -221,6 +223,7 @@ class RawImage:
     notes: tuple[str, ...] = ()
     segments: Segments | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    is_oriented: bool = True
 
 
 def present(image: RawImage, pixels: DiskArray, files: Sequence[Path]) -> Volume:
@@ -257,5 +260,6 @@ def present(image: RawImage, pixels: DiskArray, files: Sequence[Path]) -> Volume
         ),
         notes=image.notes,
         segments=image.segments,
+        is_oriented=image.is_oriented,
         preparation=getattr(pixels, "preparation", None),
     )

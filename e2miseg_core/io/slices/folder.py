@@ -99,6 +99,7 @@ def read_slices(address: Address) -> Volume:
             "the distance of slices is not stated: taken as that of rows",
             SPATIAL_NOTE,
         ),
+        is_oriented=False,
     )
 
 

@@ -162,6 +162,7 @@ def _volume(address: Address, tif: "tifffile.TiffFile", number: int) -> Volume:
         channels=names or default_channels(n_channels),
         source=source,
         notes=(*notes, *said, SPATIAL_NOTE, *level_notes),
+        is_oriented=False,
     )
 
 

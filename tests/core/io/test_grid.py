@@ -17,7 +17,9 @@ def changed(where, value):
 
 
 def resolve(*placements, shape=(5, 6, 7), spacing=None):
-    return resolve_grid(shape, placements, spacing, place="scan.x")
+    grid, notes, is_placed = resolve_grid(shape, placements, spacing, place="scan.x")
+    assert is_placed == ("no usable orientation" not in " ".join(notes))
+    return grid, notes
 
 
 def test_the_first_usable_placement_counts():
