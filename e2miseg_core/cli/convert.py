@@ -46,6 +46,15 @@ def convert(  # noqa: PLR0913 - one parameter an option
             "labels hold the most frequent label, of images the mean.",
         ),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="IMAGE",
+            help="Image that labels were made on: the DICOM folder, for a DICOM "
+            "segmentation of labels that come from elsewhere.",
+        ),
+    ] = None,
     levels: Annotated[
         int | None,
         typer.Option("--levels", min=1, help="Levels in all; else down to 256 voxels."),
@@ -86,6 +95,7 @@ def convert(  # noqa: PLR0913 - one parameter an option
         max_memory=_n_bytes(max_memory),
         overwrite=overwrite,
         resume=resume,
+        like=like,
     )
     given = Address.parse(source)
     _check_once("part", given.part, part)

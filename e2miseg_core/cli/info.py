@@ -90,8 +90,10 @@ def _table(values: dict[str, Any], image: str) -> Table:
         "size": _times(values["shape"]) + " voxels (Z, Y, X)",
         "channels": _channels(values["channels"]),
         "spacing": _times(values["spacing"]) + f" {unit} (Z, Y, X)",
-        "orientation": f"{values['orientation']}: axes as shown; on disk "
-        f"{values['stored_orientation']}" + (", oblique" if values["oblique"] else ""),
+        "orientation": orientation_in_words(
+            values["orientation"], values["stored_orientation"]
+        )
+        + (", oblique" if values["oblique"] else ""),
         "type": f"{values['dtype']}, {values['megabytes']:.1f} MB when read",
         "levels": ", ".join(_times(level) for level in values["levels"]),
         "reading": _reading(values["unpacking"]),

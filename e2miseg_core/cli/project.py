@@ -187,6 +187,30 @@ def export(
         output.result({"files": files}, "\n".join(files))
 
 
+@project.command()
+def relocate(
+    name: Name,
+    case: Annotated[str, typer.Argument(metavar="CASE", help="As `info` names it.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="Where its image is now.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Tell a case where its image is now; it must be the same image."""
+    from e2miseg_core.project import Project
+
+    with Output(as_json=as_json) as output:
+        opened = Project.open(name)
+        with opened.lock():
+            moved = opened.case(case)
+            moved.relocate(image)
+        output.result(
+            {"case": case, "image": opened.case(case).image_uri},
+            f"{case}: its image is {opened.case(case).image_uri}",
+        )
+
+
 def _check_new(images: Sequence[str], known: Sequence[str], project: str) -> None:
     """Refuse an image that is a case already, or is named twice."""
     from e2miseg_core.io.naming import same_place

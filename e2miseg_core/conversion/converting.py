@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from e2miseg_core.conversion.losses import losses
 from e2miseg_core.conversion.options import ConversionOptions, unused_options
 from e2miseg_core.conversion.to_pyramid import make_pyramid, plan_pyramid
-from e2miseg_core.errors import WriteError
+from e2miseg_core.errors import GeometryError, WriteError
 from e2miseg_core.io import open_labels, open_volume, write_image, write_labels
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.formats import Format, format_of, known_suffixes
-from e2miseg_core.io.naming import exists
+from e2miseg_core.io.naming import exists, short_name
 from e2miseg_core.io.plan import Kind
 from e2miseg_core.io.sources import check_no_source, files_of, places_of
 from e2miseg_core.io.writing import check_place
@@ -20,6 +22,10 @@ from e2miseg_core.progress import Job, Progress, run
 from e2miseg_core.volume import Segments, Volume
 
 __all__ = ["Conversion", "conversion_job", "convert"]
+
+
+# Other programs keep affines in float32, turned into quaternions: of the reach.
+_SAME_GRID = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,17 +185,37 @@ def _opened(
 def _to_file(volume: Volume, kind: Kind, path: Path, options: ConversionOptions) -> str:
     """Write a single file; returns the type of its voxels."""
     data, overwrite = volume.data, options.overwrite
+    like = volume if options.like is None else _same_grid(options.like, volume)
     if kind == "labels":
         segments = volume.segments or Segments()
         write_labels(
             data[0],
             path,
-            like=volume,
+            like=like,
             names=segments.names,
             colors=segments.colors,
             overwrite=overwrite,
         )
     else:
         image = data[0] if volume.n_channels == 1 else data
-        write_image(image, path, like=volume, overwrite=overwrite)
+        write_image(image, path, like=like, overwrite=overwrite)
     return open_volume(path).dtype.name
+
+
+def _same_grid(like: AnySource, volume: Volume) -> Volume:
+    """Open the image that the output refers to, if it lies on the same grid."""
+    reference = open_volume(like)
+    mine, other = volume.geometry, reference.geometry
+    if other.matches(mine, _SAME_GRID):
+        return reference
+    found = f"the grid of {short_name(like)} differs from that of the input: "
+    if mine.shape != other.shape:
+        found += f"{other.shape} and {mine.shape} voxels (Z, Y, X)"
+    else:
+        apart = np.abs(mine.in_unit(other.unit).corners() - other.corners()).max()
+        found += f"corners are up to {apart:.3g} {other.unit} apart"
+    raise GeometryError(
+        found=found,
+        needed="labels on the grid of that image",
+        do="name the image, or its #part=, that the labels were made on",
+    )

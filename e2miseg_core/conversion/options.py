@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from e2miseg_core.errors import ConfigError
+from e2miseg_core.io.address import AnySource
 from e2miseg_core.io.plan import Kind
 
 __all__ = ["ConversionOptions", "unused_options"]
@@ -14,7 +15,7 @@ _LEAST_MEMORY = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionOptions:
-    """Options of a conversion; all but the first and the last two are of a pyramid.
+    """Options of a conversion; levels, chunks, threads and memory are of a pyramid.
 
     Attributes
     ----------
@@ -32,6 +33,9 @@ class ConversionOptions:
         Whether an existing output may be replaced.
     resume : bool
         Whether to continue what an interrupted conversion has left.
+    like : str, Path, Address or None
+        Image whose grid and series a single file refers to, instead of the source:
+        DICOM labels must name the series that they were made on.
 
     Raises
     ------
@@ -46,6 +50,7 @@ class ConversionOptions:
     max_memory: int = 1 << 30
     overwrite: bool = False
     resume: bool = False
+    like: AnySource | None = None
 
     def __post_init__(self) -> None:
         low, high = _CHUNKS
@@ -90,12 +95,15 @@ def unused_options(
         Whether the format holds several levels, which can be resumed.
     """
     if is_pyramid:
-        if options.n_levels is None or options.n_levels == n_levels:
-            return ()
-        return (
-            f"{n_levels} levels instead of {options.n_levels}: "
-            "the coarsest is too small to be halved again",
-        )
+        notes = []
+        if options.like is not None:
+            notes.append(f"like not used: {name} refers to no other image")
+        if options.n_levels not in (None, n_levels):
+            notes.append(
+                f"{n_levels} levels instead of {options.n_levels}: "
+                "the coarsest is too small to be halved again"
+            )
+        return tuple(notes)
     usual = ConversionOptions()
     unused = [
         word

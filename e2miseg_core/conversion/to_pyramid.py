@@ -82,12 +82,26 @@ def _working_in(folder: Path) -> Iterator[Path]:
             except (ReadError, GeometryError):
                 clear(folder)
                 raise
+            except WriteError as error:
+                if not is_resumable(folder):
+                    raise
+                raise _with_what_is_kept(error, folder) from error
             finally:
                 if not is_resumable(folder):
                     clear(folder)
     finally:
         with suppress(OSError):  # not empty: resumable, or another program's
             folder.rmdir()
+
+
+def _with_what_is_kept(error: WriteError, folder: Path) -> WriteError:
+    """Say how to go on after a full disk, or how to have it back."""
+    return WriteError(
+        found=error.found,
+        needed=error.needed,
+        do=f"{error.do}; then --resume continues with what is finished, or delete "
+        f"{folder}, which holds it",
+    )
 
 
 def _begun(

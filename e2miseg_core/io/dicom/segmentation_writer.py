@@ -100,7 +100,8 @@ def _check(plan: WritePlan) -> None:
     if "planes" not in plan.details:  # of series, and of contours on them
         raise _refused(
             found=f"labels of an image that is no DICOM series ({plan.source_format})",
-            needed="the series that a DICOM segmentation must refer to",
+            needed="the series that a DICOM segmentation must refer to, as in "
+            "`e2miseg convert --like FOLDER`",
         )
     if plan.dtype.itemsize > 2:
         raise _refused(found="values above 65535", needed="at most 65535 segments")

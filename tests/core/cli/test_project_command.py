@@ -238,3 +238,21 @@ def test_cases_are_predicted_around_what_a_human_said(
     np.testing.assert_array_equal(labels[~mine], predicted[~mine])
     assert project.case("scan0").prediction is None
     assert call(capsys, "predict", path, "--device", "cpu")["prediction"] == 2
+
+
+def test_a_case_is_told_where_its_image_is_now(
+    tmp_path: Path,
+    images: list[Path],
+    tiny_model_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "study.e2m"
+    call(capsys, "create", path, images[0], "--model", tiny_model_path)
+    moved = images[0].rename(tmp_path / "moved.nii.gz")
+    assert not call(capsys, "info", path)["cases"][0]["image_found"]
+    wrong = ["project", "relocate", str(path), "scan0", str(images[1])]
+    assert run_command(wrong) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert call(capsys, "relocate", path, "scan0", moved)["image"] == str(moved)
+    assert call(capsys, "info", path)["cases"][0]["image_found"]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from e2miseg_core.errors import ReadError, WriteError
+from e2miseg_core.conversion import ConversionOptions, convert
+from e2miseg_core.errors import GeometryError, ReadError, WriteError
 from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io import open_labels, open_volume, write_image, write_labels
 from e2miseg_core.io.dicom import segment_packing, segmentation_writer
@@ -315,3 +316,27 @@ def test_labels_of_public_series_come_back_equal(tmp_path: Path, source: str) ->
     assert np.array_equal(np.asarray(back.data[0]), labels)
     assert back.geometry.matches(volume.geometry)
     checked_by_highdicom(path, labels, volume.geometry)
+
+
+def test_labels_from_elsewhere_become_a_segmentation_of_the_series(
+    tmp_path: Path, series: Volume
+) -> None:
+    values = np.arange(5 * 7 * 6).reshape(series.geometry.shape) % 3
+    labels = tmp_path / "labels.nii.gz"
+    write_labels(values.astype(np.uint8), labels, like=series)
+    out = tmp_path / "seg.dcm"
+    with pytest.raises(WriteError, match="--like FOLDER"):
+        convert(labels, out)
+    result = convert(labels, out, ConversionOptions(like=tmp_path / "ct"))
+    assert result.kind == "labels"
+    back = open_labels(out)
+    assert back.geometry.matches(series.geometry)
+    assert np.array_equal(np.asarray(back.data[0]), values)
+    other = Volume.from_array(
+        values.astype(np.uint8),
+        Geometry.from_spacing(values.shape, series.geometry.spacing),
+    )
+    moved = write_labels(other.data[0], tmp_path / "moved.nii", like=other)
+    with pytest.raises(GeometryError, match="mm apart") as told:
+        convert(moved, tmp_path / "b.dcm", ConversionOptions(like=tmp_path / "ct"))
+    assert "\n" not in str(told.value)
