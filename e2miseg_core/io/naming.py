@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.formats import CHANNELS, is_writable_suffix, split_suffix
+from e2miseg_core.io.part_key import same_part, split_key
 
 __all__ = [
     "absolute",
@@ -45,7 +46,7 @@ def same_place(one: AnySource, other: AnySource) -> bool:
     first, second = Address.parse(one), Address.parse(other)
     if (first.spacing, first.unit) != (second.spacing, second.unit):
         return False
-    if (first.part, first.frame) != (second.part, second.frame):
+    if first.frame != second.frame or not same_part(first.part, second.part):
         return False
     if first.is_remote or second.is_remote:
         return first.place == second.place
@@ -109,5 +110,5 @@ def label_suffix(source: AnySource) -> str:
 
 
 def _own_part(address: Address) -> str:
-    """The part of a file or folder; none for files that are channels together."""
-    return "" if address.part.startswith(CHANNELS) else address.part
+    """The part of a file or folder, none for files that are channels together."""
+    return "" if address.part.startswith(CHANNELS) else split_key(address.part)[0]
