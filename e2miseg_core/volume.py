@@ -41,7 +41,9 @@ class Source:
     dtype : numpy.dtype
         As stored.
     details : mapping
-        What the format's writer needs to write alike, such as header fields.
+        What the format's writer needs to write alike, such as header fields. Under
+        "frames" there may be a mapping for each channel, whose values take the place
+        of the others where that channel is taken alone.
     """
 
     uri: str
@@ -279,6 +281,7 @@ class Volume:
             segments=None
             if self.segments is None
             else self.segments.of_channel(number),
+            source=_of_frame(self.source, number, self.n_channels),
             notes=(*self.notes, f"frame {number} of {self.n_channels} taken"),
         )
 
@@ -298,6 +301,15 @@ class Volume:
         if self.source is None:
             return array
         return self.source.transform.inverse().apply(array)
+
+
+def _of_frame(source: Source | None, number: int, n_channels: int) -> Source | None:
+    """Give a source the details of one channel, unless others' channels came to it."""
+    if source is None or len(source.details.get("frames", ())) != n_channels:
+        return source
+    details = dict(source.details)
+    own = details.pop("frames")[number]
+    return replace(source, details={**details, **own})
 
 
 def default_channels(n_channels: int) -> tuple[str, ...]:
