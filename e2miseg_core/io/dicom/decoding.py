@@ -2,7 +2,6 @@
 
 import functools
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.dicom.header import open_file
 from e2miseg_core.io.dicom.layout import PixelLayout
+from e2miseg_core.io.dicom.quiet import quietly
 from e2miseg_core.io.dicom.tags import PARSE_ERRORS
 from e2miseg_core.io.foreign.guard import run_guarded
 
@@ -52,8 +52,7 @@ def decode_frame(path: Path, layout: PixelLayout, index: int) -> NDArray[Any]:
     from pydicom.pixels.utils import pixel_array
 
     try:
-        with open_file(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with open_file(path) as file, quietly():
             frame = pixel_array(file, index=index, raw=layout.samples == 1)
     except (*_DAMAGE, BytesLengthException) as error:
         raise _damaged(path, layout) from error

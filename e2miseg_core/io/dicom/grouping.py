@@ -2,12 +2,11 @@
 
 Frames at the same position are channels where one tag (echo time, b-value, temporal
 position, ...) tells them apart at every position; parts of their own where the tag's
-values have other positions; and else doubled.
+values have other positions (see `parting`); and else doubled.
 """
 
-import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,13 @@ from numpy.typing import NDArray
 from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.io.dicom.frame_keys import Key
 from e2miseg_core.io.dicom.moments import KEY_UNITS, name_moments, rank
+from e2miseg_core.io.dicom.parting import (
+    by_values,
+    changes_within,
+    key_sets,
+    split_interleaved,
+    split_parts,
+)
 from e2miseg_core.io.dicom.stack import Plane, Stack, distances, lay_stacks
 
 __all__ = ["doubled_error", "find_stacks", "split_planes"]
@@ -23,17 +29,7 @@ __all__ = ["doubled_error", "find_stacks", "split_planes"]
 _SAME_PLACE = 0.01  # of a pixel
 _SAME_DIRECTION = 1e-3  # of a direction cosine
 _MOST_DOUBLED = 64  # that are read and compared
-_MOST_KEYS = 3  # together
 
-_PARTS = (
-    "stack",
-    "acquisition",
-    "image type",
-    "temporal position",
-    "echo time",
-    "b-value",
-    "place",
-)
 _TOLD = ("echo time", "b-value")  # though another tag tells moments apart
 _RANKS = ("temporal position", "trigger time", "acquisition time", "instance")
 
@@ -100,16 +96,35 @@ def find_stacks(planes: Sequence[Plane]) -> list[Stack | E2MISegError]:
         return lay_stacks(planes)
     planes = [_with_place(plane) for plane in planes]
     sites = _find_sites(planes)
+    found = _apart(split_interleaved(planes, sites))
+    if found and all(isinstance(each, Stack) for each in found):
+        return found
     counts = np.bincount(sites)
     if counts.max() == 1:
-        return lay_stacks(planes)
+        return [_noted(each, changes_within(planes)) for each in lay_stacks(planes)]
     if counts.min() == counts.max():
         moments = _as_moments(planes, sites) or _ranked(planes, sites)
         return [_joined(names, groups) for names, groups in [moments]]
-    parts = _as_parts(planes, sites)
-    if parts is not None:
-        return [stack for part in parts for stack in find_stacks(part)]
-    return _without_doubled(planes, sites)
+    return _apart(split_parts(planes, sites)) or _without_doubled(planes, sites)
+
+
+def _apart(parts: Sequence[tuple[str, list[Plane]]]) -> list[Stack | E2MISegError]:
+    """Find the stacks of each part, and say of each what tells it from the others."""
+    found: list[Stack | E2MISegError] = []
+    for name, planes in parts:
+        for each in find_stacks(planes):
+            if isinstance(each, Stack):
+                reason = ", ".join(filter(None, (name, each.reason)))
+                found.append(replace(each, reason=reason))
+            else:
+                found.append(each)
+    return found
+
+
+def _noted(found: Stack | E2MISegError, notes: Sequence[str]) -> Stack | E2MISegError:
+    if not isinstance(found, Stack):
+        return found
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def _with_place(plane: Plane) -> Plane:
@@ -132,38 +147,14 @@ def _find_sites(planes: Sequence[Plane]) -> NDArray[np.int64]:
     return sites
 
 
-def _key_sets(
-    planes: Sequence[Plane], names: Sequence[str]
-) -> Iterator[tuple[str, ...]]:
-    """Names that may tell planes apart, alone first, then together."""
-    useful = [
-        name
-        for name in names
-        if len({plane.frame.keys.get(name, "") for plane in planes}) > 1
-    ]
-    for count in range(1, _MOST_KEYS + 1):
-        yield from itertools.combinations(useful, count)
-
-
-def _by_values(
-    planes: Sequence[Plane], names: Sequence[str], most: int
-) -> dict[tuple[Key, ...], list[int]] | None:
-    groups: dict[tuple[Key, ...], list[int]] = defaultdict(list)
-    for index, plane in enumerate(planes):
-        groups[tuple(plane.frame.keys.get(name, "") for name in names)].append(index)
-        if len(groups) > most:
-            return None
-    return groups
-
-
 def _as_moments(
     planes: Sequence[Plane], sites: NDArray[np.int64]
 ) -> tuple[tuple[str, ...], list[list[Plane]]] | None:
     """Group by tags so that each group holds every position once."""
     n_sites = int(sites.max()) + 1
     count = len(planes) // n_sites
-    for names in _key_sets(planes, tuple(KEY_UNITS)):
-        groups = _by_values(planes, names, count)
+    for names in key_sets(planes, tuple(KEY_UNITS)):
+        groups = by_values(planes, names, count)
         if groups is None or len(groups) != count:
             continue
         if all(len(set(sites[index].tolist())) == n_sites for index in groups.values()):
@@ -234,23 +225,6 @@ def _joined(
         channels=tuple(names),
         notes=(f"{note} ({how})", *first.notes),
     )
-
-
-def _as_parts(
-    planes: Sequence[Plane], sites: NDArray[np.int64]
-) -> list[list[Plane]] | None:
-    """Group by tags so that each group holds positions of its own, each once."""
-    for names in _key_sets(planes, _PARTS):
-        groups = _by_values(planes, names, len(planes) // 2)
-        if groups is None or min(map(len, groups.values())) < 2:
-            continue
-        if all(
-            np.ptp(np.bincount(sites[index])[np.unique(sites[index])]) == 0
-            for index in groups.values()
-        ):
-            values = sorted(groups, key=rank)
-            return [[planes[index] for index in groups[value]] for value in values]
-    return None
 
 
 def _without_doubled(

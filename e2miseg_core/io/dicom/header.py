@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from e2miseg_core.io.dicom.bounded import BoundedFile
+from e2miseg_core.io.dicom.dose import is_dose, read_dose
 from e2miseg_core.io.dicom.frames import Frame, read_frames
+from e2miseg_core.io.dicom.kinds import SEGMENTATION_CLASSES
 from e2miseg_core.io.dicom.layout import PixelLayout, find_problem, read_layout
 from e2miseg_core.io.dicom.pet_tags import PetTags, read_pet_tags
+from e2miseg_core.io.dicom.problem import MOSAIC, Problem
+from e2miseg_core.io.dicom.quiet import quietly
 from e2miseg_core.io.dicom.tags import PARSE_ERRORS, TOP_LEVEL, Tags
 from e2miseg_core.io.dicom.words import safe_words
 
 __all__ = ["Header", "Instance", "is_dicom", "open_file", "read_header"]
 
-_HEADER_BYTES = 256 << 20  # the per-frame groups of some 100,000 frames
-_PIECE = 1 << 20
 _GROUPS = (0x0002, 0x0008)
 # Others may be anything that somebody typed.
 _MODALITY_CODES = """
@@ -55,8 +58,8 @@ class Instance:
         None where it holds no pixels.
     frames : tuple of Frame
         In the order of the file; empty where it is not an image, or has a problem.
-    problem : str
-        Why its pixels cannot be read, empty if they can.
+    problem : Problem or None
+        Why its pixels cannot be read, None if they can.
     """
 
     path: Path
@@ -64,7 +67,7 @@ class Instance:
     sop_class: str
     layout: PixelLayout | None
     frames: tuple[Frame, ...] = field(repr=False)
-    problem: str = ""
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,8 @@ class Header:
     ----------
     instance : Instance
         The object.
-    series_uid, reference_uid : str
-        Of the series, and of its frame of reference.
+    series_uid, study_uid, reference_uid : str
+        Of the series, of its study and of its frame of reference; empty if blank.
     modality, description : str
         "CT"; words of the series description that cannot name anybody.
     padding : float or None
@@ -89,42 +92,13 @@ class Header:
 
     instance: Instance
     series_uid: str = field(repr=False)
+    study_uid: str = field(repr=False)
     reference_uid: str = field(repr=False)
     modality: str
     description: str
     padding: float | None
     has_lut: bool
     pet: PetTags | None
-
-
-class _Bounded:
-    """A file that is read piece by piece, up to a limit, whatever is asked for."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._left = _HEADER_BYTES
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0:
-            msg = "a deflated data set"
-            raise ValueError(msg)
-        wanted = min(size, self._left)
-        pieces = []
-        while wanted > 0:
-            piece = self._file.read(min(wanted, _PIECE))
-            if not piece:
-                break
-            pieces.append(piece)
-            wanted -= len(piece)
-        content = b"".join(pieces)
-        self._left -= len(content)
-        return content
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
 
 
 def open_file(path: Path) -> Any:
@@ -183,8 +157,8 @@ def read_header(path: Path) -> Header | None:
     try:
         if not _begins(path):
             return None
-        with open_file(path) as file:
-            bounded: Any = _Bounded(file)
+        with open_file(path) as file, quietly():
+            bounded: Any = BoundedFile(file)
             dataset = dcmread(
                 bounded, stop_before_pixels=True, force=True, specific_tags=TOP_LEVEL
             )
@@ -212,12 +186,16 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
     if layout is None and (tags.has("Rows") or sop_class in _ALWAYS_IMAGES):
         msg = "cut off before the pixels"
         raise ValueError(msg)
-    problem = find_problem(layout, path) if layout is not None else ""
+    problem = find_problem(layout, path) if layout is not None else None
     if "MOSAIC" in tags.texts("ImageType"):
-        # Their true places stand in a vendor's own tags only.
-        problem = "is a mosaic of slices side by side in one picture (convert it first)"
-    is_image = layout is not None and not problem
-    frames = read_frames(tags, layout.n_frames) if layout and is_image else ()
+        problem = MOSAIC
+    frames: tuple[Frame, ...] = ()
+    # Frames of segmentations are read when one is opened: there may be thousands.
+    has_frames = sop_class not in SEGMENTATION_CLASSES
+    if layout is not None and problem is None and has_frames:
+        frames = read_frames(tags, layout.n_frames)
+        if is_dose(sop_class):
+            frames, problem = read_dose(tags, frames)
     modality = tags.text("Modality")
     words = safe_words(tags.texts("SeriesDescription"))
     instance = Instance(
@@ -231,6 +209,7 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
     return Header(
         instance=instance,
         series_uid=tags.text("SeriesInstanceUID"),
+        study_uid=tags.text("StudyInstanceUID"),
         reference_uid=tags.text("FrameOfReferenceUID"),
         modality=modality if modality in _MODALITIES else "",
         description=words,

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from e2miseg_core.io.dicom.problem import Problem, cut_off
 from e2miseg_core.io.dicom.tags import Tags
 
-__all__ = ["PixelLayout", "find_problem", "read_layout", "stored_type"]
+__all__ = ["MOST_PACKED", "PixelLayout", "find_problem", "read_layout", "stored_type"]
 
 _PIXEL_KINDS = {0x7FE0_0010: "integer", 0x7FE0_0008: "float", 0x7FE0_0009: "double"}
 _LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OV", b"OL", b"UN"})
 _UNDEFINED = 0xFFFF_FFFF
 _FLOATS = {"float": "f4", "double": "f8"}
-_MOST_PACKED = 2000  # times as large as packed: an even image
+MOST_PACKED = 2000  # times as large as packed: an even image
 _ANY_FRAME = 64 << 20  # bytes that a frame may have whatever the file's size
 
 
@@ -68,9 +69,14 @@ class PixelLayout:
         return self.rows * self.columns * self.samples * ((self.allocated + 7) // 8)
 
 
-def find_problem(layout: PixelLayout, path: Path) -> str:
+def find_problem(layout: PixelLayout, path: Path) -> Problem | None:
     """Compare what a header announces with what the file can hold."""
     size = path.stat().st_size
+    found = _find_lie(layout, path, size)
+    return cut_off(found) if found else None
+
+
+def _find_lie(layout: PixelLayout, path: Path, size: int) -> str:
     announced = (
         f"announces {layout.n_frames} frames of {layout.rows} x {layout.columns} "
         f"pixels with {layout.samples} samples of {layout.allocated} bits"
@@ -81,7 +87,7 @@ def find_problem(layout: PixelLayout, path: Path) -> str:
         return announced
     if layout.is_encapsulated:
         # Each frame is an item of its own, which takes 8 bytes.
-        is_too_large = layout.frame_bytes > max(_ANY_FRAME, _MOST_PACKED * size)
+        is_too_large = layout.frame_bytes > max(_ANY_FRAME, MOST_PACKED * size)
         if is_too_large or 8 * layout.n_frames > size:
             return f"{announced}, but is only {size} bytes long"
         return ""
@@ -91,7 +97,7 @@ def find_problem(layout: PixelLayout, path: Path) -> str:
     if layout.photometric == "YBR_FULL_422":
         needed = needed * 2 // 3
     if path.suffix.lower() == ".gz":
-        held = layout.length if layout.length <= _MOST_PACKED * size else 0
+        held = layout.length if layout.length <= MOST_PACKED * size else 0
     else:
         held = min(layout.length, size - layout.offset)
     if held < needed:

@@ -1,10 +1,13 @@
-"""Names of the moments of a series, by the tags that tell them apart."""
+"""Moments of a series: counted from its first, named by what tells them apart."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from e2miseg_core.io.dicom.frame_keys import MOMENTS, Key
+from e2miseg_core.io.dicom.frames import Frame
+from e2miseg_core.io.dicom.header import Header
 
-__all__ = ["KEY_UNITS", "name_moments", "rank"]
+__all__ = ["KEY_UNITS", "count_moments", "name_moments", "rank"]
 
 # In the order of trust; the units are DICOM's.
 KEY_UNITS = {
@@ -29,6 +32,35 @@ _PARTS_OF_COMPLEX: Mapping[Key, str] = {
     **dict.fromkeys(("R", "REAL", "R_FFE"), "real part"),
     **dict.fromkeys(("I", "IMAGINARY", "I_FFE"), "imaginary part"),
 }
+
+
+def count_moments(group: Sequence[Header]) -> list[Header]:
+    """Count the moments of a series from its first: dates are not kept."""
+    first: dict[str, float] = {}
+    for header in group:
+        for frame in header.instance.frames:
+            for name in MOMENTS & frame.keys.keys():
+                moment = float(str(frame.keys[name]))
+                first[name] = min(moment, first.get(name, moment))
+    return [
+        replace(
+            header,
+            instance=replace(
+                header.instance,
+                frames=tuple(
+                    _relative(frame, first) for frame in header.instance.frames
+                ),
+            ),
+        )
+        for header in group
+    ]
+
+
+def _relative(frame: Frame, first: Mapping[str, float]) -> Frame:
+    keys = dict(frame.keys)
+    for name in MOMENTS & keys.keys():
+        keys[name] = float(str(keys[name])) - first[name]
+    return replace(frame, keys=keys)
 
 
 def name_moments(

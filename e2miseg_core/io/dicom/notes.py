@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from e2miseg_core.io.dicom.dose import DOSE_KEY
 from e2miseg_core.io.dicom.scan import FolderScan
 from e2miseg_core.io.dicom.series import DicomSeries
 from e2miseg_core.io.dicom.stack import MEASURED, Plane
@@ -20,10 +21,23 @@ def notes_on_files(found: FolderScan, series: DicomSeries) -> list[str]:
             f"{found.n_damaged} DICOM files cannot be read (damaged, or without the "
             "right to) and are left out"
         )
+    notes += [
+        f"{_n_slices(other)} slices of this series lie elsewhere (#part={other.number})"
+        for other in found.series
+        if other.group == series.group
+        and other.key != series.key
+        and not any(instance.problem for instance in other.instances)
+    ]
     is_slice = series.stack is not None and series.stack.geometry.shape[0] == 1
     if found.n_files == 1 and is_slice and series.modality in MEASURED:
         notes.append("this is one slice: open its folder for the whole series")
     return notes
+
+
+def _n_slices(series: DicomSeries) -> int:
+    if series.stack is None:
+        return sum(len(instance.frames) for instance in series.instances)
+    return sum(p is not None for moment in series.stack.planes for p in moment)
 
 
 def notes_on_values(planes: Sequence[Plane], dtype: np.dtype[Any]) -> list[str]:
@@ -36,6 +50,9 @@ def notes_on_values(planes: Sequence[Plane], dtype: np.dtype[Any]) -> list[str]:
             f"each slice has its own rescale slope, {min(slopes):.6g} to "
             f"{max(slopes):.6g}: applied, as {dtype.name}"
         )
+    elif (unit := planes[0].frame.keys.get(DOSE_KEY)) is not None:
+        slope = planes[0].frame.slope
+        notes.append(f"dose ({unit}): stored values by {slope:g}, as {dtype.name}")
     elif scales != {(1.0, 0.0)}:
         slope, intercept = next(iter(scales))
         notes.append(

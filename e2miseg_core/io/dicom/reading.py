@@ -2,31 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from dask.base import tokenize
 
-from e2miseg_core.errors import ChoiceError, ReadError
+from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import canonical_transform
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.dicom.choosing import choose_series
+from e2miseg_core.io.dicom.dose import DOSE_KEY
 from e2miseg_core.io.dicom.grouping import doubled_error
 from e2miseg_core.io.dicom.layout import stored_type
 from e2miseg_core.io.dicom.notes import notes_on_files, notes_on_values
 from e2miseg_core.io.dicom.pixels import DicomPixels
-from e2miseg_core.io.dicom.scan import DicomSeries, FolderScan, holds_dicom, scan
+from e2miseg_core.io.dicom.scan import DicomSeries, holds_dicom, scan
 from e2miseg_core.io.dicom.segmentation import read_segmentation
 from e2miseg_core.io.dicom.stack import Plane, Stack
 from e2miseg_core.io.dicom.structure_set import read_structure_set
 from e2miseg_core.io.dicom.suv import SuvScale, find_suv
 from e2miseg_core.io.lazy import oriented, slab_chunks
+from e2miseg_core.io.part_key import with_key
 from e2miseg_core.volume import Source, Volume
 
 __all__ = ["holds_dicom", "open_dicom", "open_series"]
 
 _AIR = -1000.0  # Hounsfield units
-_LISTED = 20
 _OBJECTS = {"seg": read_segmentation, "rtstruct": read_structure_set}
 
 
@@ -36,14 +37,15 @@ def open_dicom(address: Address) -> Volume:
     Parameters
     ----------
     address : Address
-        Of a file or folder; `part` is the number of the series, needed where there
-        are several.
+        Of a file or folder; `part` is the number or the key of the series, needed
+        where there are several.
 
     Returns
     -------
     Volume
-        Rescaled values; PET in SUV where it can be computed. Moments (echoes,
-        b-values, times) and colours are channels.
+        Rescaled values; PET in SUV where it can be computed, doses in Gy. Moments
+        (echoes, b-values, times) and colours are channels. The address of its source
+        holds the key of the series, unless it is all that a file holds.
 
     Raises
     ------
@@ -58,7 +60,10 @@ def open_dicom(address: Address) -> Volume:
     if path.name.upper() == "DICOMDIR":  # an index of the files beside it
         path = path.parent
     found = scan(path)
-    series = _choose(found, address, path)
+    series = choose_series(found, address)
+    if address.part or address.path.is_dir():
+        # So that files added later do not change what the address opens.
+        address = replace(address, part=with_key(address.part, series.key))
     if series.kind in _OBJECTS:
         file = Address(str(series.instances[0].path), "", address.frame)
         return _as_opened(_OBJECTS[series.kind](file), address)
@@ -119,13 +124,7 @@ def _volume(
         geometry=stack.geometry,
         transform=transform,
         dtype=pixels.dtype if layout is None else stored_type(layout).newbyteorder("="),
-        details={
-            # File and frame of each stored plane, None where one is missing.
-            "planes": tuple(
-                None if plane is None else (str(plane.instance.path), plane.frame.index)
-                for plane in stack.planes[0]
-            ),
-        },
+        details=_details(stack, pixels.samples),
     )
     return Volume(
         levels=(data,),
@@ -133,7 +132,24 @@ def _volume(
         channels=channels,
         source=source,
         notes=tuple(notes),
+        is_oriented=stack.is_placed,
     )
+
+
+def _details(stack: Stack, samples: int) -> dict[str, Any]:
+    """File and frame of each stored plane of each moment, None where one is missing."""
+    moments = [
+        tuple(
+            None if plane is None else (str(plane.instance.path), plane.frame.index)
+            for plane in moment
+        )
+        for moment in stack.planes
+    ]
+    details: dict[str, Any] = {"planes": moments[0]}
+    if len(moments) > 1:
+        own = [{"planes": planes} for planes in moments]
+        details["frames"] = tuple(each for each in own for _ in range(samples))
+    return details
 
 
 def _token(stack: Stack, pixels: DicomPixels) -> str:
@@ -145,42 +161,17 @@ def _token(stack: Stack, pixels: DicomPixels) -> str:
                 stats.append(None)
                 continue
             path = plane.instance.path
-            stat = path.stat()
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise ReadError(
+                    found=f"{path} went away or changed its rights while its series "
+                    f"was opened ({error.strerror})",
+                    needed="all files of the series",
+                    do="open it again when they are there",
+                ) from error
             stats.append((str(path), plane.frame.index, stat.st_mtime_ns, stat.st_size))
     return str(tokenize(stats, pixels.shape, str(pixels.dtype)))
-
-
-def _choose(found: FolderScan, address: Address, path: Path) -> DicomSeries:
-    series = found.series
-    images = [each for each in series if each.kind != "other"]
-    if address.part:
-        chosen = [each for each in series if str(each.number) == address.part]
-        if chosen:
-            return chosen[0]
-        raise ReadError(
-            found=f"no series {address.part} in {path}",
-            needed=f"one of {_listing(series)}",
-            do=f"choose one, as {path}#part=1",
-        )
-    pictures = [each for each in images if each.kind == "image"]
-    candidates = pictures or images
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
-        others = [each for each in images if each not in candidates]
-        choices = [each.choice for each in (*candidates, *others)]
-        raise ChoiceError.among(Address(address.place), "DICOM series", choices)
-    damaged = f", but {found.n_damaged} damaged DICOM files" if found.n_damaged else ""
-    raise ReadError(
-        found=f"no DICOM image in {path}{damaged} ({found.n_files} files)",
-        needed="a DICOM series",
-        do="check the path, or copy the files again",
-    )
-
-
-def _listing(series: Sequence[DicomSeries]) -> str:
-    more = f"; and {len(series) - _LISTED} more" if len(series) > _LISTED else ""
-    return "; ".join(str(each) for each in series[:_LISTED]) + more
 
 
 def _as_opened(volume: Volume, address: Address) -> Volume:
@@ -226,6 +217,8 @@ def _channels(
 ) -> tuple[str, ...]:
     plane = next(plane for plane in stack.planes[0] if plane is not None)
     name = suv.name if suv is not None else plane.header.modality or "image"
+    if (unit := plane.frame.keys.get(DOSE_KEY)) is not None:
+        name = f"dose ({unit})"
     moments = stack.channels or (name,)
     if pixels.samples == 1:
         return moments

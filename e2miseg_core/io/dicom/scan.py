@@ -1,7 +1,6 @@
 """What a folder holds: every DICOM file, whatever its name, sorted into series."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,20 +67,20 @@ def scan(path: Path, progress: Callable[[Progress], None] | None = None) -> Fold
     files = _list_files(path)
     headers: list[Header] = []
     n_damaged = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, which quote what they read
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for start in range(0, len(files), _BATCH):
-                batch = files[start : start + _BATCH]
-                for found in pool.map(_try_header, batch):
-                    if isinstance(found, Header):
-                        headers.append(found)
-                    n_damaged += found is False
-                if progress is not None:
-                    done = min(start + _BATCH, len(files))
-                    progress(Progress(done=done, total=len(files), stage="headers"))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            for found in pool.map(_try_header, batch):
+                if isinstance(found, Header):
+                    headers.append(found)
+                n_damaged += found is False
+            if progress is not None:
+                done = min(start + _BATCH, len(files))
+                progress(Progress(done=done, total=len(files), stage="headers"))
     return FolderScan(
-        series=find_series(headers), n_files=len(files), n_damaged=n_damaged
+        series=find_series(headers, path if path.is_dir() else path.parent),
+        n_files=len(files),
+        n_damaged=n_damaged,
     )
 
 

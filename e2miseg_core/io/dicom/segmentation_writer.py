@@ -6,7 +6,6 @@ the series, as the standard demands: the file belongs to the same study.
 """
 
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from e2miseg_core.errors import WriteError
 from e2miseg_core.io.dicom.header import open_file
+from e2miseg_core.io.dicom.quiet import quietly
 from e2miseg_core.io.dicom.segment_file import damage_told
 from e2miseg_core.io.dicom.segment_packing import PackedFrames, pack_frames
 from e2miseg_core.io.dicom.segment_template import (
@@ -31,7 +31,7 @@ __all__ = ["write_segmentation"]
 
 _MOST_BYTES = (1 << 32) - 16  # what the length of pixel data can say
 _SUFFIXES = (".dcm",)
-_settings = threading.Lock()  # pydicom's and those of warnings are the process's own
+_settings = threading.Lock()  # of pydicom belong to the whole process
 
 
 def write_segmentation(plan: WritePlan, path: Path) -> int:
@@ -158,8 +158,7 @@ def _not_described() -> Iterator[None]:
 
     try:
         # Warnings and logs would quote values that are copied as they are.
-        with _settings, warnings.catch_warnings(), disable_value_validation():
-            warnings.simplefilter("ignore")
+        with _settings, quietly(), disable_value_validation():
             yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _refused(

@@ -1,24 +1,23 @@
-"""The series among DICOM objects: images on one grid, segmentations, others."""
+"""The series among DICOM objects: images on one grid, doses, segmentations, others."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from e2miseg_core.errors import Choice, E2MISegError, ReadError
 from e2miseg_core.geometry import Geometry
-from e2miseg_core.io.dicom.frame_keys import MOMENTS
-from e2miseg_core.io.dicom.frames import Frame
+from e2miseg_core.io.dicom.dose import is_dose
 from e2miseg_core.io.dicom.grouping import find_stacks, split_planes
 from e2miseg_core.io.dicom.header import Header, Instance
+from e2miseg_core.io.dicom.kinds import SEGMENTATION_CLASSES, STRUCTURE_SET_CLASS
+from e2miseg_core.io.dicom.moments import count_moments
 from e2miseg_core.io.dicom.stack import Plane, Stack
+from e2miseg_core.io.part_key import make_key
 
 __all__ = ["DicomSeries", "find_series", "kind_of"]
 
-_KINDS = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "seg",
-    "1.2.840.10008.5.1.4.1.1.66.7": "seg",  # label map segmentation
-    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
-}
+_KINDS = {**dict.fromkeys(SEGMENTATION_CLASSES, "seg"), STRUCTURE_SET_CLASS: "rtstruct"}
 _MODALITIES = {"SEG": "seg", "RTSTRUCT": "rtstruct"}
 
 
@@ -29,13 +28,17 @@ class DicomSeries:
     Attributes
     ----------
     number : int
-        From 1, in the folder: ``folder#part=2``.
+        From 1, in the folder: ``folder#part=2``. It changes with other files.
+    key : str
+        Stays the same when files of other series are added, or the folder is moved.
     uid : str
         SeriesInstanceUID; several parts may share it.
+    group : tuple of str
+        Equal for the parts of one series, also where its UID is blank.
     modality : str
         Such as "CT"; empty if it is not stated.
     kind : str
-        "image", "seg", "rtstruct" or "other".
+        "image", "dose", "seg", "rtstruct" or "other".
     description : str
         Of its description only words of imaging: the rest may name somebody.
     instances : tuple of Instance
@@ -46,8 +49,10 @@ class DicomSeries:
         Why an image cannot be opened.
     """
 
-    number: int
+    number: int = 0
+    key: str = ""
     uid: str = field(repr=False)
+    group: tuple[str, ...] = field(repr=False)
     modality: str
     kind: str
     description: str
@@ -78,6 +83,7 @@ class DicomSeries:
             z, y, x = self.stack.geometry.shape
             moments = f"{len(self.stack.planes)} x " * (len(self.stack.planes) > 1)
             words.append(f"{moments}{x} x {y} x {z}")
+            words += [self.stack.reason] * bool(self.stack.reason)
         count = len(self.instances)
         words.append("1 file" if count == 1 else f"{count} files")
         if self.problem is not None:
@@ -88,74 +94,60 @@ class DicomSeries:
         return str(self.choice)
 
 
-def find_series(headers: Sequence[Header]) -> tuple[DicomSeries, ...]:
+def find_series(headers: Sequence[Header], root: Path) -> tuple[DicomSeries, ...]:
     """Sort objects into series, numbered from 1.
 
     Parameters
     ----------
     headers : sequence of Header
         Of all files, in their order.
+    root : Path
+        Folder that all files lie in.
     """
-    return tuple(_numbered(_found_series(headers)))
+    return tuple(_numbered(_found_series(headers, root)))
 
 
-def _found_series(headers: Sequence[Header]) -> Iterator[DicomSeries]:
-    by_uid: dict[tuple[str, str], list[Header]] = defaultdict(list)
+def _found_series(headers: Sequence[Header], root: Path) -> Iterator[DicomSeries]:
+    groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
     for header in headers:
-        by_uid[(header.series_uid, kind_of(header))].append(header)
-    for (_, kind), group in by_uid.items():
-        if kind == "image":
-            yield from _find_images(_with_relative_moments(group))
+        groups[(kind_of(header), *_series_of(header, root))].append(header)
+    for series, group in groups.items():
+        kind = series[0]
+        if kind in ("image", "dose"):
+            found = _find_images(kind, count_moments(group))
         else:
             # Each object of these is opened by itself.
-            for header in group:
-                yield _describe(header, kind, (header.instance,))
+            found = (_describe(header, kind, (header.instance,)) for header in group)
+        yield from (replace(each, group=series) for each in found)
 
 
-def _with_relative_moments(group: Sequence[Header]) -> list[Header]:
-    """Count the moments of a series from its first: dates are not kept."""
-    first: dict[str, float] = {}
-    for header in group:
-        for frame in header.instance.frames:
-            for name in MOMENTS & frame.keys.keys():
-                moment = float(str(frame.keys[name]))
-                first[name] = min(moment, first.get(name, moment))
-    return [
-        replace(
-            header,
-            instance=replace(
-                header.instance,
-                frames=tuple(
-                    _relative(frame, first) for frame in header.instance.frames
-                ),
-            ),
-        )
-        for header in group
-    ]
-
-
-def _relative(frame: Frame, first: Mapping[str, float]) -> Frame:
-    keys = dict(frame.keys)
-    for name in MOMENTS & keys.keys():
-        keys[name] = float(str(keys[name])) - first[name]
-    return replace(frame, keys=keys)
+def _series_of(header: Header, root: Path) -> tuple[str, ...]:
+    """What tells the series: where its UID is blank, its study and its folder."""
+    if header.series_uid:
+        return (header.series_uid,)
+    folder = header.instance.path.parent.relative_to(root)
+    return ("", header.study_uid, folder.as_posix())
 
 
 def kind_of(header: Header) -> str:
-    """Tell what an object is: "image", "seg", "rtstruct" or "other"."""
+    """Tell what an object is: "image", "dose", "seg", "rtstruct" or "other"."""
     instance = header.instance
     kind = _KINDS.get(instance.sop_class) or _MODALITIES.get(header.modality)
-    return kind or ("other" if instance.layout is None else "image")
+    if kind or instance.layout is None:
+        return kind or "other"
+    return "dose" if is_dose(instance.sop_class) else "image"
 
 
-def _find_images(group: Sequence[Header]) -> Iterator[DicomSeries]:
+def _find_images(kind: str, group: Sequence[Header]) -> Iterator[DicomSeries]:
     broken = [header for header in group if header.instance.problem]
     sound = _without_copies([h for h in group if not h.instance.problem])
     notes = []
     if copies := len(group) - len(broken) - len(sound):
         notes.append(f"{copies} files are copies of others: each is used once")
     if broken:
-        notes.append(f"{len(broken)} files of the series are cut off and left out")
+        kinds = sorted({h.instance.problem.kind for h in broken if h.instance.problem})
+        words = " or ".join(kinds)
+        notes.append(f"{len(broken)} files of the series are {words} and left out")
     planes = [
         Plane(header, frame) for header in sound for frame in header.instance.frames
     ]
@@ -164,26 +156,30 @@ def _find_images(group: Sequence[Header]) -> Iterator[DicomSeries]:
             if isinstance(found, Stack):
                 instances = _instances(found)
                 stack = replace(found, notes=(*notes, *found.notes))
-                yield replace(
-                    _describe(split[0].header, "image", instances), stack=stack
-                )
+                yield replace(_describe(split[0].header, kind, instances), stack=stack)
             else:
                 own = {plane.instance.path: plane.instance for plane in split}
                 yield replace(
-                    _describe(split[0].header, "image", tuple(own.values())),
+                    _describe(split[0].header, kind, tuple(own.values())),
                     problem=found,
                 )
     if broken:
-        first = broken[0]
-        count = "" if len(broken) == 1 else f" (and {len(broken) - 1} more)"
-        yield replace(
-            _describe(first, "image", tuple(header.instance for header in broken)),
-            problem=ReadError(
-                found=f"{first.instance.path}{count} {first.instance.problem}",
-                needed="a whole file",
-                do="copy or export the series again",
-            ),
+        yield _broken(kind, broken)
+
+
+def _broken(kind: str, headers: Sequence[Header]) -> DicomSeries:
+    """Describe files of a series whose pixels cannot be read."""
+    first = headers[0]
+    count = "" if len(headers) == 1 else f" (and {len(headers) - 1} more)"
+    told = None
+    if (problem := first.instance.problem) is not None:
+        told = ReadError(
+            found=f"{first.instance.path}{count} {problem.found}",
+            needed=problem.needed,
+            do=problem.do,
         )
+    instances = tuple(header.instance for header in headers)
+    return replace(_describe(first, kind, instances), problem=told)
 
 
 def _without_copies(headers: Sequence[Header]) -> list[Header]:
@@ -219,7 +215,7 @@ def _describe(
     header: Header, kind: str, instances: tuple[Instance, ...]
 ) -> DicomSeries:
     return DicomSeries(
-        number=0,
+        group=(),
         uid=header.series_uid,
         modality=header.modality,
         kind=kind,
@@ -230,7 +226,22 @@ def _describe(
 
 def _numbered(found: Iterator[DicomSeries]) -> Iterator[DicomSeries]:
     """Number images first; otherwise in the order of their files."""
-    kinds = ("image", "seg", "rtstruct", "other")
+    kinds = ("image", "dose", "seg", "rtstruct", "other")
     ordered = sorted(found, key=lambda series: kinds.index(series.kind))
+    met: Counter[tuple[object, ...]] = Counter()
     for number, series in enumerate(ordered, 1):
-        yield replace(series, number=number)
+        words = _identity(series)
+        # Equal ones, of which nothing but the order of files tells, are counted.
+        yield replace(series, number=number, key=make_key((*words, met[words])))
+        met[words] += 1
+
+
+def _identity(series: DicomSeries) -> tuple[object, ...]:
+    """What does not change when files are added: its series and its first plane."""
+    instance = series.instances[0]
+    frame = instance.frames[0] if instance.frames else None
+    if series.stack is not None:
+        plane = next(p for p in series.stack.planes[0] if p is not None)
+        instance, frame = plane.instance, plane.frame
+    place = () if frame is None else (frame.index, frame.position)
+    return (*series.group, series.problem is None, instance.sop_uid, *place)

@@ -6,7 +6,7 @@ any other gap splits the stack or is an error.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,10 @@ class Stack:
         What was found and done.
     doubled : tuple of pairs of Plane
         At the same position; only the first is used, if they are equal.
+    reason : str
+        Why it is a part of its own, or what it lacks; empty for a whole series.
+    is_placed : bool
+        Whether the planes say where they lie.
     """
 
     planes: tuple[tuple[Plane | None, ...], ...]
@@ -69,6 +73,8 @@ class Stack:
     channels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     doubled: tuple[tuple[Plane, Plane], ...] = ()
+    reason: str = ""
+    is_placed: bool = True
 
 
 def distances(planes: Sequence[Plane]) -> NDArray[np.float64]:
@@ -117,7 +123,8 @@ def lay_stacks(planes: Sequence[Plane]) -> list[Stack | E2MISegError]:
 def _told(part: Stack | E2MISegError, note: str) -> Stack | E2MISegError:
     if not isinstance(part, Stack):
         return part
-    return Stack(planes=part.planes, geometry=part.geometry, notes=(note, *part.notes))
+    reason = f"{note}, {part.geometry.spacing[0]:.5g} mm apart"
+    return replace(part, notes=(note, *part.notes), reason=reason)
 
 
 def _laid(
@@ -229,7 +236,10 @@ def _unplaced(planes: Sequence[Plane]) -> Stack | E2MISegError:
     affine = plane_affine(
         (0, 0, 0), (0, 0, between), _UPRIGHT, _pixel_size(first, notes)
     )
-    return _stack(ordered, ordered[0], affine, notes)
+    stack = _stack(ordered, ordered[0], affine, notes)
+    if not isinstance(stack, Stack):
+        return stack
+    return replace(stack, reason="position not stated", is_placed=False)
 
 
 def _number(plane: Plane) -> float:
