@@ -42,7 +42,6 @@ def frame_store(header: DicomHeader, path: Path) -> FrameStore:
             needed="frames of 1, 8 or 16 bits a pixel",
             do="export the segmentation again",
         )
-    held = header.n_bytes
     if header.transfer_syntax and not is_decodable(header.transfer_syntax):
         raise ReadError(
             found=f"{path} is compressed in a way that cannot be decoded here "
@@ -50,19 +49,23 @@ def frame_store(header: DicomHeader, path: Path) -> FrameStore:
             needed="pixels that pydicom can decode",
             do="export it uncompressed, for example with gdcmconv --raw",
         )
-    if header.transfer_syntax:
-        gain = _RLE_GAIN if header.transfer_syntax == _RLE else _MOST_PIXELS
-        fits = rows * columns <= min(_MOST_PIXELS, gain * held) and n_frames <= held
-    else:
-        fits = store.n_bytes <= held
-    if not fits:
+    if not _fits(store, header.n_bytes):
         raise ReadError(
             found=f"{path} announces {n_frames} frames of {rows} x {columns} pixels, "
-            f"and holds {held} bytes of them",
+            f"and holds {header.n_bytes} bytes of them",
             needed="a whole file",
             do="copy or export the file again",
         )
     return store
+
+
+def _fits(store: FrameStore, held: int) -> bool:
+    """Whether so many bytes can hold the announced frames."""
+    if not store.transfer_syntax:
+        return store.n_bytes <= held
+    gain = _RLE_GAIN if store.transfer_syntax == _RLE else _MOST_PIXELS
+    most = min(_MOST_PIXELS, gain * held)
+    return store.rows * store.columns <= most and store.n_frames <= held
 
 
 def described_segments(dataset: "Dataset") -> Segments:

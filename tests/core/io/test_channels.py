@@ -212,6 +212,23 @@ def test_labels_stay_whole():
     assert again.segments.names == {1: "one"}
 
 
+def test_segments_that_overlap_keep_the_names_of_their_channels():
+    grid = canonical((4, 4, 4), (1, 1, 1))
+    layers = Volume.from_array(
+        np.ones((2, 4, 4, 4), np.uint8), grid, channels=("liver", "tumour")
+    )
+    segments = Segments(names={3: "liver", 8: "tumour"}, colors={8: (1, 2, 3)})
+    layers = replace(layers, segments=segments.stacked())
+    plain = Volume.from_array(np.ones((4, 4, 4), np.uint8), grid)
+    plain = replace(plain, segments=Segments(names={1: "bone", 2: "air"}))
+    both = combine({"a": plain, "b": layers})
+    found = [both.frame(number).segments for number in range(3)]
+    assert [each.names for each in found] == [
+        {1: "bone", 2: "air"}, {1: "liver"}, {1: "tumour"},
+    ]  # fmt: skip
+    assert [each.colors for each in found] == [{}, {}, {1: (1, 2, 3)}]
+
+
 def test_units_are_brought_together():
     one = noise(canonical((4, 4, 4), (2, 2, 2)))
     same = Volume.from_array(one.data[0].compute() * 2, one.geometry.in_unit("um"))
