@@ -1,27 +1,26 @@
 """The header of a DICOM file of segments or contours, bounded by the file's size."""
 
-import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from e2miseg_core.errors import E2MISegError, ReadError
+from e2miseg_core.io.dicom.bounded import BoundedFile, DeflatedError
+from e2miseg_core.io.dicom.header import is_dicom, open_file
+from e2miseg_core.io.dicom.layout import MOST_PACKED, PixelLayout, read_layout
+from e2miseg_core.io.dicom.quiet import quietly
+from e2miseg_core.io.dicom.tags import PARSE_ERRORS, Tags
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DicomHeader", "damage_told", "read_header"]
+__all__ = ["DicomHeader", "damage_told", "read_dataset"]
 
-_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-_WHOLE_FILE = {
-    "1.2.840.10008.1.2.1.99": "deflated",
-    "1.2.840.10008.1.2.2": "big-endian",
-}
-_PIXEL_DATA = 0x7FE0, 0x0010
-_UNDEFINED = 0xFFFFFFFF
+_PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1")  # transfer syntaxes
+_MOST_UNPACKED = 1 << 30  # bytes of a header that is packed: contours are text
+_READS = 4  # how often a byte is read, at most: ends of sequences are looked for
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,43 +45,17 @@ class DicomHeader:
     transfer_syntax: str
 
 
-class _Bounded:
-    """A file of which no read asks for more than is left, whatever a length says."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
-        self.tell, self.seek = file.tell, file.seek
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self._size - self._file.tell())
-        return self._file.read(left if size < 0 else min(size, left))
-
-
 @contextmanager
 def damage_told(path: Path) -> Iterator[None]:
     """Turn what damaged DICOM raises, at once or when a value is used, into a line."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd values; those used are checked
+        with quietly():  # of odd values; those used are checked
             yield
     except E2MISegError:
         raise
-    except (
-        BytesLengthException,
-        InvalidDicomError,
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        NotImplementedError,
-        RecursionError,
-        struct.error,
-    ) as error:
+    except (*PARSE_ERRORS, BytesLengthException, InvalidDicomError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ReadError(
             found=f"{path} cannot be read as DICOM ({reason})",
@@ -91,43 +64,59 @@ def damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_header(path: Path) -> DicomHeader:
+def read_dataset(path: Path) -> DicomHeader:
     """Read everything but the pixels.
 
     Raises
     ------
     ReadError
-        If the file is missing, damaged, not DICOM, or deflated as a whole.
+        If the file is missing, damaged, not DICOM, big-endian, or deflated as a whole.
     """
-    from pydicom import dcmread
-    from pydicom.filereader import read_file_meta_info
-
-    with damage_told(path), path.open("rb") as file:
+    with damage_told(path):
         size = path.stat().st_size
-        syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", _IMPLICIT))
-        if syntax in _WHOLE_FILE:
+        if not is_dicom(path):
             raise ReadError(
-                found=f"{path} is {_WHOLE_FILE[syntax]} as a whole",
-                needed="explicit or implicit VR little endian",
-                do="export it in another transfer syntax",
+                found=f"{path} does not begin as DICOM does",
+                needed="a DICOM file",
+                do="check the path, or copy the file again",
             )
-        bounded: Any = _Bounded(file, size)
-        dataset = dcmread(bounded, stop_before_pixels=True)
-        offset, announced = _pixels(file, implicit=syntax == _IMPLICIT)
-    left = size - offset if offset else 0
+        is_packed = path.suffix.lower() == ".gz"
+        with open_file(path) as file:
+            limit = _MOST_UNPACKED if is_packed else _READS * size
+            dataset, layout = _read(path, BoundedFile(file, limit))
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    offset = held = 0
+    if layout is not None and layout.kind == "integer":
+        offset = layout.offset
+        held = MOST_PACKED * size if is_packed else max(0, size - offset)
+        held = held if layout.is_encapsulated else min(held, layout.length)
     return DicomHeader(
         dataset=dataset,
         offset=offset,
-        n_bytes=left if announced == _UNDEFINED else min(left, announced),
-        transfer_syntax="" if syntax in (_IMPLICIT, _EXPLICIT) else syntax,
+        n_bytes=held,
+        transfer_syntax="" if syntax in _PLAIN else syntax,
     )
 
 
-def _pixels(file: BinaryIO, *, implicit: bool) -> tuple[int, int]:
-    """Read where the pixels begin, and their announced bytes, at the next element."""
-    head = file.read(8 if implicit else 12)
-    if len(head) < (8 if implicit else 12):
-        return 0, 0
-    if struct.unpack("<HH", head[:4]) != _PIXEL_DATA:
-        return 0, 0  # pixels of another kind, such as real numbers
-    return file.tell(), struct.unpack("<I", head[-4:])[0]
+def _read(path: Path, file: Any) -> tuple["Dataset", PixelLayout | None]:
+    """Read up to the pixels, and where these are."""
+    from pydicom import dcmread
+
+    try:
+        # What begins like DICOM may lack the preamble, and say nothing of its encoding.
+        dataset = dcmread(file, stop_before_pixels=True, force=True)
+    except DeflatedError as error:
+        raise _refused(path, "deflated") from error
+    is_implicit, is_little = dataset.original_encoding
+    if not is_little:
+        raise _refused(path, "big-endian")
+    encoding = bool(is_implicit), True
+    return dataset, read_layout(Tags(dataset), encoding, "", file)
+
+
+def _refused(path: Path, what: str) -> ReadError:
+    return ReadError(
+        found=f"{path} is {what} as a whole",
+        needed="explicit or implicit VR little endian",
+        do="export it in another transfer syntax",
+    )

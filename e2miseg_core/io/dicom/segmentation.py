@@ -17,7 +17,8 @@ from dask.base import tokenize
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io.address import Address
-from e2miseg_core.io.dicom.segment_file import DicomHeader, damage_told, read_header
+from e2miseg_core.io.dicom.kinds import SEGMENTATION_CLASSES
+from e2miseg_core.io.dicom.segment_file import DicomHeader, damage_told, read_dataset
 from e2miseg_core.io.dicom.segment_frames import FrameStore, SegmentPixels
 from e2miseg_core.io.dicom.segment_grid import frame_places, grid_of_frames
 from e2miseg_core.io.dicom.segment_header import (
@@ -28,10 +29,7 @@ from e2miseg_core.io.dicom.segment_header import (
 from e2miseg_core.io.lazy import oriented, slab_chunks
 from e2miseg_core.volume import Segments, Source, Volume
 
-__all__ = ["SEGMENTATION_CLASSES", "read_segmentation"]
-
-# SOP classes: Segmentation Storage, Label Map Segmentation Storage.
-SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+__all__ = ["read_segmentation"]
 
 _MOST_COMPARED = 64 << 20  # bytes that are read to see whether the header lies
 
@@ -58,7 +56,7 @@ def read_segmentation(address: Address) -> Volume:
     """
     path = address.path
     with damage_told(path):
-        header = read_header(path)
+        header = read_dataset(path)
         found = _read(header, path)
     return _volume(found, address, path)
 

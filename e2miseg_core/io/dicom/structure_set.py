@@ -21,7 +21,7 @@ from e2miseg_core.errors import GeometryError
 from e2miseg_core.geometry import AxisTransform, Geometry
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.dicom.contours import ContourPixels, PlaneContours
-from e2miseg_core.io.dicom.segment_file import damage_told, read_header
+from e2miseg_core.io.dicom.segment_file import damage_told, read_dataset
 from e2miseg_core.io.dicom.structures import (
     Structure,
     read_structures,
@@ -61,7 +61,7 @@ def open_structure_set(path: str | Path, like: Volume) -> Volume:
     """
     place = Path(path).expanduser()
     with damage_told(place):
-        structures = read_structures(read_header(place).dataset, place)
+        structures = read_structures(read_dataset(place).dataset, place)
     return structures_on(structures, Address(str(place)), like)
 
 
@@ -84,7 +84,7 @@ def read_structure_set(address: Address) -> Volume:
 
     path = address.path
     with damage_told(path):
-        dataset = read_header(path).dataset
+        dataset = read_dataset(path).dataset
         structures, wanted = read_structures(dataset, path), references(dataset)
     like, notes = open_referenced(path, wanted)
     volume = structures_on(structures, address, like)

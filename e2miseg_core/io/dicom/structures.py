@@ -8,20 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
+from e2miseg_core.io.dicom.kinds import STRUCTURE_SET_CLASS
 from e2miseg_core.io.dicom.placement import to_ras
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = [
-    "STRUCTURE_SET_CLASS",
     "References",
     "Structure",
     "read_structures",
     "references",
 ]
-
-STRUCTURE_SET_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

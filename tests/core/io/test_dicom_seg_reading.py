@@ -1,5 +1,6 @@
 """Tests of reading DICOM segmentations: every file is made here by hand, bit by bit."""
 
+import gzip
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
-from pydicom import Dataset, dcmread
-from pydicom.uid import RLELossless
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from e2miseg_core.errors import E2MISegError, GeometryError, ReadError
 from e2miseg_core.io import open_labels, open_volume
@@ -210,7 +211,7 @@ def test_segments_that_overlap_become_channels(make: Any) -> None:
     assert one.n_channels == 1
     assert one.segments is not None
     assert dict(one.segments.names) == {1: "tumour"}
-    with pytest.raises(ReadError, match="2 channels.*frame=0"):
+    with pytest.raises(ReadError, match=r"2 channels.*frame=0"):
         open_labels(path)
 
 
@@ -245,6 +246,43 @@ def test_segments_in_planes_of_their_own_are_not_read_at_opening(make: Any) -> N
     content = path.read_bytes()
     path.write_bytes(content[:-6] + b"\0" * 6)  # changed since: the new is read
     assert not stored(volume).any()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("head", ["whole", "no preamble", "implicit, no head at all"])
+def test_packed_files_and_files_without_a_head_are_opened_too(
+    make: Any, tmp_path: Path, head: str, *, packed: bool
+) -> None:
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 3, (4, 3, 5)).astype(np.uint8)
+    frames = [labels[z] == n for n in (1, 2) for z in range(4)]
+    path = make(frames, [1] * 4 + [2] * 4, heights(*[0, 2, 4, 6] * 2))
+    if head == "no preamble":
+        path.write_bytes(path.read_bytes()[132:])
+    elif head != "whole":
+        dataset = dcmread(path)
+        dataset.file_meta.clear()
+        dcmwrite(path, dataset, implicit_vr=True, little_endian=True)
+    if packed:
+        content = gzip.compress(path.read_bytes())
+        path = tmp_path / "seg.dcm.gz"
+        path.write_bytes(content)
+    volume = open_volume(path)
+    assert np.array_equal(stored(volume)[0], labels)
+    content = path.read_bytes()
+    for end in range(0, len(content) - 20, 199):
+        path.write_bytes(content[:end])
+        with pytest.raises(E2MISegError):
+            stored(read_segmentation(Address(str(path))))
+
+
+def test_a_deflated_file_is_told(make: Any) -> None:
+    path = make(np.ones((1, 4, 4)), [1], heights(0))
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    with pytest.raises(ReadError, match="deflated as a whole"):
+        read_segmentation(Address(str(path)))
 
 
 def test_fractions_become_numbers_from_0_to_1(make: Any) -> None:

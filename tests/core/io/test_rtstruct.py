@@ -1,5 +1,6 @@
 """Tests of contours as labels, with polygons whose voxels are counted by hand."""
 
+import gzip
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -320,6 +321,14 @@ def test_contours_may_be_written_as_a_segmentation(
     back = open_labels(path)
     assert back.geometry.matches(volume.geometry)
     assert np.array_equal(np.asarray(back.data), np.asarray(volume.data))
+
+
+def test_contours_may_be_packed(folder: Path, write: Any) -> None:
+    path = write(folder, [(3, "heart", [box(1, (2, 1), (4, 3))])])
+    packed = path.with_name("rs.dcm.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    found = stored(open_labels(packed), open_volume(folder))
+    assert np.array_equal(found, stored(open_labels(path), open_volume(folder)))
 
 
 def test_points_and_lines_are_left_out_and_counted(folder: Path, write: Any) -> None:
