@@ -10,6 +10,7 @@ from dask.base import tokenize
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import canonical_transform
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.dicom.beside import notes_beside
 from e2miseg_core.io.dicom.choosing import choose_series
 from e2miseg_core.io.dicom.dose import DOSE_KEY
 from e2miseg_core.io.dicom.grouping import doubled_error
@@ -68,7 +69,8 @@ def open_dicom(address: Address) -> Volume:
         file = Address(str(series.instances[0].path), "", address.frame)
         return _as_opened(_OBJECTS[series.kind](file), address)
     volume = open_series(series, address)
-    return replace(volume, notes=(*volume.notes, *notes_on_files(found, series)))
+    notes = (*notes_on_files(found, series), *notes_beside(found, series))
+    return replace(volume, notes=(*volume.notes, *notes))
 
 
 def open_series(series: DicomSeries, address: Address) -> Volume:

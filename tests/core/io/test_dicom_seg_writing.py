@@ -340,3 +340,16 @@ def test_labels_from_elsewhere_become_a_segmentation_of_the_series(
     with pytest.raises(GeometryError, match="mm apart") as told:
         convert(moved, tmp_path / "b.dcm", ConversionOptions(like=tmp_path / "ct"))
     assert "\n" not in str(told.value)
+
+
+def test_a_series_tells_of_segmentations_beside_it(
+    tmp_path: Path, series: Volume
+) -> None:
+    labels = np.ones(series.geometry.shape, np.uint8)
+    write_labels(labels, tmp_path / "ct" / "a.dcm", like=series)
+    [note] = [n for n in open_volume(tmp_path / "ct").notes if "also here" in n]
+    assert note == "also here: 1 segmentation (#part=2)"
+    assert open_volume(tmp_path / "ct", part="2").segments is not None
+    write_labels(labels, tmp_path / "ct" / "b.dcm", like=series)
+    notes = open_volume(tmp_path / "ct").notes
+    assert "also here: 2 segmentations (#part=2, #part=3)" in notes
