@@ -268,14 +268,15 @@ def split_suffix(path: str | Path) -> tuple[str, str]:
     Parameters
     ----------
     path : str or Path
-        Only its last part counts.
+        Only its last part counts; text may be an address, a Path is none.
 
     Returns
     -------
     tuple of str
         Such as ("scan", ".nii.gz").
     """
-    name = Path(Address.parse(path).place).name
+    # What is to be written may have a # in its name, and is not there to tell.
+    name = (path if isinstance(path, Path) else Path(Address.parse(path).place)).name
     for suffix in sorted(known_suffixes(), key=len, reverse=True):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)], name[-len(suffix) :]
@@ -361,18 +362,20 @@ def _read_here(address: Address) -> Volume:
 
 def _format_to_read(address: Address) -> Format:
     """Find the format by the suffix, else by the content."""
-    found = format_of(address.place)
     place = address.path
+    named = found = format_of(place)
     # Not of Path, whose methods raise for names that no system takes.
     is_folder, is_there = os.path.isdir(place), os.path.exists(place)  # noqa: PTH110, PTH112
     if found is not None and not found.is_folder and is_folder:
-        raise ReadError(
-            found=f"{place} is a folder", needed="a file", do="name a file in it"
-        )
+        found = None  # a folder of slices may be called so
     if found is None and is_there:
         found = next((known for known in FORMATS if known.holds(place)), None)
     if found is not None:
         return found
+    if is_folder and named is not None:
+        raise ReadError(
+            found=f"{place} is a folder", needed="a file", do="name a file in it"
+        )
     if is_folder:
         raise ReadError(
             found=f"{place} is of an unknown format",

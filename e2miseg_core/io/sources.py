@@ -1,5 +1,6 @@
 """What a volume is read from, so that no output is ever written over it."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def check_no_source(path: Path, sources: Iterable[Path]) -> None:
         Files and folders that are read. An existing file inside such a folder counts
         as a part of it.
     """
-    if not path.exists():
+    # Not of Path, which raises for names that no system takes.
+    if not os.path.exists(path):  # noqa: PTH110
         return
     output = path.resolve()
     for source in sources:

@@ -367,3 +367,14 @@ def test_slices_that_share_one_uid_are_not_taken_for_copies(dicom_files, tmp_pat
     pixels = noise((3, 4, 5))
     dicom_files.write_series(tmp_path, pixels, SOPInstanceUID="1.2.3.4")
     np.testing.assert_array_equal(stored(open_volume(tmp_path))[0], pixels)
+
+
+@pytest.mark.parametrize("name", ["study.dcm", "study.nii.gz"])
+def test_a_folder_may_be_called_like_a_file(dicom_files, tmp_path, name):
+    dicom_files.write_series(tmp_path / name, np.ones((4, 6, 5), np.int16))
+    volume = open_volume(tmp_path / name)
+    assert volume.geometry.shape == (4, 6, 5)
+    assert volume.source.format == "dicom"
+    (tmp_path / "empty.dcm").mkdir()
+    with pytest.raises(ReadError, match="is a folder"):
+        open_volume(tmp_path / "empty.dcm")
