@@ -15,7 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from e2miseg_core.errors import GeometryError
 
-__all__ = ["AxisTransform", "Geometry", "canonical_transform"]
+__all__ = [
+    "AxisTransform",
+    "Geometry",
+    "canonical_transform",
+    "orientation_in_words",
+]
 
 UNIT_IN_MM = {"mm": 1.0, "um": 1e-3, "nm": 1e-6}
 
@@ -179,7 +184,9 @@ class Geometry:
         ends = [(0, size - 1) for size in self.shape]
         return self.world(np.array(list(itertools.product(*ends))))
 
-    def matches(self, other: "Geometry", tolerance: float = 1e-6) -> bool:
+    def matches(
+        self, other: "Geometry", tolerance: float = 1e-6, voxels: float = 1e-3
+    ) -> bool:
         """Whether two grids have the same shape and lie in the same place.
 
         Parameters
@@ -189,6 +196,9 @@ class Geometry:
         tolerance : float
             Largest difference of any corner, as a fraction of the largest coordinate
             (formats with float32 affines hold no more), and of any axis.
+        voxels : float
+            Largest difference of any corner in voxels, of the smallest spacing: far
+            from the origin the first limit alone would let a grid be shifted.
         """
         if self.shape != other.shape:
             return False
@@ -198,7 +208,9 @@ class Geometry:
         reach = max(largest, float(np.abs(mine).max()), float(np.abs(theirs).max()))
         farthest = float(np.abs(mine - theirs).max())
         axes = float(np.abs(self.affine - other.affine)[:3, :3].max())
-        return farthest <= tolerance * reach and axes <= tolerance * largest
+        smallest = min(*self.spacing, *other.spacing)
+        limit = min(tolerance * reach, voxels * smallest * (1 + 1e-9))
+        return farthest <= limit and axes <= tolerance * largest
 
     def in_unit(self, unit: str) -> "Geometry":
         """Return the same grid with its world coordinates in another unit."""
@@ -423,3 +435,17 @@ def _affine_error(*, found: str) -> GeometryError:
         "spacings from 1e-12 to 1e12 and an origin within 1e12 voxels",
         do="correct the image's header",
     )
+
+
+def orientation_in_words(shown: str, stored: str) -> str:
+    """Return "axes SPL as shown, SAL on disk", or "axes SPL" where they agree.
+
+    Parameters
+    ----------
+    shown, stored : str
+        Letters of the directions towards which Z, Y, X grow, see
+        `Geometry.orientation`.
+    """
+    if shown == stored:
+        return f"axes {shown}"
+    return f"axes {shown} as shown, {stored} on disk"

@@ -13,12 +13,14 @@ from typing import Self, TypeAlias
 from urllib.parse import quote, unquote
 
 from e2miseg_core.errors import ReadError
+from e2miseg_core.io.remote.shown import without_secrets
 
 __all__ = ["Address", "AnySource"]
 
 _KEYS = ("part", "frame", "spacing", "unit")
 _UNITS = ("mm", "um", "nm")  # the first where none is named
 _SPACINGS = (1e-12, 1e12)  # as of a grid
+_FRAME_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Address:
         text = str(source)
         place, mark, fragment = text.rpartition("#")
         # Not of Path, which raises for an address that is too long for a name.
-        if not mark or os.path.exists(Path(text).expanduser()):  # noqa: PTH110
+        if not mark or os.path.exists(_expanded(text)):  # noqa: PTH110
             return cls(text)
         if not fragment.startswith(tuple(f"{key}=" for key in _KEYS)):
             return cls(place, unquote(fragment))
@@ -77,12 +79,12 @@ class Address:
         unknown = sorted(set(values) - set(_KEYS))
         if unknown:
             raise ReadError(
-                found=f"{unknown[0]!r} in the address {text}",
+                found=f"{unknown[0]!r:.20} in the address {_shown(place)}",
                 needed="part=, frame=, spacing= or unit= after the #",
                 do="correct the address",
             )
-        part, frame = unquote(values.get("part", "")), _frame(text, values)
-        return cls(place, part, frame, *_spacing(text, values))
+        part, frame = unquote(values.get("part", "")), _frame(place, values)
+        return cls(place, part, frame, *_spacing(place, values))
 
     @property
     def is_remote(self) -> bool:
@@ -100,11 +102,11 @@ class Address:
         """
         if self.is_remote:
             raise ReadError(
-                found=f"the address {self.place}",
+                found=f"the address {_shown(self.place)}",
                 needed="a file or a folder on this machine",
                 do="download it first",
             )
-        return Path(self.place).expanduser()
+        return _expanded(self.place)
 
     def __str__(self) -> str:
         values = []
@@ -123,20 +125,34 @@ class Address:
 AnySource: TypeAlias = str | Path | Address
 
 
-def _frame(text: str, values: dict[str, str]) -> int | None:
+def _expanded(text: str) -> Path:
+    """Return a path with the user's folder for ``~``; of no known user it is a name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def _shown(place: str) -> str:
+    """Return a place for messages; what follows a ``#`` may hold another URL."""
+    return f"{without_secrets(place):.300}"
+
+
+def _frame(place: str, values: dict[str, str]) -> int | None:
     if "frame" not in values:
         return None
-    if not values["frame"].isdecimal():
+    text = values["frame"]
+    if not text.isdecimal() or len(text) > _FRAME_DIGITS:
         raise ReadError(
-            found=f"the frame {values['frame']!r} in the address {text}",
+            found=f"the frame {text!r:.20} in the address {_shown(place)}",
             needed="a whole number from 0",
             do="correct the address",
         )
-    return int(values["frame"])
+    return int(text)
 
 
 def _spacing(
-    text: str, values: dict[str, str]
+    place: str, values: dict[str, str]
 ) -> tuple[tuple[float, float, float] | None, str]:
     """Size of voxels and its unit; µ is u here, as in the units of files."""
     unit = unquote(values.get("unit", _UNITS[0])).strip().lower()
@@ -153,7 +169,7 @@ def _spacing(
         usable = False
     if not usable or unit not in _UNITS:
         raise ReadError(
-            found=f"the voxel size of the address {text}",
+            found=f"the voxel size of the address {_shown(place)}",
             needed="three numbers above 0, such as spacing=50,4.6,4.6&unit=nm "
             "(Z, Y, X; the unit is mm, um or nm)",
             do="correct the address",

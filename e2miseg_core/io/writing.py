@@ -5,7 +5,7 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def write_image(
     ----------
     image : numpy, dask or zarr array, shape (Z, Y, X) or (C, Z, Y, X)
         On the canonical axes of `like`. Integers of up to 32 bits keep their type,
-        real numbers become float32.
+        longer ones become int32 or uint32, real numbers float32, true and false uint8.
     path : str or Path
         Its suffix chooses the format.
     like : Volume
@@ -108,21 +108,14 @@ def write_image(
     Raises
     ------
     WriteError
-        As for `write_labels`.
+        As for `write_labels`, or if values do not fit into the type.
     GeometryError
         If the shape is not that of `like`.
     """
     lazy = _as_dask(image)
     if lazy.ndim not in (3, 4) or tuple(lazy.shape[-3:]) != like.geometry.shape:
         raise _shape_error(lazy, like)
-    if lazy.dtype.kind == "f":
-        lazy = _cast(lazy, np.dtype(np.float32))
-    elif lazy.dtype.kind not in "iu" or lazy.dtype.itemsize > 4:
-        raise WriteError(
-            found=f"an image of type {lazy.dtype}",
-            needed="whole numbers of up to 32 bits, or real numbers",
-            do="convert it first",
-        )
+    lazy = _as_image(lazy)
     channels: tuple[str, ...] = ()
     if lazy.ndim == 4:
         same = lazy.shape[0] == like.n_channels
@@ -152,6 +145,58 @@ def _cast(array: da.Array, dtype: np.dtype[Any]) -> da.Array:
     return cast
 
 
+def _as_image(image: da.Array) -> da.Array:
+    """Bring the voxels of an image to a type that every format holds."""
+    if image.dtype.kind == "b":
+        return _cast(image, np.dtype(np.uint8))
+    if image.dtype.kind == "f" and image.dtype.itemsize > 4:
+        single: da.Array = image.map_blocks(  # type: ignore[no-untyped-call]
+            _in_single_precision, dtype=np.float32
+        )
+        return single
+    if image.dtype.kind == "f":
+        return _cast(image, np.dtype(np.float32))
+    if image.dtype.kind not in "iu":
+        raise WriteError(
+            found=f"an image of type {image.dtype}",
+            needed="whole or real numbers",
+            do="take its magnitude or a part of it first",
+        )
+    if image.dtype.itemsize <= 4:
+        return image
+    lowest, highest = _range_of(image)
+    for dtype in (np.dtype(np.int32), np.dtype(np.uint32)):
+        limits = np.iinfo(dtype)
+        if limits.min <= lowest and highest <= limits.max:
+            return _cast(image, dtype)
+    raise WriteError(
+        found=f"whole numbers from {lowest} to {highest}",
+        needed="those of 32 bits",
+        do="convert the file to OME-Zarr, which keeps them, or scale them",
+    )
+
+
+def _in_single_precision(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    with np.errstate(over="ignore"):  # told by the error
+        single = block.astype(np.float32)
+    lost = np.isinf(single) & np.isfinite(block)
+    if lost.any():
+        raise WriteError(
+            found=f"the value {block[lost].flat[0]:g}",
+            needed="values within 3.4e38, which float32 holds",
+            do="convert the file to OME-Zarr, which keeps them, or scale them",
+        )
+    return single
+
+
+def _range_of(array: da.Array) -> tuple[int, int]:
+    """Least and greatest whole number, and 0."""
+    lowest, highest = 0, 0
+    for _, slab in iter_slabs(array):
+        lowest, highest = min(lowest, int(slab.min())), max(highest, int(slab.max()))
+    return lowest, highest
+
+
 def _shape_error(array: da.Array, like: Volume) -> GeometryError:
     return GeometryError(
         found=f"an array of shape {tuple(array.shape)}",
@@ -169,9 +214,7 @@ def _label_dtype(labels: da.Array) -> np.dtype[Any]:
             needed="whole numbers",
             do="take the most probable class of each voxel first",
         )
-    lowest, highest = 0, 0
-    for _, slab in iter_slabs(labels):
-        lowest, highest = min(lowest, int(slab.min())), max(highest, int(slab.max()))
+    lowest, highest = _range_of(labels)
     if lowest < 0 or highest > np.iinfo(np.uint32).max:
         raise WriteError(
             found=f"labels from {lowest} to {highest}",
@@ -210,7 +253,8 @@ def _write(plan: WritePlan, path: Path, *, overwrite: bool) -> Path:
         )
     check_place(path, target, overwrite=overwrite)
     suffix = split_suffix(path)[1]
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
+    # Shorter than any name with this suffix that the user may choose.
+    part = path.with_name(f".{secrets.token_hex(4)}.part{suffix}")
     with _all_or_nothing(part, path):
         checksum = target.write(plan, part)
         _verify(plan, part, target, checksum)
@@ -226,6 +270,16 @@ def check_place(path: Path, target: Format, *, overwrite: bool) -> None:
             needed="an existing folder",
             do="make it first, or choose another one",
         )
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        raise WriteError(
+            found=f"the output name {path.name[:40]!r} ({error})"[:300],
+            needed="a name that the file system takes",
+            do="choose a shorter one",
+        ) from error
     if path.exists() and not overwrite:
         raise WriteError(
             found=f"{path} exists",
@@ -262,7 +316,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # must not hide why the writing failed
+            path.unlink(missing_ok=True)
 
 
 def _verify(plan: WritePlan, part: Path, target: Format, checksum: int) -> None:
@@ -304,7 +359,7 @@ def put_in_place(part: Path, path: Path) -> None:
         part.replace(path)
         return
     # A folder cannot be replaced in one step: the old one waits under another name.
-    old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+    old = path.with_name(f".{secrets.token_hex(4)}.old")
     path.replace(old)
     try:
         part.replace(path)

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2miseg_core.errors import GeometryError
-from e2miseg_core.geometry import AxisTransform, Geometry, canonical_transform
+from e2miseg_core.geometry import (
+    AxisTransform,
+    Geometry,
+    canonical_transform,
+    orientation_in_words,
+)
 from e2miseg_core.volume import Volume
 
 seeds = st.integers(0, 2**32 - 1)
@@ -321,8 +326,22 @@ def test_matches_looks_at_both_grids_for_its_scale():
     far = small.affine.copy()
     far[0, 3] = 1000
     moved = Geometry(shape=(2, 2, 2), affine=far)
-    assert small.matches(moved, 1.0)
-    assert moved.matches(small, 1.0)
+    assert small.matches(moved, 1.0, voxels=1000)
+    assert moved.matches(small, 1.0, voxels=1000)
+
+
+def test_matches_tells_a_part_of_a_voxel_far_from_the_origin():
+    affine = np.array([[0, 0, 4, 2e6], [0, 4, 0, 2e6], [4, 0, 0, 5e5], [0, 0, 0, 1.0]])
+    moved = affine.copy()
+    moved[0, 3] += 1.5  # 0.375 voxels, and less than a millionth of 2 mm
+    first, second, same = (
+        Geometry(shape=(4, 5, 6), affine=placed, unit="nm")
+        for placed in (affine, moved, affine + np.eye(4, k=3) * 0.003)
+    )
+    assert not first.matches(second)
+    assert not second.matches(first)
+    assert first.matches(second, voxels=0.4)
+    assert first.matches(same)
 
 
 def test_shear_by_hand():
@@ -364,3 +383,8 @@ def test_json_of_another_kind_is_refused(stored):
 def test_units_that_are_no_text_are_refused(unit):
     with pytest.raises(GeometryError, match="unit"):
         Geometry(shape=(1, 1, 1), affine=np.eye(4), unit=unit)
+
+
+def test_orientation_is_told_in_one_way() -> None:
+    assert orientation_in_words("SPL", "SPL") == "axes SPL"
+    assert orientation_in_words("SPL", "SAL") == "axes SPL as shown, SAL on disk"

@@ -15,6 +15,7 @@ from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.channels.combine import combine
 from e2miseg_core.io.formats import CHANNELS, open_volume
+from e2miseg_core.io.remote.shown import without_secrets
 from e2miseg_core.volume import Volume
 
 __all__ = ["channels_address", "images_of", "open_channels", "read_channels"]
@@ -104,7 +105,15 @@ def read_channels(address: Address) -> Volume:
     volume = combine({name: open_volume(image) for name, image in named.items()}, grid)
     if volume.source is None:
         return volume
-    return replace(volume, source=replace(volume.source, uri=str(address)))
+    shown = channels_address(
+        {
+            name: replace(image, place=without_secrets(image.place))
+            for name, image in named.items()
+        },
+        grid,
+    )
+    uri = str(replace(address, place=shown.place, part=shown.part))
+    return replace(volume, source=replace(volume.source, uri=uri))
 
 
 def images_of(source: AnySource) -> tuple[Address, ...]:
@@ -137,7 +146,7 @@ def _parsed(address: Address) -> tuple[dict[str, Address], str]:
         named[name] = _seen_from(address, text)
     if len(grids) != 1:
         raise ReadError(
-            found=f"the channels {address.part!r:.200}",
+            found=f"the address of channels of {without_secrets(address.place)}",
             needed="NAME=|NAME=FILE, every name once, one without a file",
             do="correct the address",
         )

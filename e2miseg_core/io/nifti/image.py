@@ -3,12 +3,14 @@
 import contextlib
 import gzip
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
 import nibabel as nib
 import numpy as np
 
+from e2miseg_core.errors import GeometryError
 from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.lazy import iter_slabs, oriented
@@ -132,7 +134,11 @@ def _make_header(plan: WritePlan) -> Any:
     shape = plan.data.shape
     details = plan.details if plan.source_format == "nifti" else {}
     is_large = max(shape) > np.iinfo(np.int16).max
-    is_second = is_large or details.get("version") == 2
+    is_second = (
+        is_large
+        or details.get("version") == 2
+        or not (details or _fits_single_precision(plan.geometry))
+    )
     kind: Any = nib.Nifti2Header if is_second else nib.Nifti1Header
     header = kind()
     header.set_data_dtype(plan.dtype)
@@ -154,9 +160,23 @@ def _make_header(plan: WritePlan) -> Any:
     return header
 
 
+def _in_known_unit(geometry: Geometry) -> Geometry:
+    return geometry.in_unit("um") if geometry.unit == "nm" else geometry
+
+
+def _fits_single_precision(geometry: Geometry) -> bool:
+    """Whether the affine of NIfTI-1 holds a grid; that of NIfTI-2 holds every one."""
+    stored = _in_known_unit(geometry)
+    try:
+        rounded = replace(stored, affine=stored.affine.astype(np.float32))
+    except GeometryError:  # axes that have become one
+        return False
+    return stored.matches(rounded)
+
+
 def _set_geometry(header: Any, geometry: Geometry) -> None:
     """Describe a grid that did not come from a NIfTI file."""
-    stored = geometry.in_unit("um") if geometry.unit == "nm" else geometry
+    stored = _in_known_unit(geometry)
     affine = stored.affine_xyz
     header["xyzt_units"] = _UNIT_CODES[stored.unit]
     header.set_sform(affine, code=1)

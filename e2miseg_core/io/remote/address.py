@@ -1,12 +1,12 @@
 """URLs: what may be shown of them, their file systems, and what goes wrong there."""
 
-import re
 import socket
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.remote.shown import without_secrets
 
 __all__ = [
     "http_status",
@@ -18,12 +18,6 @@ __all__ = [
 
 _CONNECT_SECONDS = 20
 _SILENT_SECONDS = 60  # without a byte
-# Parameters of signed and otherwise secret addresses.
-_SECRET = re.compile(
-    r"sig|token|secret|key|credential|passw|auth|expires|policy|^x-amz|^x-goog|^s[eprv]$"
-    r"|^se$|session",
-    re.IGNORECASE,
-)
 _PACKAGES = {
     **dict.fromkeys(("http", "https"), "aiohttp"),
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
@@ -32,28 +26,9 @@ _PACKAGES = {
 _OURS = ("aiohttp", "s3fs")  # of the extra `remote`
 
 
-def without_secrets(url: str) -> str:
-    """Return a URL without user, password, signature or fragment, to be shown."""
-    links = []
-    for link in url.split("::"):  # a chain of fsspec
-        try:
-            parts = urlsplit(link)
-            pairs = parse_qsl(parts.query, keep_blank_values=True)
-        except ValueError:
-            links.append(link.partition("?")[0].rpartition("@")[2])
-            continue
-        is_secret = any(_SECRET.search(key) for key, _ in pairs)
-        query = "" if is_secret else parts.query
-        host = parts.netloc.rpartition("@")[2]
-        links.append(urlunsplit((parts.scheme, host, parts.path, query, "")))
-    return "::".join(links)
-
-
 def name_of(address: Address) -> str:
     """Text of an address for messages and `Source.uri`, free of secrets."""
-    if not address.is_remote:
-        return str(address)
-    return str(Address(without_secrets(address.place), address.part, address.frame))
+    return str(replace(address, place=without_secrets(address.place)))
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:

@@ -1,6 +1,7 @@
 """The text form of an address, and opening by it."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import nibabel as nib
 import numpy as np
@@ -53,6 +54,32 @@ def test_url_has_no_path() -> None:
     assert address.part == "labels/b"
     with pytest.raises(ReadError, match=r"https://example\.org"):
         _ = address.path
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "\u00b2"])
+def test_a_frame_of_no_number_is_one_short_line(digits: str) -> None:
+    with pytest.raises(ReadError, match="whole number") as told:
+        Address.parse(f"a.nii#frame={digits}")
+    assert len(str(told.value)) < 500
+
+
+def test_a_folder_of_no_user_is_missing_not_a_crash() -> None:
+    for name in ("~no_such_user_here/scan.nii", "~no_such_user_here#frame=0"):
+        with pytest.raises(ReadError, match=r"~no_such_user_here.*(missing|No such)"):
+            open_volume(name)
+
+
+@pytest.mark.parametrize(
+    "fragment", ["frame=x", "part=1&q=2", "spacing=0", "part=channels:PET=|CT"]
+)
+def test_no_message_shows_a_password_or_signature(fragment: str) -> None:
+    hidden = "https://user:geheim@h.example/a.nii?sig=GEHEIM"
+    with pytest.raises(ReadError) as told:
+        open_volume(f"{hidden}#{fragment}{quote(hidden, safe='')}")
+    assert "geheim" not in str(told.value).lower()
+    with pytest.raises(ReadError) as told:
+        _ = Address(hidden).path
+    assert "geheim" not in str(told.value).lower()
 
 
 def test_frame_of_a_series(tmp_path: Path) -> None:

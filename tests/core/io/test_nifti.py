@@ -304,6 +304,21 @@ def test_nanometres_are_written_as_micrometres(tmp_path, make_geometry):
     assert again.geometry.matches(volume.geometry)
 
 
+@pytest.mark.parametrize(("origin", "version"), [(100.0, 1), (123456.789, 2)])
+def test_a_grid_that_single_precision_would_shift_becomes_nifti_2(
+    tmp_path, origin, version
+):
+    affine = np.diag([0.01, 0.01, 0.01, 1.0])[:, [2, 1, 0, 3]]
+    affine[0, 3] = origin  # float32 would be 0.4 voxels off at the farther one
+    geometry = Geometry(shape=(2, 3, 4), affine=affine)
+    labels = np.zeros((2, 3, 4), np.uint8)
+    like = Volume.from_array(labels, geometry)
+    path = write_labels(labels, tmp_path / "far.nii", like=like)
+    assert nib.load(path).header["sizeof_hdr"] == {1: 348, 2: 540}[version]
+    moved = open_volume(path).source.geometry.affine - geometry.affine
+    assert np.abs(moved).max() < 1e-3 * 0.01
+
+
 def test_a_sheared_grid_is_written_without_qform(tmp_path):
     affine = np.array([[0, 0, -1, 0], [0, -1, 0.3, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
     sheared = Geometry(shape=(3, 4, 5), affine=affine)

@@ -15,6 +15,7 @@ import zarr
 
 from e2miseg_core.errors import Cancelled, ReadError
 from e2miseg_core.io import open_volume, write_image
+from e2miseg_core.io.channels.names import open_channels
 from e2miseg_core.io.remote.address import without_secrets
 from e2miseg_core.io.remote.files import fetch, reporting_downloads
 from e2miseg_core.volume import Volume
@@ -271,3 +272,15 @@ def test_any_file_system_of_fsspec_will_do(tmp_path, array):
     local = open_volume((tmp_path / "scan.nii").as_uri())
     np.testing.assert_array_equal(local.data[0], array)
     assert local.source.uri == str(tmp_path / "scan.nii")
+
+
+def test_channels_at_signed_addresses_are_named_without_their_signatures(server, array):
+    nifti(server.folder / "a.nii", array)
+    signed = f"{server.url}/a.nii?X-Amz-Signature=GEHEIM"
+    for sources in (
+        {"P": server.folder / "a.nii", "C": signed},
+        {"P": signed, "C": signed},
+    ):
+        volume = open_channels(sources)
+        assert "GEHEIM" not in volume.source.uri
+        assert open_volume(volume.source.uri).channels == ("P", "C")

@@ -252,8 +252,8 @@ def test_what_cannot_be_labels_is_refused(tmp_path, volume, labels):
         write_labels(labels[1:], path, like=volume)
     with pytest.raises(GeometryError, match="grid of the volume"):
         write_image(labels[None, None], path, like=volume)
-    with pytest.raises(WriteError, match="int64"):
-        write_image(labels, path, like=volume)
+    with pytest.raises(WriteError, match="complex128"):
+        write_image(labels * 1j, path, like=volume)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -293,3 +293,68 @@ def test_channels_of_real_series_come_back(shared_data, tmp_path):
         again = open_volume(out)
         assert again.geometry.matches(series.geometry)
         np.testing.assert_array_equal(again.data, series.data)
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".nrrd", ".mha"])
+def test_a_name_with_a_number_sign_is_a_name(tmp_path, volume, labels, suffix):
+    for name in ("a #1", "part #part=2", "a#frame=0"):
+        path = tmp_path / f"{name}{suffix}"
+        assert write_labels(labels, str(path), like=volume) == path
+        assert split_suffix(path) == (name, suffix)
+        np.testing.assert_array_equal(open_labels(path).data[0], labels)
+        write_labels(labels * 0, path, like=volume, overwrite=True)
+        assert not open_labels(path).data.any().compute()
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".ome.zarr", ".mha"])
+def test_a_name_as_long_as_the_system_takes_is_written(tmp_path, volume, suffix):
+    labels = np.zeros(volume.geometry.shape, np.uint8)
+    name = "a" * (255 - len(suffix)) + suffix
+    path = write_labels(labels, tmp_path / name, like=volume)
+    write_labels(labels, path, like=volume, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a" * 260 + ".nii", "a\0b.nii"])
+def test_a_name_that_no_system_takes_is_one_line(tmp_path, volume, name):
+    labels = np.zeros(volume.geometry.shape, np.uint8)
+    with pytest.raises(WriteError, match="name"):
+        write_labels(labels, tmp_path / name, like=volume)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_that_single_precision_cannot_hold_are_refused(tmp_path, volume):
+    image = np.zeros(volume.geometry.shape)
+    image[0, 0, 0] = 1e300
+    with pytest.raises(WriteError, match=r"1e\+300"):
+        write_image(image, tmp_path / "a.nii", like=volume)
+    assert list(tmp_path.iterdir()) == []
+    image[0, 0, 0] = np.inf  # as the image says
+    path = write_image(image, tmp_path / "a.nii", like=volume)
+    assert np.isinf(open_volume(path).data.max().compute())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "kept"),
+    [
+        ("i8", -5, "int32"),
+        ("i8", 2**31, "uint32"),
+        ("u8", 7, "int32"),
+        ("?", True, "uint8"),
+    ],
+)
+def test_long_integers_become_shorter_ones_that_hold_them(
+    tmp_path, volume, dtype, value, kept
+):
+    image = np.full(volume.geometry.shape, value, dtype)
+    read = open_volume(write_image(image, tmp_path / "a.nii", like=volume))
+    assert read.dtype == kept
+    assert np.all(read.data.compute() == value)
+
+
+@pytest.mark.parametrize("values", [(-1, 2**31), (0, 2**32)])
+def test_integers_beyond_32_bits_are_refused_with_their_range(tmp_path, volume, values):
+    image = np.zeros(volume.geometry.shape, np.int64)
+    image.flat[:2] = values
+    with pytest.raises(WriteError, match=f"{values[0]} to {values[1]}"):
+        write_image(image, tmp_path / "a.nii", like=volume)
