@@ -10,7 +10,7 @@ _LISTED = 4
 
 
 def notes_beside(found: FolderScan, series: DicomSeries) -> list[str]:
-    """Tell of segmentations, contours and doses that were not opened.
+    """Tell of segmentations, contours, doses and patients that were not opened.
 
     Parameters
     ----------
@@ -32,4 +32,11 @@ def notes_beside(found: FolderScan, series: DicomSeries) -> list[str]:
         more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""
         plural = "s" if len(numbers) > 1 else ""
         told.append(f"{len(numbers)} {name}{plural} ({parts}{more})")
-    return [f"also here: {', '.join(told)}"] if told else []
+    notes = [f"also here: {', '.join(told)}"] if told else []
+    owners = sorted({each.owner for each in found.series if each.owner})
+    if owners:
+        kinds = "patients" if owners[0].startswith("patient") else "studies"
+        notes.append(
+            f"{len(owners)} {kinds} lie in this folder: this is of {series.owner}"
+        )
+    return notes

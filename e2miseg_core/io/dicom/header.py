@@ -21,6 +21,7 @@ from e2miseg_core.io.dicom.problem import MOSAIC, Problem
 from e2miseg_core.io.dicom.quiet import quietly
 from e2miseg_core.io.dicom.tags import PARSE_ERRORS, TOP_LEVEL, Tags
 from e2miseg_core.io.dicom.words import safe_words
+from e2miseg_core.io.part_key import make_key
 
 __all__ = ["Header", "Instance", "is_dicom", "open_file", "read_header"]
 
@@ -80,6 +81,8 @@ class Header:
         The object.
     series_uid, study_uid, reference_uid : str
         Of the series, of its study and of its frame of reference; empty if blank.
+    patient_key : str
+        Equal for one patient, and tells nothing of them; empty if not stated.
     modality, description : str
         "CT"; words of the series description that cannot name anybody.
     padding : float or None
@@ -93,6 +96,7 @@ class Header:
     instance: Instance
     series_uid: str = field(repr=False)
     study_uid: str = field(repr=False)
+    patient_key: str = field(repr=False)
     reference_uid: str = field(repr=False)
     modality: str
     description: str
@@ -196,7 +200,7 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
         frames = read_frames(tags, layout.n_frames)
         if is_dose(sop_class):
             frames, problem = read_dose(tags, frames)
-    modality = tags.text("Modality")
+    modality, patient = tags.text("Modality"), tags.text("PatientID")
     words = safe_words(tags.texts("SeriesDescription"))
     instance = Instance(
         path=path,
@@ -210,6 +214,7 @@ def _make_header(path: Path, dataset: Any, file: Any) -> Header | None:
         instance=instance,
         series_uid=tags.text("SeriesInstanceUID"),
         study_uid=tags.text("StudyInstanceUID"),
+        patient_key=make_key([patient]) if patient else "",
         reference_uid=tags.text("FrameOfReferenceUID"),
         modality=modality if modality in _MODALITIES else "",
         description=words,

@@ -12,6 +12,7 @@ from e2miseg_core.io.dicom.grouping import find_stacks, split_planes
 from e2miseg_core.io.dicom.header import Header, Instance
 from e2miseg_core.io.dicom.kinds import SEGMENTATION_CLASSES, STRUCTURE_SET_CLASS
 from e2miseg_core.io.dicom.moments import count_moments
+from e2miseg_core.io.dicom.owners import name_owners
 from e2miseg_core.io.dicom.stack import Plane, Stack
 from e2miseg_core.io.part_key import make_key
 
@@ -41,6 +42,10 @@ class DicomSeries:
         "image", "dose", "seg", "rtstruct" or "other".
     description : str
         Of its description only words of imaging: the rest may name somebody.
+    owner : str
+        Such as "patient A", where the folder holds several patients, else empty.
+    folder : str
+        That its first file lies in, below the one that was opened; empty in that.
     instances : tuple of Instance
         Those of an image in the order of their positions.
     stack : Stack or None
@@ -56,6 +61,8 @@ class DicomSeries:
     modality: str
     kind: str
     description: str
+    owner: str = ""
+    folder: str = ""
     instances: tuple[Instance, ...] = field(repr=False)
     stack: Stack | None = field(repr=False, default=None)
     problem: E2MISegError | None = None
@@ -83,15 +90,24 @@ class DicomSeries:
             z, y, x = self.stack.geometry.shape
             moments = f"{len(self.stack.planes)} x " * (len(self.stack.planes) > 1)
             words.append(f"{moments}{x} x {y} x {z}")
+            words.append(_spacing(self.stack.geometry))
             words += [self.stack.reason] * bool(self.stack.reason)
         count = len(self.instances)
         words.append("1 file" if count == 1 else f"{count} files")
         if self.problem is not None:
             words.append("cannot be opened")
+        words += [self.owner] * bool(self.owner)
+        words += [f"in {self.folder}"] * bool(self.folder)
         return Choice(str(self.number), title, ", ".join(words))
 
     def __str__(self) -> str:
         return str(self.choice)
+
+
+def _spacing(geometry: Geometry) -> str:
+    """Spacing along X, Y, Z, as sizes are told."""
+    steps = " x ".join(f"{step:.4g}" for step in geometry.spacing[::-1])
+    return f"{steps} {geometry.unit}"
 
 
 def find_series(headers: Sequence[Header], root: Path) -> tuple[DicomSeries, ...]:
@@ -111,14 +127,18 @@ def _found_series(headers: Sequence[Header], root: Path) -> Iterator[DicomSeries
     groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
     for header in headers:
         groups[(kind_of(header), *_series_of(header, root))].append(header)
-    for series, group in groups.items():
+    owners = name_owners([group[0] for group in groups.values()])
+    for (series, group), owner in zip(groups.items(), owners, strict=True):
         kind = series[0]
         if kind in ("image", "dose"):
             found = _find_images(kind, count_moments(group))
         else:
             # Each object of these is opened by itself.
             found = (_describe(header, kind, (header.instance,)) for header in group)
-        yield from (replace(each, group=series) for each in found)
+        for each in found:
+            folder = each.instances[0].path.parent.relative_to(root).as_posix()
+            below = "" if folder == "." else folder
+            yield replace(each, group=series, owner=owner, folder=below)
 
 
 def _series_of(header: Header, root: Path) -> tuple[str, ...]:

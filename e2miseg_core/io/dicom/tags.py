@@ -18,6 +18,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "ImageType": (0x0008_0008, "CS"),
     "SOPClassUID": (0x0008_0016, "UI"),
     "SOPInstanceUID": (0x0008_0018, "UI"),
+    "PatientID": (0x0010_0020, "LO"),  # only a key of it is kept
     "SeriesDate": (0x0008_0021, "DA"),
     "AcquisitionDate": (0x0008_0022, "DA"),
     "AcquisitionDateTime": (0x0008_002A, "DT"),
