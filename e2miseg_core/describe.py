@@ -98,5 +98,5 @@ def memory_to_predict(volume: Volume, card: ModelCard) -> dict[str, Any]:
     return {
         "gigabytes": (2 * slab + 2 * out + forward) / 1e9,
         "tiles": grid.n_tiles,
-        "doubt": doubt_fit(card, volume.geometry),
+        "doubt": doubt_fit(card, volume.geometry, volume.channels, volume.notes),
     }

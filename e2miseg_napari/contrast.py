@@ -20,6 +20,8 @@ _SMALL_VOXELS = 1 << 21  # fewer are all looked at
 _SECONDS = 2.0  # then no further place is looked at
 _PACKED_BYTES = 256 << 20  # a packed file of less is unpacked quickly
 _LOW, _HIGH = 0.2, 99.8  # per cent
+_FEW = 64  # different values; more labels than that are rare
+_STRIDE = 101
 # The middle, which is on screen first, then around it.
 _PLACES = (
     (0.5, 0.5, 0.5),
@@ -44,10 +46,14 @@ class Contrast:
         Values that are black and white, apart even for a constant image.
     range : tuple of float
         Smallest and largest value known; holds the limits.
+    few_values : bool
+        Whether there are few different values, all of them whole and none negative, as
+        of labels.
     """
 
     limits: tuple[float, float]
     range: tuple[float, float]
+    few_values: bool = False
 
 
 def sampled_contrast(volume: Volume, channel: int) -> Contrast:
@@ -88,7 +94,15 @@ def sampled_contrast(volume: Volume, channel: int) -> Contrast:
         return Contrast(limits=(0.0, 1.0), range=(0.0, 1.0))
     low, high = _limits(finite, volume.channels[channel])
     known = (min(low, float(finite.min())), max(high, float(finite.max())))
-    return Contrast(limits=(low, high), range=known)
+    return Contrast(limits=(low, high), range=known, few_values=_are_few(finite))
+
+
+def _are_few(values: NDArray[np.float64]) -> bool:
+    for some in (values[::_STRIDE], values):  # most images are told by some of them
+        whole = bool(some.min() >= 0 and np.all(some == np.floor(some)))
+        if not whole or np.unique(some).size > _FEW:
+            return False
+    return True
 
 
 def is_packed(volume: Volume) -> bool:

@@ -75,6 +75,7 @@ def _image_layer(volume: Volume, channel: int) -> LayerData:
         "visible": channel == 0,
     }
     options["metadata"][KEY]["range"] = contrast.range
+    options["metadata"][KEY]["few_values"] = contrast.few_values
     if tuple(name.lower() for name in volume.channels) == _COLORS:
         # Added up they are the colours of the file, whatever its size and levels.
         full = np.iinfo(volume.dtype).max if volume.dtype.kind == "u" else None

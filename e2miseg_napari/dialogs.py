@@ -4,11 +4,13 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 
+from e2miseg_core.errors import WriteError
 from e2miseg_core.io import is_writable_suffix, known_suffixes, split_suffix
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.formats import FORMATS, format_of
 from e2miseg_core.io.naming import short_name
 from e2miseg_core.project import Case, LabelStore
+from e2miseg_napari.problems import problem_of
 from e2miseg_napari.saving import LABELS, Saver
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "ask_volume_address",
     "ask_volume_file",
     "ask_volume_folder",
+    "ask_voxel_size",
 ]
 
 _DICOM = "dicom"  # keys of its formats begin so
@@ -48,6 +51,17 @@ def ask_volume_address(parent: QWidget) -> str:
         "Open address",
         "URL (https://, s3://) or path; what is inside it after #part=\n"
         "Such as https://host.org/brain.ome.zarr or /data/scan.h5#part=/raw",
+    )
+    return text.strip() if agreed else ""
+
+
+def ask_voxel_size(parent: QWidget, name: str) -> str:
+    """Size of voxels in words, empty if the user thinks better of it."""
+    text, agreed = QInputDialog.getText(
+        parent,
+        f"Voxel size of {name}",
+        "The file states no voxel size. What is it along Z, Y, X? The unit may be mm, "
+        "um or nm,\nsuch as 50, 4.6, 4.6 nm",
     )
     return text.strip() if agreed else ""
 
@@ -102,6 +116,9 @@ def ask_and_save(
     """Ask for a path and begin to save there."""
     suggested = saver.suggest(case, what)
     filters = _save_filters(case, what)
+    first = next(iter(filters.values()))
+    if what == LABELS and _is_dicom(case.image_uri):
+        suggested = suggested.with_name(split_suffix(suggested)[0] + first)
     usual = next(
         (words for words, suffix in filters.items() if suggested.name.endswith(suffix)),
         "",
@@ -113,20 +130,41 @@ def ask_and_save(
         return
     path = Path(chosen)
     known = is_writable_suffix(path)
+    suffix = split_suffix(path)[1]
+    if suffix and not known:  # "o.tif.nii.gz" is not what the user means
+        saver.failed.emit(problem_of(_cannot_be_written(path, suffix, filters)))
+        return
     if not known:
         path = path.with_name(path.name + filters.get(used, ".nii.gz"))
     # The dialog has asked about the name that it saw, not about a completed one.
     saver.save(case, store, what, path, overwrite=known)
 
 
+def _cannot_be_written(path: Path, suffix: str, filters: dict[str, str]) -> WriteError:
+    return WriteError(
+        found=f"{path.name}: files of {suffix} cannot be written",
+        needed="one of " + ", ".join(filters.values()),
+        do="save under another name",
+    )
+
+
+def _is_dicom(image: str) -> bool:
+    """Whether an image is a DICOM file, or a folder of them, which has no suffix."""
+    address = Address.parse(image)
+    found = format_of(address.place)
+    if found is not None or address.is_remote or not address.path.exists():
+        return found is not None and found.key.startswith(_DICOM)
+    held = next((known for known in FORMATS if known.holds(address.path)), None)
+    return held is not None and held.key.startswith(_DICOM)
+
+
 def _save_filters(case: Case, what: str) -> dict[str, str]:
-    """Words for the dialog, and the suffix that each stands for."""
-    image = format_of(case.image_uri)  # None for a folder of DICOM files
+    """Words for the dialog, and the suffix that each stands for, DICOM's first."""
+    # A segmentation refers to the series that it was drawn on.
+    fits = what == LABELS and _is_dicom(case.image_uri)
     filters: dict[str, str] = {}
-    for known in FORMATS:
-        refers = known.key.startswith(_DICOM)  # to the series that it was drawn on
-        fits = what == LABELS and (image is None or image.key.startswith(_DICOM))
-        if known.writer and (fits or not refers):
+    for known in sorted(FORMATS, key=lambda one: not one.key.startswith(_DICOM)):
+        if known.writer and (fits or not known.key.startswith(_DICOM)):
             filters |= {
                 f"{known.name} (*{suffix})": suffix for suffix in known.suffixes
             }

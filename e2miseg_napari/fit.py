@@ -1,5 +1,6 @@
 """Does a model fit an image? Asked before the engine is troubled with it."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from e2miseg_core.errors import ModelError
@@ -26,20 +27,27 @@ class Fit:
     doubt: str = ""
 
 
-def judge_fit(card: ModelCard, n_channels: int, geometry: Geometry) -> Fit:
+def judge_fit(
+    card: ModelCard,
+    channels: Sequence[str],
+    geometry: Geometry,
+    notes: Iterable[str] = (),
+) -> Fit:
     """Compare an image with what a model was trained on.
 
     Parameters
     ----------
     card : ModelCard
         Of the model.
-    n_channels : int
+    channels : sequence of str
         Of the image.
     geometry : Geometry
         Of the image.
+    notes : iterable of str
+        Of the image.
     """
     try:
-        check_grid_fit(card, n_channels, geometry)  # as the engine will
+        check_grid_fit(card, len(channels), geometry)  # as the engine will
     except ModelError as error:
         return Fit(refusal=str(error))
-    return Fit(doubt=doubt_fit(card, geometry))
+    return Fit(doubt=doubt_fit(card, geometry, channels, notes))

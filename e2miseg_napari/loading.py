@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from e2miseg_core.errors import Cancelled
-from e2miseg_core.io import open_volume
+from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.io.address import AnySource
 from e2miseg_core.io.naming import absolute, short_name
 from e2miseg_core.progress import Progress
-from e2miseg_core.volume import Preparation
+from e2miseg_core.volume import Preparation, Volume
 from e2miseg_napari.convert import LayerData, image_layers
 
-__all__ = ["OPENING", "load_layers"]
+__all__ = ["OPENING", "load_labels", "load_layers"]
 
 OPENING = "opening"
 
@@ -41,11 +41,29 @@ def load_layers(
     Cancelled
         If the user thought better of it.
     """
+    return _load(source, on_progress, cancelled, open_volume)
+
+
+def load_labels(
+    source: AnySource,
+    on_progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[LayerData]:
+    """Open a volume as `load_layers` does, whose voxels the user says are labels."""
+    return _load(source, on_progress, cancelled, open_labels)
+
+
+def _load(
+    source: AnySource,
+    on_progress: Callable[[Progress], None] | None,
+    cancelled: Callable[[], bool],
+    open_it: Callable[[AnySource], Volume],
+) -> list[LayerData]:
     address = absolute(source)
     stage = f"opening {short_name(address)}"
     if on_progress is not None:
         on_progress(Progress(done=0, total=0, stage=stage))
-    volume = open_volume(address)
+    volume = open_it(address)
     if volume.preparation is not None and on_progress is not None:
         _prepare(volume.preparation, on_progress, cancelled)
         on_progress(Progress(done=0, total=0, stage=stage))

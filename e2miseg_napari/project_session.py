@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from e2miseg_core.boxes import Box
 from e2miseg_core.errors import ConfigError, E2MISegError
+from e2miseg_core.io.naming import same_place
 from e2miseg_core.progress import Progress
 from e2miseg_core.project import Case, CasePrediction, LabelStore, Project
 from e2miseg_napari.background import Background
@@ -72,6 +73,7 @@ class ProjectSession(QObject):
         self._held: OpenProject | None = None
         self._shown: OpenCase | None = None
         self._taken = ""  # case whose labels the user has removed
+        self._taken_image = ""  # its address
         self._merges = Merges(self._background, self._on_merged, self._on_error)
         self._watch = LabelsWatch(
             self._layers.redraw, self.edited.emit, self.saved.emit
@@ -113,6 +115,18 @@ class ProjectSession(QObject):
         if self._held is not None and self._taken and self._shown is None:
             return "labels"
         return "image" if self.store is not None and self.image_layer is None else ""
+
+    def is_left_for(self, uri: str) -> bool:
+        """Whether the user has removed a case's labels and opened another image.
+
+        Parameters
+        ----------
+        uri : str
+            Of the image that is chosen.
+        """
+        if self.taken_away != "labels":
+            return False
+        return not uri or not same_place(uri, self._taken_image)
 
     @property
     def image_layer(self) -> Image | None:
@@ -372,9 +386,10 @@ class ProjectSession(QObject):
     def _on_removed(self, event: Any) -> None:
         had_image = self.image_layer is not None
         if self._layers.forget(event.value):  # by the user
-            name = "" if self.case is None else self.case.name
+            case = self.case
             self._leave(project=False, later=True)
-            self._taken = name
+            if case is not None:
+                self._taken, self._taken_image = case.name, case.image_uri
             self.opened.emit()
         elif had_image and self.image_layer is None:
             self.removed.emit()

@@ -69,7 +69,6 @@ class Saver(QObject):
         overwrite : bool
             Whether the user has agreed to replace an existing file.
         """
-        self._last_folder = path.parent
         task = (
             _labels_writer(case, store, path, overwrite=overwrite)
             if what == LABELS
@@ -77,6 +76,7 @@ class Saver(QObject):
         )
 
         def done(written: Path) -> None:
+            self._last_folder = written.parent  # one that is missing is not offered
             self.saved.emit(f"Saved {what}: {written}")
 
         def failed(error: Exception) -> None:

@@ -1,8 +1,10 @@
 """Opening volumes in threads, with progress in napari's activity dock."""
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -19,6 +21,8 @@ from e2miseg_napari.loading import load_layers
 from e2miseg_napari.problems import problem_of
 
 __all__ = ["VolumeOpening"]
+
+Load: TypeAlias = Callable[..., list[LayerData]]
 
 _LOOK_MS = 100
 _STEPS = 1000  # of the bar
@@ -51,8 +55,16 @@ class VolumeOpening(QObject):
         """Whether something is being opened."""
         return bool(self._tasks)
 
-    def open(self, source: str | Address) -> None:
-        """Open a file, a folder or a URL; see `e2miseg_core.io.open_volume`."""
+    def open(self, source: str | Address, load: Load = load_layers) -> None:
+        """Open a file, a folder or a URL; see `e2miseg_core.io.open_volume`.
+
+        Parameters
+        ----------
+        source : str or Address
+        load : callable
+            Makes the layers: `load_layers`, or `load_labels` where the user says that
+            the voxels are labels.
+        """
         try:
             address = Address.parse(source)
         except OSError as error:  # a frame that is no number
@@ -63,7 +75,7 @@ class VolumeOpening(QObject):
         self.notice.emit(f"Opening {short_name(address)}…")
         self._timer.start(_LOOK_MS)
         self._background.run(
-            partial(load_layers, address, task.report, task.is_cancelled),
+            partial(load, address, task.report, task.is_cancelled),
             partial(self._on_done, task),
             partial(self._on_error, task),
         )

@@ -82,6 +82,8 @@ def _list(image: str, choices: "Sequence[Choice]") -> Table:
 
 
 def _table(values: dict[str, Any], image: str) -> Table:
+    from e2miseg_core.geometry import orientation_in_words
+
     table = Table.grid(padding=(0, 2))
     unit = values["unit"]
     rows = {"input": image} if image else {}

@@ -107,7 +107,10 @@ def predict(  # noqa: PLR0913 - one parameter an option
             keep_probabilities=probabilities is not None,
         )
         for image, outputs in plan.items():
-            doubt = doubt_fit(loaded.card, volumes[image].geometry)
+            volume = volumes[image]
+            doubt = doubt_fit(
+                loaded.card, volume.geometry, volume.channels, volume.notes
+            )
             if doubt:
                 out.warning(f"{short_name(image)}: {doubt}")
             job = predict_file(image, outputs, loaded, options, overwrite=overwrite)

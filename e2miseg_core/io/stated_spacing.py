@@ -14,13 +14,17 @@ __all__ = ["has_assumed_spacing", "with_stated_spacing"]
 
 # How the readers say in their notes that a size is not the file's.
 _ASSUMED = re.compile(r"taken as 1\b|: voxels of 1 mm")
+_STATED = "as stated by you"
 # Notes that are about nothing else.
 _ONLY_SIZE = re.compile(r"taken as 1(?: \w+)?$|unit of length .*taken as mm$")
 
 
 def has_assumed_spacing(notes: Iterable[str]) -> bool:
     """Whether the notes of a volume say that its size of voxels was assumed."""
-    return any(_ASSUMED.search(note) for note in notes)
+    told = list(notes)
+    if any(_STATED in note for note in told):
+        return False
+    return any(_ASSUMED.search(note) for note in told)
 
 
 def with_stated_spacing(volume: Volume, address: Address) -> Volume:
@@ -65,7 +69,7 @@ def with_stated_spacing(volume: Volume, address: Address) -> Volume:
             # Of NIfTI they are the header, with the size that it gave.
             details={} if source.format == "nifti" else source.details,
         )
-    note = f"voxel size {_in_words(geometry)} as stated by you"
+    note = f"voxel size {_in_words(geometry)} {_STATED}"
     if not has_assumed_spacing(volume.notes):
         note += f"; the file says {_in_words(was)}"
     kept = [note for note in volume.notes if not _ONLY_SIZE.search(note)]

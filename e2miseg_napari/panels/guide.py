@@ -19,7 +19,7 @@ class Step(StrEnum):
     """What comes next, in words."""
 
     OPEN = (
-        "Open a volume: a file, an OME-Zarr folder, or the sample "
+        "Open a volume: a file, a DICOM folder, an OME-Zarr, a URL, or the sample "
         "(File > Open Sample > E2MISeg)."
     )
     PREDICT = (
@@ -112,8 +112,9 @@ class Guide(TextLine):
             return Step.WAIT if first else Step.GO_ON
         if self._finetuning.state.phase != FinetunePhase.IDLE:
             return Step.LEARN
-        taken_away = self._reviewing.session.taken_away
-        if taken_away:
+        session, choice = self._reviewing.session, self._predict.volume.choice
+        taken_away = session.taken_away
+        if taken_away and not (choice and session.is_left_for(choice.uri)):
             return Step.LABELS_REMOVED if taken_away == "labels" else Step.IMAGE_REMOVED
         return next_step(
             stage,

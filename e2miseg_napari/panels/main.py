@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from e2miseg_core import __version__
+from e2miseg_core.io.address import Address
 from e2miseg_napari.anatomical_view import AnatomicalView
 from e2miseg_napari.close_guard import CloseGuard
 from e2miseg_napari.convert import LayerData, make_layer
@@ -24,6 +25,9 @@ from e2miseg_napari.dialogs import ask_and_save
 from e2miseg_napari.edge_search import EdgeSearch
 from e2miseg_napari.engine_client import EngineClient
 from e2miseg_napari.finetuning import Finetuning
+from e2miseg_napari.images import ImageChoice
+from e2miseg_napari.loading import load_labels
+from e2miseg_napari.outdated_layers import OutdatedLayers
 from e2miseg_napari.panels.finetune import FinetuneTab
 from e2miseg_napari.panels.guide import Guide
 from e2miseg_napari.panels.known_project import KnownProject
@@ -32,6 +36,7 @@ from e2miseg_napari.panels.plane_bar import PlaneBar
 from e2miseg_napari.panels.predict import PredictTab
 from e2miseg_napari.panels.project_section import ProjectSection
 from e2miseg_napari.panels.review import ReviewTab
+from e2miseg_napari.pet_overlay import PetOverlay
 from e2miseg_napari.predicting import JobState, Phase, Predicting
 from e2miseg_napari.problems import Problem, problem_of
 from e2miseg_napari.project_session import ProjectSession
@@ -73,6 +78,8 @@ class MainPanel(QWidget):
         self.search = EdgeSearch(self.session, self.client, self.reviewing, self)
         self.view = AnatomicalView(napari_viewer, self)
         self._opening = VolumeOpening(self)
+        self._outdated = OutdatedLayers(napari_viewer.layers, self.session)
+        self._overlay = PetOverlay(napari_viewer.layers)
         self._known = KnownProject(self)
         self._saver = Saver(self)
         self._guard: CloseGuard | None = None
@@ -130,6 +137,8 @@ class MainPanel(QWidget):
         self.project.case_asked.connect(self.session.show_case)
         self.project.relocate_asked.connect(self._on_relocate)
         self.predict.volume.open_asked.connect(self._opening.open)
+        self.predict.volume.resize_asked.connect(self._on_resize)
+        self.predict.volume.labels_asked.connect(self._on_labels)
         self._opening.opened.connect(self._add_layers)
         self._opening.notice.connect(self.message.show_notice)
         self.predict.began.connect(self.message.clear)
@@ -151,6 +160,7 @@ class MainPanel(QWidget):
             self.search.problem,
             self.project.problem,
             self.predict.model.problem,
+            self.predict.volume.problem,
             self.predict.result.problem,
             self._opening.problem,
         ):
@@ -248,7 +258,10 @@ class MainPanel(QWidget):
 
     def _on_chosen(self) -> None:
         to_offer = self.session.project is None and not self._over
-        self._known.look(self.predict.volume.choice if to_offer else None)
+        choice = self.predict.volume.choice
+        self._known.look(choice if to_offer else None)
+        if choice is not None and self.session.is_left_for(choice.uri):
+            self.show_tab(self.predict)
         self._on_known()
 
     def _on_known(self) -> None:
@@ -292,8 +305,17 @@ class MainPanel(QWidget):
         self.message.clear()
         self.session.relocate(path)
 
+    def _on_resize(self, choice: ImageChoice, address: Address) -> None:
+        self._outdated.expect(choice.uri)
+        self._opening.open(address)
+
+    def _on_labels(self, choice: ImageChoice) -> None:
+        self._outdated.expect(choice.uri)
+        self._opening.open(choice.uri, load_labels)
+
     def _add_layers(self, layers: list[LayerData]) -> None:
         added = [make_layer(layer) for layer in layers]
+        self._outdated.remove_for(added)
         for layer in added:
             self._viewer.add_layer(layer)
         if len(self._viewer.layers) == len(added):

@@ -85,6 +85,8 @@ class PredictTab(QWidget):
         stops = [
             self.volume.box,
             self.volume.button,
+            self.volume.resize_button,
+            self.volume.labels_button,
             self.model.box,
             self.model.button,
             self.options.fold.toggleButton(),
@@ -138,7 +140,7 @@ class PredictTab(QWidget):
                 self._fit = Fit(refusal=str(error))
                 self.model.show_fit(Fit())
             else:
-                self._fit = judge_fit(card, choice.n_channels, geometry)
+                self._fit = judge_fit(card, choice.channels, geometry, choice.notes)
                 self.model.show_fit(self._fit)
         self._update_button()
         self.chosen.emit()

@@ -11,19 +11,28 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from e2miseg_core.errors import E2MISegError
 from e2miseg_napari.dialogs import (
     ask_volume_address,
     ask_volume_file,
     ask_volume_folder,
+    ask_voxel_size,
 )
-from e2miseg_napari.images import ImageChoice, describe_image, orientation_tip
+from e2miseg_napari.images import (
+    ImageChoice,
+    describe_image,
+    orientation_tip,
+    with_voxel_size,
+)
 from e2miseg_napari.panels.parts import TextLine, heading
+from e2miseg_napari.problems import problem_of
 from e2miseg_napari.slicing import HINT, read_in_background, window_waits_for
 
 __all__ = ["VolumeSection"]
 
 _HOW_TO_BEGIN = (
-    "Open a volume, drop a file on the window, or try File > Open Sample > E2MISeg."
+    "Open a file, a folder or a URL here, or drop it on the window and choose E2MISeg "
+    "as the reader if napari asks. To try it: File > Open Sample > E2MISeg."
 )
 
 
@@ -32,6 +41,9 @@ class VolumeSection(QWidget):
 
     chosen = Signal()
     open_asked = Signal(str)  # an address
+    resize_asked = Signal(object, object)  # the choice, its address with a voxel size
+    labels_asked = Signal(object)  # the choice
+    problem = Signal(object)  # Problem
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,6 +63,16 @@ class VolumeSection(QWidget):
         menu.addAction("Folder (DICOM, OME-Zarr, TIFF slices)…", self._ask_folder)
         menu.addAction("URL or address…", self._ask_address)
         self.button.setMenu(menu)
+        self.resize_button = QPushButton("Set voxel size…")
+        self.resize_button.setToolTip(
+            "The file states none, so 1 mm is assumed: say what it is"
+        )
+        self.resize_button.clicked.connect(self._ask_voxel_size)
+        self.labels_button = QPushButton("These are labels")
+        self.labels_button.setToolTip(
+            "Show this volume as a segmentation, on the same grid, not as an image"
+        )
+        self.labels_button.clicked.connect(self._on_labels)
         self.facts = TextLine()
         self.remarks = TextLine()
         self.background = QPushButton("Read slices in the background")
@@ -64,6 +86,8 @@ class VolumeSection(QWidget):
         column.addWidget(heading("Volume"))
         column.addLayout(row)
         column.addWidget(self.facts)
+        column.addWidget(self.resize_button)
+        column.addWidget(self.labels_button)
         column.addWidget(self.remarks)
         column.addWidget(self.background)
         self._describe()
@@ -108,11 +132,29 @@ class VolumeSection(QWidget):
         self.facts.setToolTip(orientation_tip(choice) if choice else "")
         self.remarks.setText(remarks)
         self.remarks.setVisible(bool(remarks))
+        self.resize_button.setVisible(bool(choice and choice.lacks_spacing))
+        self.labels_button.setVisible(bool(choice and choice.looks_like_labels))
         self.background.setVisible(bool(choice and window_waits_for(choice.layer)))
 
     def _on_background(self) -> None:
         read_in_background()
         self._describe()
+
+    def _ask_voxel_size(self) -> None:
+        choice = self.choice
+        text = "" if choice is None else ask_voxel_size(self, choice.title)
+        if choice is None or not text:
+            return
+        try:
+            address = with_voxel_size(choice.uri, text)
+        except E2MISegError as error:
+            self.problem.emit(problem_of(error))
+        else:
+            self.resize_asked.emit(choice, address)
+
+    def _on_labels(self) -> None:
+        if self.choice is not None:
+            self.labels_asked.emit(self.choice)
 
     def _ask_file(self) -> None:
         if path := ask_volume_file(self):

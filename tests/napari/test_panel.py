@@ -498,6 +498,25 @@ def test_what_was_removed_by_hand_comes_back_by_a_button(qtbot, viewer, open_pan
     assert panel.guide.text() == Step.REVIEW
 
 
+def test_another_volume_after_clearing_the_layers_is_what_comes_next(
+    qtbot, viewer, open_panel, oblique_scan
+):
+    panel = open_panel(QUICK)
+    sample(viewer)
+    predict(qtbot, panel)
+    qtbot.waitUntil(lambda: panel.session.labels_layer is not None, timeout=WAIT)
+    panel.show_tab(panel.review)
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: panel.session.taken_away == "labels", timeout=WAIT)
+    assert panel.guide.text().startswith("The labels were removed")
+    panel.predict.volume.open_asked.emit(str(oblique_scan))
+    qtbot.waitUntil(lambda: not panel._opening.busy, timeout=WAIT)
+    assert panel.tabs.currentIndex() == 0
+    assert "40 × 30 × 50 voxels" in panel.predict.volume.facts.text()
+    assert panel.guide.text() == Step.PREDICT.value
+    assert panel.project.again.isVisibleTo(panel.project)  # the way back is left
+
+
 def test_removing_the_image_cancels(qtbot, viewer, open_panel):
     panel = open_panel(SLOW)
     image = sample(viewer)
