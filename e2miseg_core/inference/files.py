@@ -150,6 +150,7 @@ def predict_file(
             like=volume,
             names=model.card.label_names,
             colors=model.card.label_colors,
+            model=model.card.name,
             overwrite=overwrite,
         )
         if outputs.error_map:

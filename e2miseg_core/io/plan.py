@@ -32,6 +32,8 @@ class WritePlan:
         Of label values.
     colors : mapping of int to tuple of int
         Of label values: red, green, blue from 0 to 255.
+    model : str
+        Name of the model whose labels these are, where no human corrected them.
     source_format : str
         Format of the volume whose grid this is.
     details : mapping
@@ -46,6 +48,7 @@ class WritePlan:
     channels: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    model: str = ""
     source_format: str = "memory"
     details: Mapping[str, Any] = field(default_factory=dict)
     is_oriented: bool = True

@@ -33,6 +33,7 @@ def write_labels(
     like: Volume,
     names: Mapping[int, str] | None = None,
     colors: Mapping[int, tuple[int, int, int]] | None = None,
+    model: str = "",
     overwrite: bool = False,
 ) -> Path:
     """Write labels on the grid of the file that a volume came from.
@@ -49,6 +50,9 @@ def write_labels(
         Of the label values; kept by formats that can.
     colors : mapping of int to tuple of int, optional
         Of the label values, red, green, blue from 0 to 255; kept by formats that can.
+    model : str
+        Name of the model whose labels these are, where no human corrected them; kept
+        by DICOM.
     overwrite : bool
         Whether an existing file may be replaced; never one that `like` is read from,
         unless that holds labels itself.
@@ -75,6 +79,7 @@ def write_labels(
         _plan(_cast(lazy, dtype), like, "labels"),
         names=dict(names or {}),
         colors=dict(colors or {}),
+        model=model,
     )
     target = Path(path).expanduser()
     # A segmentation that was opened and corrected may be saved under its own name.

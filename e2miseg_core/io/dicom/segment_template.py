@@ -1,5 +1,6 @@
 """The header of a new segmentation, and what each of its frames says of itself."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["SourceImage", "make_frame", "make_template"]
 
 NAME = "E2MISeg"
-_SERIES_NUMBER = 1000  # added to that of the images
+_SERIES_NUMBER = 1000  # at least: above those that scanners give
+_FIRST_SECOND = 1767225600  # 2026-01-01: a series number has 31 bits
 _MOST_TEXT = 64  # characters of a segment's label
 
 
@@ -38,6 +40,7 @@ def make_template(
     *,
     names: Mapping[int, str],
     colors: Mapping[int, tuple[int, int, int]],
+    model: str = "",
     bits: int,
 ) -> "Dataset":
     """Make everything but frames and pixels.
@@ -52,6 +55,8 @@ def make_template(
         Of all segments, ascending; for 1 bit they count from 1.
     colors : mapping of int to tuple of int
         Red, green, blue.
+    model : str
+        That made them without a human; empty where a human took part.
     bits : int
         1 for a binary segmentation; 8 or 16 for a label map.
     """
@@ -69,7 +74,7 @@ def make_template(
         pixel_array=_first_plane(geometry, min(names), bits),
         segmentation_type="BINARY" if bits == 1 else "LABELMAP",
         segment_descriptions=[
-            _description(number, name, colors.get(number))
+            _description(number, name, colors.get(number), _printable(model))
             for number, name in names.items()
         ],
         pixel_measures=measures,
@@ -77,8 +82,9 @@ def make_template(
         plane_positions=[
             hd.PlanePositionSequence("PATIENT", image_position=_position(geometry, 0))
         ],
-        **_of_series(images[0]),
+        **_of_series(_printable(model)),
     )
+    dataset.SeriesDate, dataset.SeriesTime = dataset.ContentDate, dataset.ContentTime
     shared = dataset.SharedFunctionalGroupsSequence[0]
     # Of the template's single plane, highdicom takes them from the images.
     shared.PlaneOrientationSequence = orientation
@@ -96,13 +102,16 @@ def _first_plane(geometry: Geometry, value: int, bits: int) -> NDArray[Any]:
     return np.full((1, *geometry.shape[1:]), value, dtype=dtype)
 
 
-def _of_series(image: "Dataset") -> dict[str, Any]:
-    """What the new series says of itself."""
+def _of_series(model: str) -> dict[str, Any]:
+    """What the new series says of itself.
+
+    Numbers grow with time, so that lists sort what is saved again after what was.
+    """
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
     return {
         "series_instance_uid": generate_uid(),
-        "series_number": _SERIES_NUMBER + int(image.get("SeriesNumber") or 0),
+        "series_number": _SERIES_NUMBER + max(0, int(time.time() - _FIRST_SECOND)),
         "sop_instance_uid": generate_uid(),
         "instance_number": 1,
         "manufacturer": NAME,
@@ -110,7 +119,7 @@ def _of_series(image: "Dataset") -> dict[str, Any]:
         "software_versions": _own_version(),
         "device_serial_number": "0",
         "content_label": "SEGMENTATION",
-        "series_description": f"{NAME} labels",
+        "series_description": f"{NAME} {model or 'labels'}"[:_MOST_TEXT],
         "specific_character_set": "ISO_IR 192",
         "transfer_syntax_uid": ExplicitVRLittleEndian,
     }
@@ -204,20 +213,28 @@ def _measures(geometry: Geometry) -> Any:
     )
 
 
-def _description(number: int, name: str, color: Sequence[int] | None) -> Any:
+def _printable(text: str) -> str:
+    """Text that a DICOM header takes."""
+    return "".join(c for c in text if c.isprintable()).replace("\\", "/").strip()
+
+
+def _description(
+    number: int, name: str, color: Sequence[int] | None, model: str
+) -> Any:
     """Describe a segment; what kind of tissue it is, is not known."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    shown = "".join(c for c in name if c.isprintable()).replace("\\", "/").strip()
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=shown[:_MOST_TEXT] or f"label {number}",
+        segment_label=_printable(name)[:_MOST_TEXT] or f"label {number}",
         segmented_property_category=codes.SCT.Tissue,
         segmented_property_type=codes.SCT.Tissue,
-        algorithm_type="SEMIAUTOMATIC",
+        algorithm_type="AUTOMATIC" if model else "SEMIAUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=NAME, family=codes.DCM.ArtificialIntelligence, version=_own_version()
+            name=(model or NAME)[:_MOST_TEXT],
+            family=codes.DCM.ArtificialIntelligence,
+            version=_own_version(),
         ),
         display_color=None
         if color is None

@@ -68,6 +68,7 @@ def write_segmentation(plan: WritePlan, path: Path) -> int:
             plan.geometry,
             names=names,
             colors=plan.colors,
+            model=plan.model,
             bits=1 if is_binary else 16,
         )
         _fill(dataset, frames, plan, headers)

@@ -16,7 +16,11 @@ from e2miseg_core.conversion import ConversionOptions, convert
 from e2miseg_core.errors import GeometryError, ReadError, WriteError
 from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io import open_labels, open_volume, write_image, write_labels
-from e2miseg_core.io.dicom import segment_packing, segmentation_writer
+from e2miseg_core.io.dicom import (
+    segment_packing,
+    segment_template,
+    segmentation_writer,
+)
 from e2miseg_core.volume import Volume
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -353,3 +357,23 @@ def test_a_series_tells_of_segmentations_beside_it(
     write_labels(labels, tmp_path / "ct" / "b.dcm", like=series)
     notes = open_volume(tmp_path / "ct").notes
     assert "also here: 2 segmentations (#part=2, #part=3)" in notes
+
+
+def test_a_model_s_labels_are_automatic_and_two_saves_are_told_apart(
+    tmp_path: Path, series: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.ones(series.geometry.shape, np.uint8)
+    found = []
+    for number, model in enumerate(("", "lesions\\v2")):
+        monkeypatch.setattr(segment_template.time, "time", lambda n=number: 1.8e9 + n)
+        path = tmp_path / f"{number}.dcm"
+        write_labels(labels, path, like=series, model=model)
+        found.append(dcmread(path))
+    drawn, predicted = found
+    assert drawn.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert predicted.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"
+    assert predicted.SegmentSequence[0].SegmentAlgorithmName == "lesions/v2"
+    assert drawn.SeriesDescription == "E2MISeg labels"
+    assert predicted.SeriesDescription == "E2MISeg lesions/v2"
+    assert predicted.SeriesNumber == drawn.SeriesNumber + 1
+    assert predicted.SeriesDate == predicted.ContentDate
