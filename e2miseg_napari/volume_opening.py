@@ -55,15 +55,15 @@ class VolumeOpening(QObject):
         """Whether something is being opened."""
         return bool(self._tasks)
 
-    def open(self, source: str | Address, load: Load = load_layers) -> None:
+    def open(self, source: str | Address, load: Load | None = None) -> None:
         """Open a file, a folder or a URL; see `e2miseg_core.io.open_volume`.
 
         Parameters
         ----------
         source : str or Address
-        load : callable
-            Makes the layers: `load_layers`, or `load_labels` where the user says that
-            the voxels are labels.
+        load : callable, optional
+            Makes the layers, instead of `load_layers`: `load_labels` where the user
+            says that the voxels are labels.
         """
         try:
             address = Address.parse(source)
@@ -75,7 +75,7 @@ class VolumeOpening(QObject):
         self.notice.emit(f"Opening {short_name(address)}…")
         self._timer.start(_LOOK_MS)
         self._background.run(
-            partial(load, address, task.report, task.is_cancelled),
+            partial(load or load_layers, address, task.report, task.is_cancelled),
             partial(self._on_done, task),
             partial(self._on_error, task),
         )
