@@ -158,11 +158,13 @@ def _values(result: "Conversion") -> dict[str, object]:
 
 def _sentence(result: "Conversion") -> str:
     size = " x ".join(map(str, result.shapes[0][1:]))
+    if result.shapes[0][0] > 1:
+        size = f"{result.shapes[0][0]} channels of {size}"
     levels = f", {len(result.shapes)} levels" if len(result.shapes) > 1 else ""
     took = f"{result.seconds:.1f} s"
     if result.n_bytes > _RATED:
         took += f", {result.n_bytes / 1e6 / result.seconds:.0f} MB/s"
     return (
-        f"{result.output}: {result.kind} of {size} voxels, {result.dtype}{levels}; "
-        f"read back and equal ({took})"
+        f"{result.output}: {result.kind} of {size} voxels (Z, Y, X), "
+        f"{result.dtype}{levels}; read back and equal ({took})"
     )

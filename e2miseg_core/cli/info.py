@@ -73,7 +73,7 @@ def _tell_error(image: str, error: E2MISegError, output: Output) -> None:
 
 
 def _list(image: str, choices: "Sequence[Choice]") -> Table:
-    table = Table("part", "what", "size", box=None, padding=(0, 2, 0, 0))
+    table = Table("part", "what", "size (Z, Y, X)", box=None, padding=(0, 2, 0, 0))
     table.title = f"{_plain(image)} holds several images; name one by #part="
     table.title_justify = "left"
     for choice in choices:
@@ -88,7 +88,7 @@ def _table(values: dict[str, Any], image: str) -> Table:
     unit = values["unit"]
     rows = {"input": image} if image else {}
     rows |= {
-        "format": values["format"],
+        "format": _format_name(values["format"]),
         "size": _times(values["shape"]) + " voxels (Z, Y, X)",
         "channels": _channels(values["channels"]),
         "spacing": _times(values["spacing"]) + f" {unit} (Z, Y, X)",
@@ -105,6 +105,8 @@ def _table(values: dict[str, Any], image: str) -> Table:
             f"{value} {segment['name']}".strip()
             for value, segment in values["segments"].items()
         )
+    if values["channels"] in (["image"], ["labels"]):
+        del rows["channels"]  # a name that tells nothing
     for name, memory in values["memory_to_predict"].items():
         rows[f"predict with {name}"] = _memory_in_words(memory)
     for number, note in enumerate(values["notes"]):
@@ -117,6 +119,15 @@ def _table(values: dict[str, Any], image: str) -> Table:
 def _plain(text: str) -> str:
     """Keep rich from taking brackets of a file or a header for markup."""
     return text.replace("[", "\\[")
+
+
+def _format_name(key: str) -> str:
+    """Name of a format for users."""
+    from e2miseg_core.io.formats import FORMATS
+
+    names = {"dicom-seg": "DICOM segmentation", "rtstruct": "DICOM contours (RTSTRUCT)"}
+    names |= {known.key: known.name for known in reversed(FORMATS)}
+    return names.get(key, key)
 
 
 def _channels(names: list[str]) -> str:
@@ -136,7 +147,8 @@ def _reading(unpacking: dict[str, float] | None) -> str:
 def _memory_in_words(memory: dict[str, Any]) -> str:
     if "unfit" in memory:
         return f"no: {memory['unfit']}"
-    words = f"about {memory['gigabytes']:.1f} GB of memory, {memory['tiles']} tiles"
+    words = f"about {memory['gigabytes']:.1f} GB of memory, {memory['tiles']} tile"
+    words += "s" * (memory["tiles"] != 1)
     return f"{words}. {memory['doubt']}" if memory["doubt"] else words
 
 

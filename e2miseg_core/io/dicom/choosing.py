@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from e2miseg_core.errors import ChoiceError, ReadError
 from e2miseg_core.io.address import Address
+from e2miseg_core.io.dicom.kinds import VALUE_MAP_CLASS
 from e2miseg_core.io.dicom.scan import DicomSeries, FolderScan
 from e2miseg_core.io.part_key import split_key
 
@@ -41,6 +42,13 @@ def choose_series(found: FolderScan, address: Address) -> DicomSeries:
         others = [each for each in images if each not in candidates]
         choices = [each.choice for each in (*candidates, *others)]
         raise ChoiceError.among(Address(address.place), "DICOM series", choices)
+    instances = [instance for each in found.series for instance in each.instances]
+    if len(instances) == 1 and instances[0].sop_class == VALUE_MAP_CLASS:
+        raise ReadError(
+            found=f"{instances[0].path} is a real-world value map, no image",
+            needed="the series of images that it is for",
+            do="open that",
+        )
     damaged = f", but {found.n_damaged} damaged DICOM files" if found.n_damaged else ""
     raise ReadError(
         found=f"no DICOM image in {address.place}{damaged} ({found.n_files} files)",

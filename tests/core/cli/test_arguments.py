@@ -98,3 +98,16 @@ def test_what_is_written_as_labels_stays_labels(tmp_path, capsys):
         lines = told(capsys, ["convert", source, output], 0)
         assert any("taken as labels: the format says so" in line for line in lines)
         assert open_volume(output).segments is not None
+
+
+def test_users_are_told_in_their_words(scan, tmp_path, capsys):
+    assert run(["info", str(scan)]) == 0
+    shown = capsys.readouterr().out
+    assert "NIfTI" in shown
+    assert "channels" not in shown
+    path = tmp_path / "two.npz"
+    np.savez(path, a=np.ones((2, 3, 4, 5), np.uint8))
+    assert run(["convert", str(path), str(tmp_path / "b.nrrd")]) == 0
+    assert (
+        "image of 2 channels of 3 x 4 x 5 voxels (Z, Y, X)" in capsys.readouterr().out
+    )

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from e2miseg_core.errors import ChoiceError
+from e2miseg_core.errors import ChoiceError, ReadError
 from e2miseg_core.io import open_volume
+from e2miseg_core.io.dicom.kinds import VALUE_MAP_CLASS
 from e2miseg_core.io.dicom.owners import _letters
 
 
@@ -22,7 +23,7 @@ def test_two_patients_in_a_folder_are_told_apart_without_their_names(
     first, second = (choice.detail for choice in told.value.choices)
     assert "patient A, in x" in first
     assert "patient B, in y" in second
-    assert "5 x 4 x 3, " in first
+    assert "3 x 4 x 5, " in first
     assert " mm, 3 files" in first
     assert "Zyzzyva" not in str(told.value)
     notes = open_volume(tmp_path, part="2").notes
@@ -41,3 +42,14 @@ def test_one_patient_needs_no_letter(dicom_files, tmp_path):
 
 def test_letters_go_on_after_z():
     assert [_letters(n) for n in (0, 25, 26, 701, 702)] == ["A", "Z", "AA", "ZZ", "AAA"]
+
+
+def test_a_value_map_is_called_so(dicom_files, tmp_path):
+    dataset = dicom_files.new_dataset(
+        dicom_files.CT, np.ones((4, 5), np.int16), SOPClassUID=VALUE_MAP_CLASS
+    )
+    for tag in ("Rows", "Columns", "PixelData"):
+        delattr(dataset, tag)
+    path = dicom_files.save(dataset, tmp_path / "map.dcm")
+    with pytest.raises(ReadError, match="is a real-world value map, no image"):
+        open_volume(path)
