@@ -25,7 +25,7 @@ _UNIT_KEYS = ("units", "unit")
 
 
 def declared_spacing(
-    attributes: Mapping[str, Any], n_axes: int
+    attributes: Mapping[str, Any], axes: Sequence[str]
 ) -> tuple[tuple[float, float, float], str, tuple[str, ...]]:
     """Find the spacing along Z, Y, X that attributes declare.
 
@@ -33,8 +33,9 @@ def declared_spacing(
     ----------
     attributes : mapping
         Of an array or the group above it.
-    n_axes : int
-        Of the array; a list with as many numbers has its last three taken.
+    axes : sequence of str
+        Letter of each axis of the array, in its order. A list with as many numbers is
+        in the same order; others are of Z, Y, X or of Y, X.
 
     Returns
     -------
@@ -47,28 +48,41 @@ def declared_spacing(
     """
     for key, usual in _KEYS.items():
         numbers = _numbers(attributes.get(key))
-        if numbers is None or len(numbers) not in (2, 3, n_axes) or len(numbers) < 2:
+        letters = _letters(axes, 0 if numbers is None else len(numbers))
+        if numbers is None or not letters:
             continue
         named = next((attributes[k] for k in _UNIT_KEYS if k in attributes), None)
         units = _units(named, len(numbers)) or [usual] * len(numbers)
-        unit, factors, notes = common_unit(units[-3:])
-        sizes = [a * b for a, b in zip(numbers[-3:], factors, strict=True)]
+        order = [letters.index(axis) for axis in "zyx" if axis in letters]
+        sizes = [numbers[index] for index in order]
+        if not all(np.isfinite(size) and size > 0 for size in sizes):
+            continue
+        unit, factors, notes = common_unit([units[index] for index in order])
+        sizes = [a * b for a, b in zip(sizes, factors, strict=True)]
         z, y, x = sizes if len(sizes) == 3 else (1.0, *sizes)
         stated = f"spacing {z:g} x {y:g} x {x:g} {unit} (Z, Y, X) from {key!r}"
+        if letters != "zyx"[-len(letters) :]:
+            stated += f", its numbers along {', '.join(letters)}"
         return (z, y, x), unit, (stated, *notes)
     return (1.0, 1.0, 1.0), "mm", ("no spacing is stated: voxels taken as 1 mm",)
 
 
+def _letters(axes: Sequence[str], count: int) -> str:
+    """Axes that so many numbers are along; empty where that cannot be told."""
+    if count == len(axes):
+        return "".join(axes)
+    return {3: "zyx", 2: "yx"}.get(count, "")
+
+
 def _numbers(value: Any) -> list[float] | None:
-    """Sizes above 0, or None."""
+    """Return a list of numbers, or None."""
     if value is None or isinstance(value, (str, bytes, Mapping)):
         return None
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         return None
-    usable = np.all(np.isfinite(numbers)) and np.all(numbers > 0)
-    return numbers.tolist() if numbers.ndim == 1 and usable else None
+    return numbers.tolist() if numbers.ndim == 1 else None
 
 
 def _units(named: Any, count: int) -> list[str] | None:

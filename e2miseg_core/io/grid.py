@@ -4,7 +4,8 @@ The first usable placement counts, then the spacing alone. What is passed over, 
 or contradictory is told, with its numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,28 @@ from numpy.typing import ArrayLike, NDArray
 from e2miseg_core.errors import GeometryError
 from e2miseg_core.geometry import Geometry
 
-__all__ = ["resolve_grid"]
+__all__ = ["grid_of", "resolve_grid"]
 
 _SHEAR_DEGREES = 0.05  # less is rounding of direction cosines in text headers
 _VOXELS_APART = 1e-3  # less is rounding of single-precision numbers
+
+
+@contextmanager
+def grid_of(place: object) -> Iterator[None]:
+    """Name the file in each GeometryError that is raised in this block.
+
+    Parameters
+    ----------
+    place : Path or str
+        As it may be shown.
+    """
+    try:
+        yield
+    except GeometryError as error:
+        if str(place) in error.found:
+            raise
+        found = f"{place} has {error.found}"
+        raise GeometryError(found=found, needed=error.needed, do=error.do) from error
 
 
 def resolve_grid(

@@ -6,9 +6,8 @@ from e2miseg_core.io.formats import FORMATS, split_suffix
 
 __all__ = ["list_images"]
 
-# Of a pair of files the second one is found by the first.
-_SECOND_OF = {".img": ".hdr", ".img.gz": ".hdr.gz", ".brik": ".head", ".rec": ".par"}
-_SECOND_OF |= {".brik.gz": ".head"}
+# Of a pair of files the second one is found by the first, packed or not.
+_HEADERS = {".img": ".hdr", ".brik": ".head", ".rec": ".par"}
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -31,8 +30,9 @@ def list_images(folder: Path) -> list[Path]:
     found = []
     for path in entries:
         stem, suffix = split_suffix(path)
-        first = _SECOND_OF.get(suffix.lower())
-        if first is not None and f"{stem}{first}".lower() in names:
+        first = _HEADERS.get(suffix.lower().removesuffix(".gz"))
+        pair = (f"{stem}{first}".lower(), f"{stem}{first}.gz".lower())
+        if first is not None and not names.isdisjoint(pair):
             continue
         if suffix or (path.is_dir() and any(known.holds(path) for known in FORMATS)):
             found.append(path)

@@ -17,6 +17,7 @@ from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels, checked_array, faults
 from e2miseg_core.io.declared_spacing import SPACING_KEYS, declared_spacing
+from e2miseg_core.io.grid import grid_of
 from e2miseg_core.io.hdf5.choice import IMAGE_AXES, choose_dataset
 from e2miseg_core.io.hdf5.links import resolve
 from e2miseg_core.io.lazy import oriented
@@ -187,8 +188,9 @@ def _volume(address: Address, layout: _Layout, notes: list[str]) -> Volume:
     stored = _Stored(path, layout.name)
     place = f"{path}{layout.name}"
     pixels = AxisPixels(stored, layout.axes, layout.shape, layout.dtype, place)
-    spacing, unit, said = declared_spacing(layout.attributes, len(layout.shape))
-    geometry = Geometry.from_spacing(pixels.shape[1:], spacing, unit)
+    spacing, unit, said = declared_spacing(layout.attributes, layout.axes)
+    with grid_of(place):
+        geometry = Geometry.from_spacing(pixels.shape[1:], spacing, unit)
     transform = canonical_transform(geometry)
     stat = path.stat()
     token = tokenize(str(path.resolve()), layout.name, stat.st_mtime_ns, stat.st_size)

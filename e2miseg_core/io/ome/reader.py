@@ -14,6 +14,7 @@ from e2miseg_core.geometry import AxisTransform, Geometry, canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels, faults
 from e2miseg_core.io.declared_spacing import declared_spacing
+from e2miseg_core.io.grid import grid_of
 from e2miseg_core.io.lazy import oriented
 from e2miseg_core.io.ome.collections import images_in, label_names
 from e2miseg_core.io.ome.image import OmeImage, ome_of, parse_image, parse_segments
@@ -113,8 +114,9 @@ def _bare(address: Address, array: "zarr.Array[Any]") -> Volume:
     check_level(address, array, axes)
     pixels = _pixels(address, array, axes)
     attributes = attributes_of(array)
-    spacing, unit, notes = declared_spacing(attributes, array.ndim)
-    geometry = Geometry.from_spacing(pixels.shape[1:], spacing, unit)
+    spacing, unit, notes = declared_spacing(attributes, axes)
+    with grid_of(name_of(address)):
+        geometry = Geometry.from_spacing(pixels.shape[1:], spacing, unit)
     transform = canonical_transform(geometry)
     source = Source(
         uri=name_of(address),
@@ -148,9 +150,10 @@ def _named_axes(array: "zarr.Array[Any]") -> str | None:
 def _geometry(
     address: Address, image: OmeImage, own: Mapping[str, Any], shape: Sequence[int]
 ) -> tuple[Geometry, list[str]]:
-    if "geometry" not in own:
-        return image.geometry(shape), [SPATIAL_NOTE]
-    geometry = Geometry.from_json(own["geometry"])
+    with grid_of(name_of(address)):
+        if "geometry" not in own:
+            return image.geometry(shape), [SPATIAL_NOTE]
+        geometry = Geometry.from_json(own["geometry"])
     if geometry.shape != tuple(shape):
         found = f"{tuple(shape)} voxels but a grid of {geometry.shape}"
         raise GeometryError(

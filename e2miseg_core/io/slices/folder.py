@@ -15,6 +15,7 @@ from e2miseg_core.errors import Choice, ChoiceError, ReadError
 from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels, checked_array
+from e2miseg_core.io.grid import grid_of
 from e2miseg_core.io.lazy import oriented
 from e2miseg_core.io.ome.image import inner_path
 from e2miseg_core.io.slices.files import SLICE_SUFFIXES, Slice, read_slice, slice_of
@@ -75,7 +76,8 @@ def read_slices(address: Address) -> Volume:
     stored = _Stored(tuple(files), first)
     pixels = AxisPixels(stored, axes, shape, first.dtype, str(folder))
     spacing = (first.spacing[0], *first.spacing)
-    geometry = Geometry.from_spacing(pixels.shape[1:], spacing, first.unit)
+    with grid_of(folder):
+        geometry = Geometry.from_spacing(pixels.shape[1:], spacing, first.unit)
     transform = canonical_transform(geometry)
     stats = [file.stat() for file in files[:_MOST_CHECKED]]
     times = [(stat.st_mtime_ns, stat.st_size) for stat in stats]

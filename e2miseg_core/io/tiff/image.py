@@ -11,6 +11,7 @@ from e2miseg_core.errors import Choice, ChoiceError, ReadError
 from e2miseg_core.geometry import AxisTransform, Geometry, canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels
+from e2miseg_core.io.grid import grid_of
 from e2miseg_core.io.lazy import oriented
 from e2miseg_core.io.tiff.levels import (
     StoredLevel,
@@ -142,7 +143,8 @@ def _volume(address: Address, tif: "tifffile.TiffFile", number: int) -> Volume:
         for level in levels
     ]
     spacing, unit, said = spacing_of(tif, number)
-    geometry = Geometry.from_spacing(pixels[0].shape[1:], spacing, unit)
+    with grid_of(path):
+        geometry = Geometry.from_spacing(pixels[0].shape[1:], spacing, unit)
     transform = canonical_transform(geometry)
     n_channels = pixels[0].shape[0]
     names = channel_names(tif, number, axes, n_channels)

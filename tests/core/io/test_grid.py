@@ -1,10 +1,13 @@
 """What a header says of the grid, and what is made of it, by hand."""
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+import zarr
 
 from e2miseg_core.errors import GeometryError
+from e2miseg_core.io import open_volume
 from e2miseg_core.io.grid import resolve_grid
 
 SOUND = np.array([[0, 0, 2, 1], [0, 3, 0, 2], [4, 0, 0, 3], [0, 0, 0, 1.0]])
@@ -99,3 +102,22 @@ def test_axes_without_orientation_are_right_anterior_superior():
     grid, _ = resolve(spacing=(4, 3, 2))
     assert grid.orientation[::-1] == "".join(nib.aff2axcodes(np.eye(4)))
     np.testing.assert_array_equal(grid.world((1, 1, 1)), [2, 3, 4])
+
+
+def test_a_grid_that_makes_no_sense_is_told_with_its_file(tmp_path):
+    levels = [
+        {
+            "path": "0",
+            "coordinateTransformations": [{"type": "scale", "scale": [0, 1, 1]}],
+        }
+    ]
+    axes = [{"name": axis, "type": "space"} for axis in "zyx"]
+    stated = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
+    root = zarr.create_group(str(tmp_path / "a.zarr"), attributes={"ome": stated})
+    root.create_array("0", shape=(3, 4, 5), dtype="u1")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        raw = file.create_dataset("raw", data=np.zeros((3, 4, 5), "u1"))
+        raw.attrs["spacing"] = [1e300, 1, 1]
+    for name in ("a.zarr", "a.h5"):
+        with pytest.raises(GeometryError, match=name):
+            open_volume(tmp_path / name)

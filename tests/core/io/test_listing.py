@@ -20,3 +20,16 @@ def test_each_image_is_listed_once(tmp_path: Path) -> None:
         *("a.nrrd", "b.nii.gz", "c.ome.zarr", "f+orig.HEAD", "lonely.img"),
         *("pair.hdr", "series"),
     ]
+
+
+def test_a_pair_is_one_image_however_its_halves_are_packed(tmp_path: Path) -> None:
+    for stem, first, second in (
+        ("a", ".hdr", ".img"),
+        ("b", ".hdr.gz", ".img"),
+        ("c", ".hdr", ".img.gz"),
+        ("d", ".hdr.gz", ".img.gz"),
+    ):
+        (tmp_path / f"{stem}{first}").touch()
+        (tmp_path / f"{stem}{second}").touch()
+    names = [path.name for path in list_images(tmp_path)]
+    assert names == ["a.hdr", "b.hdr.gz", "c.hdr", "d.hdr.gz"]
