@@ -21,17 +21,19 @@ _MOST_ROWS = 60  # a longer table of cases scrolls the means away
 
 def evaluate(
     predicted: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="PREDICTED", help="Labels to judge: a file, or a folder of files."
+            metavar="PREDICTED",
+            help="Labels to judge: a file, a folder of files, or an address such as "
+            "labels.h5#part=/seg or https://...",
         ),
     ],
     reference: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="REFERENCE",
-            help="Labels taken as true: a file, or a folder with files of the same "
-            "names.",
+            help="Labels taken as true: a file, an address, or a folder with files of "
+            "the same names.",
         ),
     ],
     *,

@@ -24,6 +24,7 @@ from e2miseg_core.evaluation.metrics import (
 from e2miseg_core.evaluation.report import CaseScores, ClassScores, Problem, Report
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import known_suffixes, open_labels, split_suffix
+from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.io.listing import list_images
 from e2miseg_core.io.naming import exists, suggested_name
 from e2miseg_core.progress import Job, Progress
@@ -31,7 +32,7 @@ from e2miseg_core.progress import Job, Progress
 __all__ = ["evaluate_case", "evaluate_paths"]
 
 # Formats keep affines in float32, and rotations as quaternions; a mistake is larger.
-_GRID_TOLERANCE = 1e-4
+_GRID_TOLERANCE, _GRID_VOXELS = 1e-4, 0.1
 _BOTH_EMPTY = ClassScores(
     dice=1.0,
     hd95_mm=0.0,
@@ -86,8 +87,8 @@ def evaluate_case(
 
 
 def evaluate_paths(
-    predicted: str | Path,
-    reference: str | Path,
+    predicted: AnySource,
+    reference: AnySource,
     *,
     label_names: Mapping[int, str] | None = None,
     tolerance_mm: float = 1.0,
@@ -96,9 +97,9 @@ def evaluate_paths(
 
     Parameters
     ----------
-    predicted, reference : str or Path
-        Two files, or two folders; `a.nii.gz` is compared with `a.nii.gz` or
-        `a.ome.zarr`.
+    predicted, reference : str, Path or Address
+        Two images of labels, or two folders of such files; `a.nii.gz` is compared
+        with `a.nii.gz` or `a.ome.zarr`.
     label_names : mapping of int to str, optional
         The classes to compare, such as a model card's. Without it every value above 0
         that is found in any file is a class, named after its number.
@@ -128,8 +129,9 @@ def evaluate_paths(
     """
     check_tolerance(tolerance_mm)
     names = _checked_names(label_names)
-    pairs, problems = _match(Path(predicted), Path(reference))
-    single = _is_case(Path(reference))
+    here, there = Address.parse(predicted), Address.parse(reference)
+    pairs, problems = _match(here, there)
+    single = _is_case(there)
     cases: list[CaseScores] = []
     for done, (case, first, second) in enumerate(pairs, start=1):
         try:
@@ -162,18 +164,21 @@ def _checked_names(label_names: Mapping[int, str] | None) -> dict[int, str] | No
     return names
 
 
-def _is_case(path: Path) -> bool:
-    return split_suffix(path)[1] != "" or path.is_file()
+def _is_case(address: Address) -> bool:
+    """Whether it is one image of labels, no folder of several."""
+    if address.is_remote or address.part or address.frame is not None:
+        return True
+    return split_suffix(address.path)[1] != "" or address.path.is_file()
 
 
 def _match(
-    predicted: Path, reference: Path
-) -> tuple[list[tuple[str, Path, Path]], list[Problem]]:
+    predicted: Address, reference: Address
+) -> tuple[list[tuple[str, Address, Address]], list[Problem]]:
     """Pairs of files with the name of their case, and what has no partner."""
-    for path in (predicted, reference):
-        if not exists(path):
+    for address in (predicted, reference):
+        if not exists(address):
             raise ReadError(
-                found=f"{path} is missing",
+                found=f"{address.place} is missing",
                 needed="a file or folder of labels",
                 do="check the path",
             )
@@ -185,7 +190,7 @@ def _match(
         )
     if _is_case(reference):
         return [(suggested_name(reference), predicted, reference)], []
-    first, second = _cases(predicted), _cases(reference)
+    first, second = _cases(predicted.path), _cases(reference.path)
     pairs = [(case, first[case], second[case]) for case in second if case in first]
     lonely = [
         Problem(case=case, message=f"{case}: no file of this name in {folder}")
@@ -199,7 +204,7 @@ def _match(
     return pairs, lonely
 
 
-def _cases(folder: Path) -> dict[str, Path]:
+def _cases(folder: Path) -> dict[str, Address]:
     """Find the label files of a folder by the name of their case, sorted."""
     found: dict[str, Path] = {}
     for path in list_images(folder):
@@ -211,12 +216,12 @@ def _cases(folder: Path) -> dict[str, Path]:
                 do="move one of them away",
             )
         found[case] = path
-    return found
+    return {case: Address(str(path)) for case, path in found.items()}
 
 
 def _compare(
-    predicted: Path,
-    reference: Path,
+    predicted: Address,
+    reference: Address,
     names: dict[int, str] | None,
     tolerance_mm: float,
 ) -> dict[int, ClassScores]:
@@ -233,9 +238,9 @@ def _compare(
 
 
 def _check_grids(
-    predicted: Path, first: Geometry, reference: Path, second: Geometry
+    predicted: Address, first: Geometry, reference: Address, second: Geometry
 ) -> None:
-    if first.matches(second, _GRID_TOLERANCE):
+    if first.matches(second, _GRID_TOLERANCE, voxels=_GRID_VOXELS):
         return
     if first.shape != second.shape:
         what = f"{predicted} has {_sizes(first)} voxels, {reference} {_sizes(second)}"
@@ -295,7 +300,7 @@ def _gather(
 
 
 def _nothing_compared(
-    predicted: str | Path, reference: str | Path, problems: list[Problem]
+    predicted: AnySource, reference: AnySource, problems: list[Problem]
 ) -> E2MISegError:
     first = f" ({problems[0].message})" if problems else ""
     return ConfigError(

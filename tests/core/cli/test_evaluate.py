@@ -2,11 +2,13 @@
 
 import json
 
+import fsspec
+import h5py
 import numpy as np
 import pytest
 
 from e2miseg_core.cli import run_command
-from e2miseg_core.io import write_labels
+from e2miseg_core.io import open_labels, write_labels
 from e2miseg_core.volume import Volume
 
 
@@ -105,3 +107,35 @@ def test_mistakes_are_told_in_one_line(folders, capsys, monkeypatch, arguments, 
     assert errors.startswith("error: ")
     assert word in errors
     assert errors.count("\n") == 1
+
+
+def test_addresses_are_compared_like_files(folders, capsys):
+    with h5py.File(folders / "both.h5", "w") as file:
+        for name in ("predicted", "reference"):
+            labels = open_labels(folders / name / "a.nii.gz")
+            file[name] = np.asarray(labels.data[0])
+            file[name].attrs["element_size_um"] = (2000.0, 1000.0, 1000.0)
+    both = f"{folders / 'both.h5'}#part=/"
+    code, lines, error = run(
+        capsys, f"{both}predicted", f"{both}reference", "--json", "--tolerance", "0"
+    )
+    assert (code, error) == (0, "")
+    (case,) = json.loads(lines[-1])["cases"]
+    assert case["reference"].endswith("both.h5#part=/reference")
+    files = [folders / name / "a.nii.gz" for name in ("predicted", "reference")]
+    _, lines, _ = run(capsys, *files, "--json", "--tolerance", "0")
+    (other,) = json.loads(lines[-1])["cases"]
+    assert case["classes"] == other["classes"]
+
+
+def test_a_url_is_no_missing_folder(folders, capsys):
+    url = "memory://evaluate/a.nii.gz"
+    with fsspec.open(url, "wb") as file:
+        file.write((folders / "predicted" / "a.nii.gz").read_bytes())
+    code, lines, error = run(capsys, url, folders / "predicted" / "a.nii.gz", "--json")
+    assert (code, error) == (0, "")
+    (case,) = json.loads(lines[-1])["cases"]
+    assert case["classes"]["label 1"]["dice"] == 1
+    code, _, error = run(capsys, url, folders / "reference")
+    assert code == 2
+    assert "a file and a folder" in error
