@@ -150,6 +150,14 @@ def export(
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Folder for the label files.")
     ],
+    suffix: Annotated[
+        str,
+        typer.Option(
+            "--suffix",
+            help="Format of all files, such as .nrrd, or .dcm for DICOM series; else "
+            "one that fits each image.",
+        ),
+    ] = "",
     authority: Annotated[
         bool,
         typer.Option(
@@ -168,7 +176,10 @@ def export(
 
     with Output(as_json=as_json) as output:
         opened = Project.open(name)
-        job = export_labels(opened, out, authority=authority, overwrite=overwrite)
+        _check_suffix(suffix)
+        job = export_labels(
+            opened, out, suffix=suffix, authority=authority, overwrite=overwrite
+        )
         written = run(job, output.progress)
         for case, paths in written.items():
             if not paths:
@@ -208,6 +219,17 @@ def relocate(
         output.result(
             {"case": case, "image": opened.case(case).image_uri},
             f"{case}: its image is {opened.case(case).image_uri}",
+        )
+
+
+def _check_suffix(suffix: str) -> None:
+    from e2miseg_core.io import known_suffixes
+
+    if suffix and suffix not in known_suffixes(writable=True):
+        raise ConfigError(
+            found=f"the suffix {suffix!r}",
+            needed="one of " + ", ".join(known_suffixes(writable=True)),
+            do="take one of these, or leave it out",
         )
 
 

@@ -25,7 +25,12 @@ _SLAB = 64  # planes looked at together
 
 
 def export_labels(
-    project: Project, folder: Path, *, authority: bool = False, overwrite: bool = False
+    project: Project,
+    folder: Path,
+    *,
+    suffix: str = "",
+    authority: bool = False,
+    overwrite: bool = False,
 ) -> Generator[Progress, None, dict[str, list[Path]]]:
     """Write the labels of each case as `CASE` and a suffix that fits its image.
 
@@ -35,6 +40,9 @@ def export_labels(
         Another program may have it open, if its edits are in the labels on disk.
     folder : Path
         Made if it is not there.
+    suffix : str
+        Of all files, such as ".nrrd", or ".dcm" for cases that are DICOM series;
+        empty for one that fits each image.
     authority : bool
         Also write who says so, as `CASE_authority`.
     overwrite : bool
@@ -76,7 +84,9 @@ def export_labels(
         except ProjectInUse:
             locked = False
         cases = [project.case(name) for name in project.cases]
-        files = [[_file(case, folder, kind) for kind in kinds] for case in cases]
+        files = [
+            [_file(case, folder, kind, suffix) for kind in kinds] for case in cases
+        ]
         if not overwrite:  # told before the first one is written
             _check_new(itertools.chain.from_iterable(files))
         for done, (case, targets) in enumerate(zip(cases, files, strict=True), start=1):
@@ -88,8 +98,8 @@ def export_labels(
     return written
 
 
-def _file(case: Case, folder: Path, kind: str) -> Path:
-    return folder / f"{case.name}{kind}{label_suffix(case.image_uri)}"
+def _file(case: Case, folder: Path, kind: str, suffix: str) -> Path:
+    return folder / f"{case.name}{kind}{suffix or label_suffix(case.image_uri)}"
 
 
 def _check_new(files: Iterable[Path]) -> None:

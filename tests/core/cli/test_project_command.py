@@ -57,6 +57,11 @@ def test_a_project_from_the_command_line(
     assert (described["predictions"], described["edges"]) == (0, None)
     assert described["image_found"]
 
+    nrrd = call(capsys, "export", path, "-o", tmp_path / "n", "--suffix", ".nrrd")
+    assert [Path(file).name for file in nrrd["files"]] == ["scan1.nrrd"]
+    wrong = ["project", "export", str(path), "-o", str(out), "--suffix", ".xyz"]
+    assert run_command(wrong) == 2
+    assert "the suffix '.xyz'" in capsys.readouterr().err
     files = call(capsys, "export", path, "-o", out, "--authority")["files"]
     assert [Path(file).name for file in files] == [
         "scan1.nii.gz",
