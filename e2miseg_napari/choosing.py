@@ -20,7 +20,7 @@ from e2miseg_napari.modal import run_dialog
 
 __all__ = ["ChoiceDialog", "ask_choices"]
 
-_COLUMNS = ("Number", "What", "Size")
+_COLUMNS = ("Number", "What", "Size (Z, Y, X)")
 _SIZE = (620, 360)  # pixels
 
 

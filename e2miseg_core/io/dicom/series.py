@@ -89,7 +89,7 @@ class DicomSeries:
         if self.stack is not None:
             z, y, x = self.stack.geometry.shape
             moments = f"{len(self.stack.planes)} x " * (len(self.stack.planes) > 1)
-            words.append(f"{moments}{x} x {y} x {z}")
+            words.append(f"{moments}{z} x {y} x {x}")
             words.append(_spacing(self.stack.geometry))
             words += [self.stack.reason] * bool(self.stack.reason)
         count = len(self.instances)
@@ -105,8 +105,8 @@ class DicomSeries:
 
 
 def _spacing(geometry: Geometry) -> str:
-    """Spacing along X, Y, Z, as sizes are told."""
-    steps = " x ".join(f"{step:.4g}" for step in geometry.spacing[::-1])
+    """Spacing along Z, Y, X, as sizes are told everywhere."""
+    steps = " x ".join(f"{step:.4g}" for step in geometry.spacing)
     return f"{steps} {geometry.unit}"
 
 

@@ -101,8 +101,8 @@ def test_several_series_are_listed_and_chosen(dicom_files, tmp_path):
         open_volume(tmp_path)
     first_choice, second_choice = error.value.choices
     assert (first_choice.part, second_choice.part) == ("1", "2")
-    assert '"CT chest 3.0", 5 x 4 x 3, 0.7 x 0.8 x 2.5 mm, 3 files' in str(first_choice)
-    assert "MR, 7 x 6 x 2, 0.7 x 0.8 x 2.5 mm, 2 files" in str(second_choice)
+    assert '"CT chest 3.0", 3 x 4 x 5, 2.5 x 0.8 x 0.7 mm, 3 files' in str(first_choice)
+    assert "MR, 2 x 6 x 7, 2.5 x 0.8 x 0.7 mm, 2 files" in str(second_choice)
     assert f"{tmp_path}#part=1" in str(error.value)
     volume = open_volume(f"{tmp_path}#part=2")
     np.testing.assert_array_equal(stored(volume)[0], second)
