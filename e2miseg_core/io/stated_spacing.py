@@ -72,7 +72,11 @@ def with_stated_spacing(volume: Volume, address: Address) -> Volume:
     note = f"voxel size {_in_words(geometry)} {_STATED}"
     if not has_assumed_spacing(volume.notes):
         note += f"; the file says {_in_words(was)}"
-    kept = [note for note in volume.notes if not _ONLY_SIZE.search(note)]
+    kept = [
+        note.replace(": voxels of 1 mm, ", ": ")
+        for note in volume.notes
+        if not _ONLY_SIZE.search(note)
+    ]
     return replace(volume, geometry=geometry, source=source, notes=(*kept, note))
 
 

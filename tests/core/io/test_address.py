@@ -105,6 +105,7 @@ def test_stated_size_of_voxels_takes_the_place_of_the_assumed_one(
     assert opened.geometry.unit == "nm"
     np.testing.assert_allclose(opened.geometry.spacing, (50, 4.6, 4.7))
     assert "voxel size 50 x 4.6 x 4.7 nm (Z, Y, X) as stated by you" in opened.notes
+    assert not any("1 mm" in note for note in opened.notes)
     assert opened.source is not None
     again = open_volume(opened.source.uri)
     assert again.geometry.matches(opened.geometry)
