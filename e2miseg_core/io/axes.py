@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.lazy import Box, merged_chunks, slab_chunks
+from e2miseg_core.io.limits import MOST_CHANNELS, MOST_PIECES
+from e2miseg_core.io.system_errors import system_error
 
 __all__ = ["SPATIAL_NOTE", "AxisPixels", "StoredArray", "checked_array", "faults"]
 
 SPATIAL_NOTE = "axes z, y, x taken as superior, posterior, left"
 _LEADING = "tc"  # the order of what becomes channels; other axes follow as stored
 _MOST_CHUNK_BYTES = 2 << 30  # a chunk is unpacked whole; no common codec packs more
-_MOST_CHANNELS = 1 << 16
-_MOST_PIECES = 1_000_000  # along an axis: each is a number in memory
 
 
 def faults() -> tuple[type[BaseException], ...]:
@@ -129,6 +129,8 @@ class AxisPixels:
         except ReadError:
             raise
         except faults() as error:
+            if (said := system_error(self._place, error)) is not None:
+                raise said from error
             region = ", ".join(
                 f"{axis} {part.start} to {part.stop}"
                 if isinstance(part, slice)
@@ -190,12 +192,12 @@ def checked_array(
         problem, needed = f"nothing in it ({what})", "at least one voxel"
     elif chunks is not None and math.prod(chunks) * dtype.itemsize > _MOST_CHUNK_BYTES:
         problem, needed = f"chunks that are too large ({what})", "chunks below 2 GiB"
-    elif _n_channels(axes, shape) > _MOST_CHANNELS:
+    elif _n_channels(axes, shape) > MOST_CHANNELS:
         problem = f"{_n_channels(axes, shape)} frames and channels"
-        needed = f"at most {_MOST_CHANNELS}"
-    elif _n_pieces(shape, dtype, chunks) > _MOST_PIECES:
+        needed = f"at most {MOST_CHANNELS}"
+    elif _n_pieces(shape, dtype, chunks) > MOST_PIECES:
         problem = f"a size that is not believable ({what})"
-        needed = f"at most {_MOST_PIECES} chunks along an axis"
+        needed = f"at most {MOST_PIECES} chunks along an axis"
     else:
         return
     raise ReadError(

@@ -21,6 +21,7 @@ from e2miseg_core.io.cache import keeping as cache
 from e2miseg_core.io.foreign.guard import run_guarded
 from e2miseg_core.io.grid import resolve_grid
 from e2miseg_core.io.lazy import oriented, slab_chunks
+from e2miseg_core.io.limits import DEFLATE_RATIO
 from e2miseg_core.io.raw.pixels import RawLayout, RawPixels
 from e2miseg_core.volume import Source, Volume, default_channels
 
@@ -49,25 +50,21 @@ class _Kind:
 _NIBABEL = "e2miseg_core.io.foreign.libraries:open_nibabel"
 _SIMPLEITK = "e2miseg_core.io.foreign.libraries:open_simpleitk"
 _MRTRIX = "e2miseg_core.io.foreign.mrtrix:open_mrtrix"
-_PACKED = 1040  # deflate cannot do better than 1032 to 1
 _TEXT = 8  # "0 " is eight bytes in memory at the most, and then some
 _BITS = 8
 _BRIK = (".BRIK", ".BRIK.gz", ".brik", ".brik.gz")
 
 _KINDS: dict[str, _Kind] = {
-    ".mgz": _Kind(_NIBABEL, _PACKED),
-    ".mgh": _Kind(_NIBABEL),
-    ".mgh.gz": _Kind(_NIBABEL, _PACKED),
     ".head": _Kind(_NIBABEL, halves=_BRIK),
     ".brik": _Kind(_NIBABEL, halves=(".HEAD", ".head")),
-    ".brik.gz": _Kind(_NIBABEL, _PACKED, halves=(".HEAD", ".head")),
-    ".mnc": _Kind(_NIBABEL, _PACKED),  # MINC 2 may be compressed
+    ".brik.gz": _Kind(_NIBABEL, DEFLATE_RATIO, halves=(".HEAD", ".head")),
+    ".mnc": _Kind(_NIBABEL, DEFLATE_RATIO),  # MINC 2 may be compressed
     ".par": _Kind(_NIBABEL, halves=(".REC", ".rec")),
     ".rec": _Kind(_NIBABEL, halves=(".PAR", ".par")),
     ".mif": _Kind(_MRTRIX, _BITS),
-    ".mif.gz": _Kind(_MRTRIX, _PACKED * _BITS),
+    ".mif.gz": _Kind(_MRTRIX, DEFLATE_RATIO * _BITS),
     ".gipl": _Kind(_SIMPLEITK),
-    ".gipl.gz": _Kind(_SIMPLEITK, _PACKED),
+    ".gipl.gz": _Kind(_SIMPLEITK, DEFLATE_RATIO),
     ".vtk": _Kind(_SIMPLEITK, _TEXT),
     ".mrc": _Kind(_SIMPLEITK),
     ".pic": _Kind(_SIMPLEITK),
@@ -188,7 +185,7 @@ def _kind(path: Path) -> tuple[_Kind, tuple[Path, ...]]:
     stem = path.name[: -len(suffix)]
     for half in kind.halves:
         if (other := path.with_name(stem + half)).is_file():
-            ratio = _PACKED if half.lower().endswith(".gz") else kind.ratio
+            ratio = DEFLATE_RATIO if half.lower().endswith(".gz") else kind.ratio
             return _Kind(kind.opener, ratio), (path, other)
     raise ReadError(
         found=f"{path} without its second file",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.foreign.copy import ForeignImage
+from e2miseg_core.io.limits import DEFLATE_RATIO
 
 __all__ = ["open_mrtrix"]
 
@@ -102,7 +103,7 @@ def _stored(
     dtype = dtype.newbyteorder(">" if name.endswith("be") else "<")
     count = math.prod(dims)
     nbytes = -(-count // 8) if bits else count * dtype.itemsize
-    size = path.stat().st_size * (1040 if is_packed else 1)
+    size = path.stat().st_size * (DEFLATE_RATIO if is_packed else 1)
     if offset < 0 or offset + nbytes > size:
         raise _damage(path, f"room for {size} bytes, and needs {offset + nbytes}")
     if is_packed:

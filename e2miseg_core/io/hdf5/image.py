@@ -1,9 +1,9 @@
 """HDF5: data sets read lazily; nothing outside the file is followed."""
 
 import json
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from e2miseg_core.io.grid import grid_of
 from e2miseg_core.io.hdf5.choice import IMAGE_AXES, choose_dataset
 from e2miseg_core.io.hdf5.links import resolve
 from e2miseg_core.io.lazy import oriented
+from e2miseg_core.io.open_files import KeptOpen
+from e2miseg_core.io.raw.unchanged import check_unchanged, stamp_of
+from e2miseg_core.io.system_errors import system_error
 from e2miseg_core.volume import Segments, Source, Volume, default_channels
 
 __all__ = ["is_hdf5", "read_hdf5"]
@@ -88,7 +91,7 @@ def read_hdf5(address: Address) -> Volume:
     except ReadError:
         raise
     except faults() as error:
-        raise _damaged(path, error) from error
+        raise (system_error(path, error) or _damaged(path, error)) from error
     return _volume(address, layout, notes)
 
 
@@ -218,24 +221,22 @@ def _volume(address: Address, layout: _Layout, notes: list[str]) -> Volume:
 
 
 class _Stored:
-    """A `StoredArray`: the file is opened at the first read and kept open."""
+    """A `StoredArray`: the file is opened when it is read."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._path = path
         self._name = name
-        self._file: Any = None
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_name": self._name}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _file=None, _lock=threading.Lock())
+        self._stamp = stamp_of(path.stat())
+        self._file = KeptOpen(partial(_open, path))
 
     def read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         """Return a part."""
-        with self._lock:
-            if self._file is None:
-                self._file = _opened(self._path)
-            part: NDArray[Any] = np.asarray(self._file[self._name][index])
+        check_unchanged(self._path, self._stamp)
+        with self._file.borrow() as file:
+            part: NDArray[Any] = np.asarray(file[self._name][index])
         return part
+
+
+def _open(path: Path) -> tuple[Any, Callable[[], None]]:
+    file = _opened(path)
+    return file, file.close

@@ -14,13 +14,11 @@ from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry, canonical_transform
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.lazy import Box, DiskArray, oriented, slab_chunks
+from e2miseg_core.io.limits import MOST_CHANNELS, MOST_PIECES
 from e2miseg_core.io.raw.pixels import RawLayout, RawPixels
 from e2miseg_core.volume import Segments, Source, Volume
 
 __all__ = ["RawFiles", "RawImage", "present", "raw_offset"]
-
-_MOST_CHANNELS = 1 << 16
-_MOST_PIECES = 1 << 20  # along an axis: each is a number in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +115,10 @@ def raw_offset(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> int:
 def _check_believable(raw: RawFiles) -> None:
     if min(raw.shape) < 1:
         problem, needed = f"the sizes {raw.shape}", "at least one voxel along each axis"
-    elif raw.shape[0] > _MOST_CHANNELS:
-        problem, needed = f"{raw.shape[0]} channels", f"at most {_MOST_CHANNELS}"
-    elif max(raw.shape[1:]) > _MOST_PIECES:
-        problem, needed = f"the sizes {raw.shape[1:]}", f"at most {_MOST_PIECES} each"
+    elif raw.shape[0] > MOST_CHANNELS:
+        problem, needed = f"{raw.shape[0]} channels", f"at most {MOST_CHANNELS}"
+    elif max(raw.shape[1:]) > MOST_PIECES:
+        problem, needed = f"the sizes {raw.shape[1:]}", f"at most {MOST_PIECES} each"
     else:
         return
     raise ReadError(

@@ -1,6 +1,6 @@
 """Voxels that lie in a file one after another, as NIfTI, NRRD and MetaImage have it.
 
-Plain files are mapped into memory. Compressed ones of up to 64 MiB are unpacked whole
+Plain files are read as they are. Compressed ones of up to 64 MiB are unpacked whole
 and kept a while; gzip of up to 128 MiB is read by an index of its stream; what is
 larger is unpacked once into a chunked copy in the cache.
 """
@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.lazy import Box, merged_chunks, slab_chunks
+from e2miseg_core.io.limits import MOST_CHANNELS
+from e2miseg_core.io.raw.plain import PlainArray
 from e2miseg_core.io.raw.stored import CopiedArray, HeldArray, IndexedArray
+from e2miseg_core.io.raw.unchanged import stamp_of
 from e2miseg_core.io.raw.unpack import Stream, most_bytes
 from e2miseg_core.io.raw.unpack_chunks import chunk_shape
 from e2miseg_core.io.raw.unpack_copy import Unpacking, unpacking_of
@@ -28,7 +31,6 @@ __all__ = ["RawLayout", "RawPixels", "reading_once"]
 
 _HELD_BYTES = 64 << 20
 _INDEXED_BYTES = 128 << 20
-_MOST_CHANNELS = 1 << 16  # each has a name and a block of its own
 
 _once: ContextVar[bool] = ContextVar("reading_once", default=False)
 
@@ -132,7 +134,7 @@ class RawPixels:
         self.dtype = np.dtype(np.float32) if layout.is_scaled else native
 
     def __getstate__(self) -> dict[str, Any]:
-        # A memory map would be pickled with its voxels, a lock not at all.
+        # An index would be pickled with its file, a lock not at all.
         return {**self.__dict__, "_stored": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -180,7 +182,8 @@ class RawPixels:
 
     def _read_stored(self, box: Box) -> NDArray[Any]:
         if not self._layout.channels_last:
-            return np.array(self._open()[box])
+            block: NDArray[Any] = self._open()[box]
+            return block
         channels, x = self.shape[0], box[3]
         inner = slice(x.start * channels, x.stop * channels)
         flat = self._open()[slice(0, 1), box[1], box[2], inner]
@@ -199,8 +202,12 @@ class RawPixels:
         layout, stream = self._layout, self._stream
         shape = layout.stored_shape
         if not layout.compression:
-            return np.memmap(
-                layout.path, layout.dtype, "r", offset=layout.offset, shape=shape
+            return PlainArray(
+                path=layout.path,
+                stamp=stream.stamp,
+                offset=layout.offset,
+                shape=shape,
+                dtype=layout.dtype,
             )
         if layout.nbytes <= _HELD_BYTES:
             return HeldArray(stream, shape, layout.dtype)
@@ -219,10 +226,10 @@ def _checked_stream(layout: RawLayout) -> Stream:
             needed="the file that holds the voxels",
             do="check the path and your rights to read it",
         ) from error
-    if layout.shape[0] > _MOST_CHANNELS:
+    if layout.shape[0] > MOST_CHANNELS:
         raise ReadError(
             found=f"{layout.path} announces {layout.shape[0]} channels",
-            needed=f"at most {_MOST_CHANNELS}",
+            needed=f"at most {MOST_CHANNELS}",
             do="correct or export the file again",
         )
     needed = layout.skip + layout.nbytes
@@ -243,5 +250,5 @@ def _checked_stream(layout: RawLayout) -> Stream:
         compression=layout.compression,
         skip=layout.skip,
         nbytes=layout.nbytes,
-        stamp=(stat.st_size, stat.st_mtime_ns),
+        stamp=stamp_of(stat),
     )

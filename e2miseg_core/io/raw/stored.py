@@ -26,7 +26,7 @@ class HeldArray:
 
     def __getitem__(self, box: Box) -> NDArray[Any]:
         stored = held_bytes(self.stream).view(self.dtype).reshape(self.shape)
-        return stored[box]
+        return stored[box].copy()
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,43 @@
 """Compressed streams of voxels, read from start to end; how much they can hold."""
 
 import bz2
-import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from indexed_gzip import ZranError
+from e2miseg_core.io.limits import DEFLATE_RATIO
+from e2miseg_core.io.raw.unchanged import (
+    PIECE,
+    Stamp,
+    check_unchanged,
+    opened,
+    telling,
+)
 
-from e2miseg_core.errors import ReadError
+__all__ = ["COMPRESSIONS", "Stream", "drain", "most_bytes"]
 
-__all__ = [
-    "COMPRESSIONS",
-    "DamagedStreamError",
-    "Stream",
-    "drain",
-    "fill",
-    "most_bytes",
-]
-
-# The most that one byte can hold, by theory and by trial: deflate codes at best 258
-# bytes in 2 bits; bzip2 codes 45,899,235 equal bytes in a block of about 32 bytes.
-_MOST = {"": 1, "gzip": 1040, "zlib": 1040, "deflate": 1040, "bz2": 1_500_000}
+# The most that one byte can hold, by theory and by trial: bzip2 codes 45,899,235 equal
+# bytes in a block of about 32 bytes.
+_MOST = {"": 1, "bz2": 1_500_000} | dict.fromkeys(
+    ("gzip", "zlib", "deflate"), DEFLATE_RATIO
+)
 COMPRESSIONS = tuple(_MOST)
-PIECE = 1 << 20  # unpacked at once
+_GZIP = b"\x1f\x8b"
+# How zlib is told what lies around deflate's bits; "deflate" is bare, as in zip files.
+_WINDOWS = {
+    "gzip": 16 + zlib.MAX_WBITS,
+    "zlib": zlib.MAX_WBITS,
+    "deflate": -zlib.MAX_WBITS,
+}
 
 
 def most_bytes(compression: str, stored: int) -> int:
     """Bytes that `stored` bytes can hold at the very most."""
     return stored * _MOST[compression]
-
-
-class DamagedStreamError(ReadError):
-    """The file itself is to blame: reading it again will not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Stream:
     compression: str
     skip: int
     nbytes: int
-    stamp: tuple[int, int]
+    stamp: Stamp
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -76,56 +77,24 @@ class Stream:
             If the file has changed since it was opened; then too if what is done in
             the block finds it damaged or cut off.
         """
-        with self.telling(), self.path.open("rb") as file:
-            self.check_unchanged()
+        with self.telling(), opened(self.path, self.stamp) as file:
             file.seek(self.offset)
             unpacked: Any
-            if self.compression == "gzip":
-                unpacked = gzip.GzipFile(fileobj=file)
-            elif self.compression == "bz2":
+            if self.compression == "bz2":
                 unpacked = bz2.BZ2File(file)
             else:
-                is_bare = self.compression == "deflate"  # as in zip files
-                window = -zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS
-                unpacked = io.BufferedReader(_ZlibReader(file, window), PIECE)
+                unpacked = io.BufferedReader(_Inflated(file, self.compression), PIECE)
             with unpacked:
                 _pass_over(unpacked, self.skip)
                 yield unpacked
 
     def check_unchanged(self) -> None:
         """Raise ReadError if the file is not the one whose header was read."""
-        stat = self.path.stat()
-        if (stat.st_size, stat.st_mtime_ns) != self.stamp:
-            raise DamagedStreamError(
-                found=f"{self.path} has changed since it was opened",
-                needed="the file as it was",
-                do="open it again",
-            )
+        check_unchanged(self.path, self.stamp)
 
-    @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Tell damage in one line, as ReadError."""
-        try:
-            yield
-        except ReadError:
-            raise
-        except (OSError, EOFError, ValueError, zlib.error, ZranError) as error:
-            raise DamagedStreamError(
-                found=f"{self.path} is damaged or cut off ({error})",
-                needed="a whole file",
-                do="copy or export the file again",
-            ) from error
-
-
-def fill(file: IO[bytes], target: memoryview) -> None:
-    """Read until the target is full; EOFError if the stream ends before."""
-    at = 0
-    while at < len(target):
-        count = file.readinto(target[at : at + PIECE])  # type: ignore[attr-defined]
-        if not count:
-            msg = f"it ends {len(target) - at} bytes too early"
-            raise EOFError(msg)
-        at += count
+    def telling(self) -> AbstractContextManager[None]:
+        """Tell in one line, as ReadError, what is wrong with reading the file."""
+        return telling(self.path)
 
 
 def drain(file: IO[bytes]) -> None:
@@ -143,20 +112,27 @@ def _pass_over(file: IO[bytes], count: int) -> None:
         count -= len(piece)
 
 
-class _ZlibReader(io.RawIOBase):
-    """A zlib stream as a file, of which the standard library has none."""
+class _Inflated(io.RawIOBase):
+    """A stream of deflate as a file; what lies behind its end is passed over.
 
-    def __init__(self, file: IO[bytes], window: int) -> None:
+    The standard library has none for zlib, and its one for gzip takes bytes behind the
+    end, which some programs and transfers leave there, for damage.
+    """
+
+    def __init__(self, file: IO[bytes], compression: str) -> None:
         self._file = file
-        self._unpacker = zlib.decompressobj(window)
+        self._kind = compression
+        self._unpacker = zlib.decompressobj(_WINDOWS[compression])
+        self._ahead = b""  # read, and not unpacked
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, target: Any) -> int:
-        while not self._unpacker.eof:
-            packed = self._unpacker.unconsumed_tail or self._file.read(PIECE)
+        while not self._unpacker.eof or self._goes_on():
+            packed = self._ahead or self._file.read(PIECE)
             piece = self._unpacker.decompress(packed, len(target))
+            self._ahead = self._unpacker.unconsumed_tail
             if piece:
                 target[: len(piece)] = piece
                 return len(piece)
@@ -164,3 +140,16 @@ class _ZlibReader(io.RawIOBase):
                 msg = "the compressed stream has no end"
                 raise EOFError(msg)
         return 0
+
+    def _goes_on(self) -> bool:
+        """Begin the next part of a gzip stream, if one follows, maybe after zeros."""
+        if self._kind != "gzip":
+            return False
+        rest = self._unpacker.unused_data.lstrip(b"\0")
+        while len(rest) < len(_GZIP) and (more := self._file.read(PIECE)):
+            rest = (rest + more).lstrip(b"\0")
+        if not rest.startswith(_GZIP):
+            return False
+        self._unpacker = zlib.decompressobj(_WINDOWS["gzip"])
+        self._ahead = rest
+        return True

@@ -21,7 +21,8 @@ from e2miseg_core.errors import Cancelled, ReadError
 from e2miseg_core.io.cache.folder import check_room, telling_of_the_cache
 from e2miseg_core.io.cache.keeping import entry_key, find_entry, find_unfinished, making
 from e2miseg_core.io.lazy import Box
-from e2miseg_core.io.raw.unpack import DamagedStreamError, Stream, drain, fill
+from e2miseg_core.io.raw.unchanged import DamagedStreamError, fill
+from e2miseg_core.io.raw.unpack import Stream, drain
 from e2miseg_core.io.raw.unpack_chunks import (
     Shape,
     chunk_shape,

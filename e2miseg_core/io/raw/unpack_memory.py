@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from indexed_gzip import IndexedGzipFile
+from indexed_gzip import IndexedGzipFile, ZranError
 from numpy.typing import NDArray
 
-from e2miseg_core.io.raw.unpack import PIECE, Stream, drain, fill
+from e2miseg_core.io.raw.unchanged import PIECE, fill
+from e2miseg_core.io.raw.unpack import Stream, drain
 
 __all__ = ["IndexedBytes", "held_bytes"]
 
@@ -92,6 +93,7 @@ class _LaterPart(io.RawIOBase):
     def __init__(self, path: Path, offset: int) -> None:
         self._path, self._offset, self._at = path, offset, 0
         self._file: IO[bytes] | None = None
+        self._error: OSError | None = None
 
     def readable(self) -> bool:
         return True
@@ -100,10 +102,14 @@ class _LaterPart(io.RawIOBase):
         return True
 
     def readinto(self, target: Any) -> int:
-        if self._file is None:
-            self._file = self._path.open("rb")
-        self._file.seek(self._offset + self._at)
-        piece = self._file.read(len(target))
+        try:
+            if self._file is None:
+                self._file = self._path.open("rb")
+            self._file.seek(self._offset + self._at)
+            piece = self._file.read(len(target))
+        except OSError as error:
+            self._error = error
+            raise
         target[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
@@ -116,11 +122,13 @@ class _LaterPart(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def release(self) -> None:
-        """Close the file until it is read again."""
+    def release(self) -> OSError | None:
+        """Close the file until it is read again; return what the system said."""
+        error, self._error = self._error, None
         if self._file is not None:
             self._file.close()
             self._file = None
+        return error
 
 
 class IndexedBytes:
@@ -138,9 +146,15 @@ class IndexedBytes:
     def read_into(self, at: int, target: memoryview) -> None:
         """Fill the target with the bytes of the voxels from `at` on."""
         with self._lock:
+            said = None
             try:
                 self._stream.check_unchanged()
                 self._file.seek(self._stream.skip + at)
                 fill(self._file, target)
+            except ZranError as error:
+                # It takes whatever its file raises for damage to the stream.
+                said = error
             finally:
-                self._part.release()
+                problem = self._part.release()
+            if said is not None:
+                raise problem or said

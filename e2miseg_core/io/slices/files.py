@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.axes import checked_array, faults
+from e2miseg_core.io.limits import DEFLATE_RATIO
 
 __all__ = ["SLICE_SUFFIXES", "Slice", "read_slice", "slice_of"]
 
@@ -19,7 +20,6 @@ SLICE_SUFFIXES = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Samples a pixel by the colour type of a PNG header; a palette's indices are read.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_MOST_PACKED = 1100  # deflate packs no more
 _NO_SPACING = ("no spacing is stated: pixels taken as 1 mm",)
 
 
@@ -126,7 +126,7 @@ def _png_slice(path: Path) -> Slice:
     dtype: np.dtype[Any] = np.dtype(np.uint16 if bits == 16 else np.uint8)
     checked_array(str(path), "yxs"[: len(shape)], shape, dtype, shape)
     size = path.stat().st_size
-    if height * width * samples * bits // 8 > _MOST_PACKED * size:
+    if height * width * samples * bits // 8 > DEFLATE_RATIO * size:
         raise _damaged(path, f"{width} x {height} pixels announced in {size} bytes")
     return Slice(shape, dtype)
 

@@ -13,6 +13,7 @@ from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels
 from e2miseg_core.io.grid import grid_of
 from e2miseg_core.io.lazy import oriented
+from e2miseg_core.io.system_errors import system_error
 from e2miseg_core.io.tiff.levels import (
     StoredLevel,
     TiffLevel,
@@ -84,6 +85,8 @@ def read_tiff(address: Address) -> Volume:
     except ReadError:
         raise
     except tiff_faults() as error:
+        if (problem := system_error(path, error)) is not None:
+            raise problem from error
         raise ReadError(
             found=f"{path} is damaged or of an unknown kind "
             f"({type(error).__name__}: {error!s:.300})",

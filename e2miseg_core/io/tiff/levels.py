@@ -2,10 +2,10 @@
 
 import logging
 import threading
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.axes import checked_array, faults
+from e2miseg_core.io.open_files import KeptOpen
+from e2miseg_core.io.raw.plain import PlainArray
+from e2miseg_core.io.raw.unchanged import check_unchanged, stamp_of
 
 __all__ = [
     "StoredLevel",
@@ -174,41 +177,49 @@ def _check_codec(path: Path, keyframe: Any) -> None:
 
 
 class StoredLevel:
-    """A `StoredArray`: the file is opened at the first read and kept open."""
+    """A `StoredArray`: pixels in order are read as they lie, others by tifffile."""
 
     def __init__(self, path: Path, level: TiffLevel) -> None:
         self._path = path
         self._level = level
-        self._array: Any = None
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_level": self._level}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _array=None, _lock=threading.Lock())
+        self._stamp = stamp_of(path.stat())
+        self._file = KeptOpen(partial(_open, path, level))
 
     def read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         """Return a part."""
-        with self._lock:
-            if self._array is None:
-                self._array = self._open()
-            array = self._array
+        if self._level.chunks is None:
+            return self._read_plain(index)
+        check_unchanged(self._path, self._stamp)
         try:
-            return np.array(array[index])
+            with self._file.borrow() as array:
+                return np.array(array[index])
         except tifffile.TiffFileError as error:
             msg = f"{error}"
             raise ValueError(msg) from error
 
-    def _open(self) -> Any:
+    def _read_plain(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         level = self._level
-        if level.chunks is None:
-            return np.memmap(
-                self._path, level.dtype, "r", offset=level.offset, shape=level.shape
-            )
-        with listening():  # it was told when the file was opened first
-            tif = tifffile.TiffFile(self._path)
-            weakref.finalize(self, tif.close)
+        plain = PlainArray(
+            path=self._path,
+            stamp=self._stamp,
+            offset=level.offset,
+            shape=level.shape,
+            dtype=level.dtype,
+        )
+        box = [k if isinstance(k, slice) else slice(k, k + 1) for k in index]
+        kept = tuple(slice(None) if isinstance(k, slice) else 0 for k in index)
+        part: NDArray[Any] = plain[box][kept]
+        return part
+
+
+def _open(path: Path, level: TiffLevel) -> tuple[Any, Callable[[], None]]:
+    with listening():  # it was told when the file was opened first
+        tif = tifffile.TiffFile(path)
+        try:
             series = tif.series[level.series].levels[level.number]
             mode = 2 if level.by_page else 0
-            return zarr.open_array(series.aszarr(level=0, chunkmode=mode), mode="r")
+            store = series.aszarr(level=0, chunkmode=mode)
+            return zarr.open_array(store, mode="r"), tif.close
+        except BaseException:
+            tif.close()
+            raise
