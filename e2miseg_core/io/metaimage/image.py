@@ -21,11 +21,13 @@ from e2miseg_core.io.metaimage.segments import read_segments, segment_lines
 from e2miseg_core.io.plan import WritePlan
 from e2miseg_core.io.raw.detached import data_files, is_pattern, numbered_names
 from e2miseg_core.io.raw.files import RawFiles, RawImage, present, raw_offset
+from e2miseg_core.io.raw.unchanged import fill
 from e2miseg_core.io.text_header import bad_header, parse_ints
 from e2miseg_core.volume import Segments, Volume, default_channels
 
 __all__ = ["read_metaimage", "write_metaimage"]
 
+_BESIDE_BYTES = 4 << 20  # of all channels, in memory at once
 _UNITS = {"mm": "mm", "um": "um", "nm": "um"}  # the format knows no nanometres
 
 
@@ -182,19 +184,33 @@ def write_metaimage(plan: WritePlan, path: Path) -> int:
 
 
 def _write_beside(plan: WritePlan, path: Path, start: bytes, n_channels: int) -> int:
-    """Write channel after channel into the values of each voxel."""
-    grid = plan.data.shape[-3:]
-    with path.open("xb") as file:
-        file.write(start)
-        file.truncate(len(start) + math.prod(grid) * n_channels * plan.dtype.itemsize)
-    voxels = np.memmap(
-        path, plan.dtype, "r+", offset=len(start), shape=(*grid, n_channels)
-    )
+    """Write channel after channel into the values of each voxel.
+
+    The first one writes zeros for the others, so that a full disk is told by the
+    system; a mapped file would end the process there.
+    """
+    _, height, width = plan.data.shape[-3:]
+    row = width * n_channels * plan.dtype.itemsize
+    rows = max(1, _BESIDE_BYTES // row)
     checksum = 0
-    for (channel, planes), slab in iter_slabs(plan.data):
-        checksum = zlib.crc32(slab.data.cast("B"), checksum)
-        voxels[planes, :, :, channel] = slab
-    voxels.flush()
+    with path.open("xb") as new:
+        new.write(start)
+    with path.open("r+b") as file:
+        for (channel, planes), slab in iter_slabs(plan.data):
+            checksum = zlib.crc32(slab.data.cast("B"), checksum)
+            lines = slab.reshape(-1, width)
+            first = planes.start * height
+            for at in range(0, len(lines), rows):
+                part = lines[at : at + rows]
+                voxels = np.zeros((*part.shape, n_channels), plan.dtype)
+                flat = voxels.reshape(-1).view(np.uint8).data
+                place = len(start) + (first + at) * row
+                if channel:
+                    file.seek(place)
+                    fill(file, flat)
+                voxels[:, :, channel] = part
+                file.seek(place)
+                file.write(flat)
     return checksum
 
 
