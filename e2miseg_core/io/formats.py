@@ -207,9 +207,16 @@ FORMATS = (
     ),
     Format(
         key="foreign",
+        name="FreeSurfer",
+        suffixes=(".mgz", ".mgh", ".mgh.gz"),
+        is_folder=False,
+        reader="e2miseg_core.io.foreign.mgh:read_mgh",
+    ),
+    Format(
+        key="foreign",
         name="formats of nibabel and SimpleITK",
         suffixes=(
-            *(".mgz", ".mgh", ".mgh.gz", ".head", ".brik", ".brik.gz", ".mnc"),
+            *(".head", ".brik", ".brik.gz", ".mnc"),
             *(".par", ".rec", ".mif", ".mif.gz", ".gipl", ".gipl.gz"),
             *(".vtk", ".mrc", ".pic", ".spr"),
         ),
