@@ -155,8 +155,11 @@ def _as_image(image: da.Array) -> da.Array:
     if image.dtype.kind == "b":
         return _cast(image, np.dtype(np.uint8))
     if image.dtype.kind == "f" and image.dtype.itemsize > 4:
-        single: da.Array = image.map_blocks(  # type: ignore[no-untyped-call]
-            _in_single_precision, dtype=np.float32
+        single: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+            _in_single_precision,
+            image,
+            dtype=np.dtype(np.float32),
+            meta=np.empty((0,) * image.ndim, np.float32),
         )
         return single
     if image.dtype.kind == "f":

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from e2miseg_core.errors import ReadError
 from e2miseg_core.geometry import Geometry
+from e2miseg_core.io.ome.orientation import Direction, parse_directions
 from e2miseg_core.io.units import common_unit
 from e2miseg_core.volume import Segments
 
@@ -40,6 +41,8 @@ class OmeImage:
         Names, if there are any.
     notes : tuple of str
         Rules that were applied.
+    directions : tuple of Direction or None
+        Of the axes z, y, x in the body, where the metadata states them.
     """
 
     axes: tuple[str, ...]
@@ -50,10 +53,17 @@ class OmeImage:
     unit: str
     channels: tuple[str, ...]
     notes: tuple[str, ...]
+    directions: tuple[Direction, Direction, Direction] | None = None
 
     def geometry(self, shape: Sequence[int]) -> Geometry:
-        """Return the grid, the axes z, y, x taken as those of LPS+."""
+        """Return the grid, axes without directions taken as those of LPS+."""
         z, y, x = shape
+        if self.directions is not None:
+            placed = np.diag([0.0, 0.0, 0.0, 1.0])
+            for column, (axis, sense) in enumerate(self.directions):
+                placed[axis, column] = sense * self.scale[column]
+                placed[axis, 3] = sense * self.translation[column]
+            return Geometry(shape=(z, y, x), affine=placed, unit=self.unit)
         grid = Geometry.from_spacing((z, y, x), self.scale, self.unit)
         affine = grid.affine.copy()
         affine[:3, 3] = (LPS @ np.asarray(self.translation))[::-1]
@@ -130,6 +140,7 @@ def parse_image(uri: str, attributes: Mapping[str, Any]) -> OmeImage:
         unit=unit,
         channels=labels,
         notes=(*unit_notes, *notes),
+        directions=parse_directions([stated[index] for index in spatial]),
     )
 
 

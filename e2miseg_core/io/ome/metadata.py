@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from e2miseg_core.downsample import Step
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io.ome.image import LPS
+from e2miseg_core.io.ome.orientation import axis_orientation, signed_origin
 
 __all__ = ["make_attributes"]
 
@@ -48,9 +49,17 @@ def make_attributes(  # noqa: PLR0913 - each with a default that most callers le
         Whether the geometry's directions are known, or were assumed.
     """
     unit = _UNIT_NAMES[geometry.unit]
-    axes = [{"name": axis, "type": "space", "unit": unit} for axis in "zyx"]
+    axes: list[dict[str, Any]] = [
+        {"name": axis, "type": "space", "unit": unit} for axis in "zyx"
+    ]
+    if is_oriented:
+        for axis, letter in zip(axes, geometry.orientation, strict=True):
+            axis["orientation"] = axis_orientation(letter)
     if channels:
         axes.insert(0, {"name": "c", "type": "channel"})
+    # Along axes that lie nowhere, those of LPS+ are what a reader takes.
+    assumed = LPS @ geometry.affine[:3, 3][::-1]
+    origin = signed_origin(geometry) if is_oriented else assumed
     factors = np.cumprod([(1, 1, 1), *steps], axis=0)  # of each level's voxels
     multiscales = {
         "name": name,
@@ -59,7 +68,7 @@ def make_attributes(  # noqa: PLR0913 - each with a default that most callers le
             {
                 "path": str(level),
                 "coordinateTransformations": _placed(
-                    geometry, factor, has_channels=bool(channels)
+                    geometry, factor, origin, has_channels=bool(channels)
                 ),
             }
             for level, factor in enumerate(factors)
@@ -88,11 +97,14 @@ def make_attributes(  # noqa: PLR0913 - each with a default that most callers le
 
 
 def _placed(
-    geometry: Geometry, factor: NDArray[Any], *, has_channels: bool
+    geometry: Geometry,
+    factor: NDArray[Any],
+    origin: NDArray[np.float64],
+    *,
+    has_channels: bool,
 ) -> list[dict[str, Any]]:
     """Scale and translation of a level, its voxels `factor` times as large."""
     finest = np.asarray(geometry.spacing)
-    origin = LPS @ geometry.affine[:3, 3][::-1]
     # The outer edges of the outermost voxels stay where they are.
     scale, shift = finest * factor, origin + finest * (factor - 1) / 2
     lead = 1 if has_channels else 0

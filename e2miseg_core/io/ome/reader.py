@@ -99,7 +99,9 @@ def _image(
         source=source,
         notes=(*image.notes, *grid_notes, *channel_notes, *notes),
         segments=parse_segments(ome_of(attributes), own, arrays[0].dtype),
-        is_oriented="geometry" in own and own.get("oriented", True) is True,
+        is_oriented=own.get("oriented", True) is True
+        if "geometry" in own
+        else image.directions is not None,
     )
 
 
@@ -152,7 +154,8 @@ def _geometry(
 ) -> tuple[Geometry, list[str]]:
     with grid_of(name_of(address)):
         if "geometry" not in own:
-            return image.geometry(shape), [SPATIAL_NOTE]
+            notes = [] if image.directions is not None else [SPATIAL_NOTE]
+            return image.geometry(shape), notes
         geometry = Geometry.from_json(own["geometry"])
     if geometry.shape != tuple(shape):
         found = f"{tuple(shape)} voxels but a grid of {geometry.shape}"

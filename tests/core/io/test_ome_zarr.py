@@ -1,3 +1,4 @@
+import itertools
 import json
 import shutil
 import warnings
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2miseg_core.errors import GeometryError, ReadError, WriteError
-from e2miseg_core.geometry import Geometry
+from e2miseg_core.geometry import AxisTransform, Geometry
 from e2miseg_core.io import (
     create_store,
     open_labels,
@@ -101,7 +102,64 @@ def test_a_canonical_store_means_the_same_to_others(tmp_path):
     del group.attrs["e2miseg"]
     volume = open_volume(path)
     assert volume.geometry.matches(geometry)
+    assert volume.notes == ()  # RFC-4 says how they lie
+    assert volume.is_oriented
+    ome = group.attrs["ome"]
+    for axis in ome["multiscales"][0]["axes"]:
+        del axis["orientation"]
+    group.attrs["ome"] = ome
+    volume = open_volume(path)
+    assert volume.geometry.matches(geometry)
     assert volume.notes == ("axes z, y, x taken as superior, posterior, left",)
+    assert not volume.is_oriented
+
+
+@pytest.mark.parametrize("permutation", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("flips", [(False, True, False), (True, False, True)])
+def test_axes_that_lie_otherwise_are_known_to_others(tmp_path, permutation, flips):
+    """By the orientation of each axis (RFC-4), with the place of the first voxel."""
+    affine = np.array(
+        [[0, 0, -1, 10], [0, -2, 0, 20], [3, 0, 0, 30], [0, 0, 0, 1]], float
+    )
+    turn = AxisTransform(permutation=permutation, flips=flips)
+    geometry = turn.apply_geometry(Geometry(shape=(4, 5, 6), affine=affine))
+    path = tmp_path / "image.ome.zarr"
+    create_store(path, geometry, np.uint8, channels=("T1", "T2"))
+    group = zarr.open_group(path)
+    del group.attrs["e2miseg"]
+    volume = open_volume(path)
+    assert volume.source.geometry.matches(geometry)
+    assert volume.geometry.orientation == "SPL"
+
+
+def test_orientation_is_written_in_the_words_of_the_specification(tmp_path):
+    path = tmp_path / "image.ome.zarr"
+    geometry = Geometry.from_spacing((4, 5, 6), (3, 2, 1))
+    create_store(path, geometry, np.uint8, channels=("T1",))
+    axes = zarr.open_group(path).attrs["ome"]["multiscales"][0]["axes"]
+    assert [axis.get("orientation") for axis in axes] == [
+        None,
+        {"type": "anatomical", "value": "inferior-to-superior"},
+        {"type": "anatomical", "value": "anterior-to-posterior"},
+        {"type": "anatomical", "value": "right-to-left"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", ["left-to-right", "dorsal-to-ventral", "", None, 3, ["left-to-right"]]
+)
+def test_orientations_that_place_nothing_are_passed_over(tmp_path, value):
+    """Twice the same direction, and words that are none of those of R, A, S."""
+    path = tmp_path / "image.ome.zarr"
+    create_store(path, Geometry.from_spacing((4, 5, 6), (3, 2, 1)), np.uint8)
+    group = zarr.open_group(path)
+    del group.attrs["e2miseg"]
+    ome = group.attrs["ome"]
+    ome["multiscales"][0]["axes"][0]["orientation"]["value"] = value
+    group.attrs["ome"] = ome
+    volume = open_volume(path)
+    assert not volume.is_oriented
+    assert volume.geometry.spacing == (3, 2, 1)
 
 
 def test_a_store_is_filled_chunk_by_chunk(tmp_path):

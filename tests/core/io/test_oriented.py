@@ -70,6 +70,10 @@ def foreign_ome_zarr(folder):
     path = ome_zarr(folder)
     group = zarr.open_group(str(path))
     del group.attrs["e2miseg"]  # as other programs write it
+    ome = group.attrs["ome"]
+    for axis in ome["multiscales"][0]["axes"]:
+        axis.pop("orientation", None)
+    group.attrs["ome"] = ome
     return path
 
 
