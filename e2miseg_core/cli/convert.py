@@ -1,5 +1,6 @@
 """`e2miseg convert`: from any readable volume to any writable format."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,8 +101,10 @@ def convert(  # noqa: PLR0913 - one parameter an option
     given = Address.parse(source)
     _check_once("part", given.part, part)
     _check_once("frame", given.frame, frame)
-    address = Address(
-        given.place, part or given.part, given.frame if frame is None else frame
+    address = replace(
+        given,
+        part=part or given.part,
+        frame=given.frame if frame is None else frame,
     )
     with Output(as_json=as_json) as out:
         try:

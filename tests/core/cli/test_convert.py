@@ -97,3 +97,11 @@ def test_after_ctrl_c_it_can_be_resumed(source, tmp_path, capsys):
     assert run([*call, "--resume"]) == 0
     assert "note: continued" in capsys.readouterr().err
     assert not workplace_of(output).exists()
+
+
+def test_a_stated_size_of_voxels_is_kept_beside_other_options(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3, 4, 5), np.uint8))
+    address = f"{tmp_path / 'a.npy'}#spacing=50,4,5&unit=nm"
+    assert run(["convert", address, str(tmp_path / "b.ome.zarr"), "--frame", "1"]) == 0
+    geometry = open_volume(tmp_path / "b.ome.zarr").geometry
+    assert (geometry.spacing, geometry.unit) == ((50, 4, 5), "nm")
