@@ -86,6 +86,7 @@ def convert(  # noqa: PLR0913 - one parameter an option
     from e2miseg_core.conversion import ConversionOptions, conversion_job
     from e2miseg_core.conversion.workplace import is_resumable, workplace_of
     from e2miseg_core.io.address import Address
+    from e2miseg_core.io.remote.files import reporting_downloads
     from e2miseg_core.progress import run
 
     options = ConversionOptions(
@@ -108,7 +109,8 @@ def convert(  # noqa: PLR0913 - one parameter an option
     )
     with Output(as_json=as_json) as out:
         try:
-            result = run(conversion_job(address, output, options), out.progress)
+            with reporting_downloads(out.stages):
+                result = run(conversion_job(address, output, options), out.progress)
         except KeyboardInterrupt as interrupt:
             if is_resumable(workplace_of(output.expanduser())):
                 kept = "what is finished is kept; the same call with --resume continues"

@@ -55,9 +55,11 @@ def info(
 def _tell(image: str, output: Output, *, named: bool) -> None:
     from e2miseg_core.describe import describe_volume
     from e2miseg_core.io import Address, open_volume
+    from e2miseg_core.io.remote.files import reporting_downloads
 
     try:
-        values = describe_volume(open_volume(image))
+        with reporting_downloads(output.stages):
+            values = describe_volume(open_volume(image))
     except ChoiceError as error:
         found = {"input": image, "choices": [asdict(one) for one in error.choices]}
         output.result(found, _list(image, error.choices))

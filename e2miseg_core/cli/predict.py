@@ -86,7 +86,10 @@ def predict(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Label images with a model, on exactly their own grid."""
     cases = _cases(images or [], channels or [], model)
-    volumes = _open_inputs(cases, overlap)
+    from e2miseg_core.io.remote.files import reporting_downloads
+
+    with Output(as_json=as_json) as out, reporting_downloads(out.stages):
+        volumes = _open_inputs(cases, overlap)
     plan = _plan(cases, output, error_map, probabilities)
     from e2miseg_core.fit import doubt_fit
     from e2miseg_core.inference.files import check_outputs, predict_file

@@ -12,7 +12,9 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
+from typer.testing import CliRunner
 
+from e2miseg_core.cli.commands import app
 from e2miseg_core.errors import Cancelled, ReadError
 from e2miseg_core.io import open_volume, write_image
 from e2miseg_core.io.channels.names import open_channels
@@ -284,3 +286,10 @@ def test_channels_at_signed_addresses_are_named_without_their_signatures(server,
         volume = open_channels(sources)
         assert "GEHEIM" not in volume.source.uri
         assert open_volume(volume.source.uri).channels == ("P", "C")
+
+
+def test_the_command_tells_of_a_download(server, array):
+    nifti(server.folder / "a.nii", array)
+    ran = CliRunner().invoke(app, ["info", f"{server.url}/a.nii"])
+    assert ran.exit_code == 0
+    assert f"fetching {server.url}/a.nii" in ran.stderr
