@@ -4,7 +4,6 @@ import json
 import secrets
 import shutil
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from e2miseg_core.io.cache.folder import cache_folder
@@ -39,22 +38,24 @@ def prepare_folders() -> None:
 def remove_unfinished(folder: Path) -> None:
     """Remove a folder into which threads of a failed write may still put files."""
     for _ in range(_TRIES):
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         if not folder.exists():
             return
         time.sleep(0.1)
 
 
 def discard(folder: Path) -> bool:
-    """Remove an entry in one step; False if it cannot be, or is gone already."""
+    """Remove an entry in one step; False if it cannot be, or is gone already.
+
+    Nobody sees it half removed, where what is missing would read as 0. Its lock stays:
+    another process may hold it, or be about to.
+    """
     gone = making_folder() / f"gone.{secrets.token_hex(4)}"
     try:
         folder.replace(gone)
     except OSError:
         return False
     shutil.rmtree(gone, ignore_errors=True)
-    with suppress(OSError):  # open files cannot go on Windows
-        (locks_folder() / f"{folder.name}.lock").unlink(missing_ok=True)
     return True
 
 

@@ -46,6 +46,7 @@ __all__ = [
     "entry_key",
     "find_entry",
     "find_unfinished",
+    "key_of",
     "list_entries",
     "making",
     "trim",
@@ -87,8 +88,13 @@ def entry_key(path: Path, purpose: str) -> str:
         Of two parts: the first one stays the same when the source changes.
     """
     stat = path.stat()
-    same = _hash(f"{path.resolve()}\n{purpose}")
-    return f"{same}-{_hash(f'{same} {stat.st_size} {stat.st_mtime_ns}')}"
+    return key_of(f"{path.resolve()}\n{purpose}", f"{stat.st_size} {stat.st_mtime_ns}")
+
+
+def key_of(source: str, version: str) -> str:
+    """Name the entry for a source that is known by its name and its version."""
+    same = _hash(source)
+    return f"{same}-{_hash(f'{same} {version}')}"
 
 
 def _hash(text: str) -> str:
@@ -155,7 +161,7 @@ def making(key: str, expected: int) -> Iterator[Path | None]:
             return
         try:
             for remains in making_folder().glob(f"{key}.*"):  # nobody else has the lock
-                shutil.rmtree(remains, ignore_errors=True)
+                discard(remains)
             trim(expected)
             check_room(expected)
             folder = making_folder() / f"{key}.{secrets.token_hex(4)}"
@@ -237,13 +243,13 @@ def _remove_remains() -> None:
     for folder in making_folder().glob("*"):
         key = folder.name.partition(".")[0]
         if key == "gone":
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # nobody finds it there
             continue
         lock = FileLock(locks_folder() / f"{key}.lock")
         with suppress(Timeout, OSError):
             lock.acquire(blocking=False)
             try:
-                shutil.rmtree(folder, ignore_errors=True)
+                discard(folder)
             finally:
                 lock.release()
 

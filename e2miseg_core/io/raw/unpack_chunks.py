@@ -69,16 +69,32 @@ def slabs(
 
 
 def read_copy(folder: Path, box: Box) -> NDArray[Any] | None:
-    """Read a box of a copy; None if it is not there any more."""
+    """Read a box of a copy; None if it is not there any more.
+
+    Missing chunks read as 0. So a block counts only if the copy is still there
+    afterwards, by its metadata, which only `create_copy` writes.
+    """
+    before = _identity(folder)
+    if before is None:
+        return None
     try:
         copy: Any = zarr.open_array(folder / _VOXELS, mode="r")
         block: NDArray[Any] = copy[box]
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if not folder.is_dir():
+        if _identity(folder) != before:
             return None
         with telling_of_the_cache():
             raise OSError(str(error)) from error
-    return block
+    return block if _identity(folder) == before else None
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    """Tell a copy from another one in the same place; None if there is none."""
+    try:
+        stat = (folder / _VOXELS / "zarr.json").stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns
 
 
 def write_report(folder: Path, done: int) -> None:

@@ -1,6 +1,5 @@
 """Images at URLs: zarr is read where it is, single files are fetched into the cache."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.io.address import Address
 from e2miseg_core.io.axes import faults
 from e2miseg_core.io.cache.folder import check_room
-from e2miseg_core.io.cache.keeping import find_entry, making
+from e2miseg_core.io.cache.keeping import find_entry, key_of, making
 from e2miseg_core.io.remote.address import (
     in_one_line,
     name_of,
@@ -198,12 +197,7 @@ def _Watcher(url: str, size: int | None) -> Any:  # noqa: N802 - a class made la
 def _key(url: str, info: dict[str, Any]) -> str:
     """Name the cache's entry for a URL as it is now, like `cache.entry_key`."""
     version = [str(info.get(key)) for key in (*_VERSION_KEYS, "size")]
-    same = _hash(f"url\n{url}")
-    return f"{same}-{_hash(f'{same} {version}')}"
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:24]
+    return key_of(f"url\n{url}", f"{version}")
 
 
 def _file_name(url: str) -> str:

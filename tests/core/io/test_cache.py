@@ -10,6 +10,7 @@ import time
 import pytest
 
 from e2miseg_core.errors import ConfigError, ReadError
+from e2miseg_core.io.cache import entry, users
 from e2miseg_core.io.cache import keeping as cache
 from e2miseg_core.io.cache.folder import GIB, cache_folder, cache_limit
 
@@ -176,6 +177,60 @@ def test_of_two_makers_one_makes_and_a_killed_one_holds_up_nobody(folder, child)
     assert list((folder / "making").iterdir()) == []
     make("a-1")
     assert cache.find_entry("a-1")
+
+
+def test_nothing_is_seen_half_removed(folder, monkeypatch):
+    """What is missing of a copy would read as 0."""
+    seen = []
+    real = entry.shutil.rmtree
+
+    def rmtree(path, **options):
+        seen.append(path.name)
+        assert (path / "voxels").is_file()
+        real(path, **options)
+
+    monkeypatch.setattr(entry.shutil, "rmtree", rmtree)
+
+    def fail(key):
+        with cache.making(key, 0) as half:
+            (half / "voxels").write_bytes(b"x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail("a-1")
+    for number in range(2):  # of killed processes
+        remains = folder / "making" / f"b-{number}.1234"
+        remains.mkdir()
+        (remains / "voxels").write_bytes(b"x")
+    with pytest.raises(KeyError):
+        fail("b-0")
+    cache.trim()
+    assert len(seen) == 4
+    assert all(name.startswith("gone.") for name in seen)
+    assert list((folder / "making").iterdir()) == []
+
+
+def test_who_removes_an_entry_leaves_the_lock_of_who_makes_it_anew(folder, monkeypatch):
+    make("a-1")
+    forget("a-1")
+    users._marked.clear()
+    real = entry.shutil.rmtree
+    makers = []
+
+    def rmtree(path, **options):
+        if not makers:  # in between, another process begins
+            makers.append(cache.making("a-1", 0))
+            (makers[0].__enter__() / "voxels").write_bytes(b"new")
+        real(path, **options)
+
+    monkeypatch.setattr(entry.shutil, "rmtree", rmtree)
+    assert cache.clear() == 1000
+    cache.trim()
+    assert (cache.find_unfinished("a-1") / "voxels").is_file()
+    with cache.making("a-1", 0) as second:
+        assert second is None
+    makers[0].__exit__(None, None, None)
+    assert (cache.find_entry("a-1") / "voxels").read_bytes() == b"new"
 
 
 def test_an_entry_made_twice_at_once_is_fine(folder):
