@@ -21,11 +21,12 @@ from e2miseg_core.errors import ReadError
 from e2miseg_core.io.lazy import Box, merged_chunks, slab_chunks
 from e2miseg_core.io.limits import MOST_CHANNELS
 from e2miseg_core.io.raw.plain import PlainArray
+from e2miseg_core.io.raw.preparing import Preparing
 from e2miseg_core.io.raw.stored import CopiedArray, HeldArray, IndexedArray
 from e2miseg_core.io.raw.unchanged import stamp_of
 from e2miseg_core.io.raw.unpack import Stream, most_bytes
 from e2miseg_core.io.raw.unpack_chunks import chunk_shape
-from e2miseg_core.io.raw.unpack_copy import Unpacking, unpacking_of
+from e2miseg_core.io.raw.unpack_copy import unpacking_of
 
 __all__ = ["RawLayout", "RawPixels", "reading_once"]
 
@@ -151,12 +152,12 @@ class RawPixels:
         return merged_chunks((z, y, max(1, x // across)), self.shape, itemsize)
 
     @property
-    def preparation(self) -> Unpacking | None:
+    def preparation(self) -> Preparing | None:
         """The copy of a big compressed file, for `Volume.preparation`."""
         if not self._is_copied:
             return None
         copied: CopiedArray = self._open()
-        return copied.unpacking
+        return copied.preparing
 
     @property
     def _is_copied(self) -> bool:
@@ -212,7 +213,7 @@ class RawPixels:
         if layout.nbytes <= _HELD_BYTES:
             return HeldArray(stream, shape, layout.dtype)
         if self._is_copied:
-            return CopiedArray(unpacking_of(stream, shape, layout.dtype))
+            return CopiedArray(Preparing(unpacking_of(stream, shape, layout.dtype)))
         return IndexedArray(stream, shape, layout.dtype)
 
 

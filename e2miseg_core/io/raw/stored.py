@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.io.lazy import Box
+from e2miseg_core.io.raw.preparing import Preparing
 from e2miseg_core.io.raw.unpack import Stream
-from e2miseg_core.io.raw.unpack_copy import Unpacking
 from e2miseg_core.io.raw.unpack_memory import IndexedBytes, held_bytes
 
 __all__ = ["CopiedArray", "HeldArray", "IndexedArray"]
@@ -33,10 +33,10 @@ class HeldArray:
 class CopiedArray:
     """In a copy that is there, or being made."""
 
-    unpacking: Unpacking
+    preparing: Preparing
 
     def __getitem__(self, box: Box) -> NDArray[Any]:
-        return self.unpacking.read(box)
+        return self.preparing.read(box)
 
 
 class IndexedArray:

@@ -5,12 +5,12 @@ slab into a zarr array; planes that are there can be read at once, others are wa
 for. Where another process is at the same file already, this one reads its copy along.
 """
 
+import atexit
+import concurrent.futures.thread  # noqa: F401 - its threads are to end after ours
 import math
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,21 @@ from e2miseg_core.io.raw.unpack_chunks import (
 )
 from e2miseg_core.progress import Progress
 
-__all__ = ["Unpacking", "unpacking_of"]
+__all__ = ["Unpacking", "User", "unpacking_of"]
 
 _POLL_SECONDS = 0.1  # for what another process does
 _REPORT_SECONDS = 0.2  # between two words to other processes
 
 
+class User:
+    """Who reads a copy; each may cancel for itself."""
+
+    def __init__(self) -> None:
+        self.n_cancelled = 0
+
+
 class Unpacking:
-    """The copy of one file, which is there or on its way: a `Preparation`.
+    """The copy of one file, which is there or on its way, for all who read it.
 
     Parameters
     ----------
@@ -61,7 +68,8 @@ class Unpacking:
         self._state = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._n_cancelled = 0
+        self._users: weakref.WeakSet[User] = weakref.WeakSet()
+        self._is_ended = False
         self._folder: Path | None = None
         self._done = 0
         self._error: ReadError | None = None
@@ -82,67 +90,55 @@ class Unpacking:
                 self._look()
             return self._done
 
-    def start(self) -> None:
+    def start(self, user: "User") -> None:
         """Begin in the background, unless it has begun."""
         with self._state:
+            self._users.add(user)
             self._start()
 
-    def wait(self, progress: Callable[[Progress], None] | None = None) -> None:
-        """Return when all is unpacked.
-
-        Parameters
-        ----------
-        progress : callable, optional
-            Called a few times a second; `done` and `total` are bytes.
-
-        Raises
-        ------
-        ReadError
-            If the file is damaged, or the cache cannot be written.
-        Cancelled
-            If `cancel` was called.
-        """
-        round_ = self._n_cancelled
-        while True:
-            with self._state:
-                finished = self._reached(self.total, _REPORT_SECONDS, round_)
-                if finished and self._thread is not None:  # it gives the copy its name
-                    finished = False
-                    self._state.wait(_REPORT_SECONDS)
-                step = Progress(done=self._done, total=self.total, stage="unpacking")
-            if progress is not None:
-                progress(step)
-            if finished:
-                return
-
-    def cancel(self) -> None:
-        """Stop, also for those who wait; the next read begins again."""
+    def leave(self, user: "User") -> None:
+        """Let those stop who wait for a user, and the work if nobody else wants it."""
         with self._state:
+            self._users.discard(user)
+            user.n_cancelled += 1
+            self._state.notify_all()
+            if self._users:
+                return
             thread = self._thread
-            self._n_cancelled += 1
+            self._stop.set()
+        if thread is not None:
+            thread.join()
+
+    def end(self) -> None:
+        """Stop for good, because the process ends."""
+        with self._state:
+            self._is_ended = True
+            thread = self._thread
             self._stop.set()
             self._state.notify_all()
         if thread is not None:
             thread.join()
 
-    def read(self, box: Box) -> NDArray[Any]:
-        """Return a box of the stored array, as soon as it is unpacked.
+    def waited(self, user: "User", round_: int) -> tuple[bool, Progress]:
+        """Wait a little; tell whether the copy is whole and has its name."""
+        with self._state:
+            finished = self._reached(self.total, _REPORT_SECONDS, user, round_)
+            if finished and self._thread is not None:
+                finished = False
+                self._state.wait(_REPORT_SECONDS)
+            step = Progress(done=self._done, total=self.total, stage="unpacking")
+        return finished, step
 
-        Raises
-        ------
-        ReadError, Cancelled
-            As `wait`.
-        """
+    def read(self, box: Box, user: "User", round_: int) -> NDArray[Any]:
+        """Return a box of the stored array, as soon as it is unpacked."""
         needed = self._needed(box)
-        round_ = self._n_cancelled
         while True:
             with self._state:
-                while not self._reached(needed, 1.0, round_):
+                while not self._reached(needed, 1.0, user, round_):
                     pass
                 folder = self._folder
             block = None if folder is None else read_copy(folder, box)
-            # Missing chunks read as 0, so what vanished meanwhile is read again.
-            if block is not None and folder is not None and folder.is_dir():
+            if block is not None:
                 return block
             self._look_anew(folder)
 
@@ -154,13 +150,14 @@ class Unpacking:
         planes += (box[0].stop - 1) * depth
         return planes * height * width * self._dtype.itemsize
 
-    def _reached(self, needed: int, seconds: float, round_: int) -> bool:
+    def _reached(self, needed: int, seconds: float, user: "User", round_: int) -> bool:
         """Start where need be, wait a little, and tell whether so much is there."""
         if self._done >= needed:
             return True
-        if self._n_cancelled != round_:
+        if user.n_cancelled != round_ or self._is_ended:
             what = f"unpacking {self._stream.path.name}"
             raise Cancelled(what)
+        self._users.add(user)
         if self._thread is None:
             self._start()
         if self._error is None and self._done < needed:
@@ -171,6 +168,8 @@ class Unpacking:
 
     def _start(self) -> None:
         if self._thread is not None or isinstance(self._error, DamagedStreamError):
+            return
+        if self._is_ended:
             return
         self._look()
         if self._done == self.total:
@@ -221,10 +220,6 @@ class Unpacking:
             error = None
         except ReadError as problem:
             error = problem
-        except RuntimeError:
-            # Threads of zarr's cannot be had any more when the process ends.
-            if not sys.is_finalizing() and threading.main_thread().is_alive():
-                raise
         finally:
             self._end(error, key)
 
@@ -235,6 +230,7 @@ class Unpacking:
             self._folder, self._done = None, 0
             if error is None and (entry := find_entry(key)):
                 self._folder, self._done = entry, self.total
+                self._users.clear()
             self._state.notify_all()
 
     def _follow(self, key: str) -> None:
@@ -283,3 +279,15 @@ def unpacking_of(stream: Stream, shape: Shape, dtype: np.dtype[Any]) -> Unpackin
         if known is None:
             known = _known[key] = Unpacking(stream, shape, dtype)
         return known
+
+
+def _end_all() -> None:
+    with _known_lock:
+        known = list(_known.values())
+    for one in known:
+        one.end()
+
+
+# When a process ends, the threads that zarr needs are stopped before atexit's functions
+# are called; this is stopped before them.
+getattr(threading, "_register_atexit", atexit.register)(_end_all)

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -330,6 +331,111 @@ def test_cancelling_ends_the_waiting_and_the_next_read_begins_again(
     np.testing.assert_array_equal(everything(pixels), array)
 
 
+def test_who_cancels_stops_nobody_else(tmp_path, take, monkeypatch):
+    take("copied")
+    array = voxels((1, 9, 7, 5))
+    path = save(tmp_path / "a.gz", array, "gzip")
+    gate = Gate(monkeypatch, after=1)
+    one, other, third = (RawPixels(layout(path, array, "gzip")) for _ in range(3))
+    got, caught = [], []
+
+    def wait():
+        with pytest.raises(Cancelled):
+            one.preparation.wait()
+        caught.append(True)
+
+    threads = [
+        threading.Thread(target=lambda: got.append(everything(other))),
+        threading.Thread(target=wait),
+    ]
+    for thread in threads:
+        thread.start()
+    third.preparation.start()
+    assert gate.reached.wait(30)
+    one.preparation.cancel()
+    third.preparation.cancel()
+    threads[1].join(10)
+    assert caught == [True]
+    gate.opened.set()
+    threads[0].join(10)
+    np.testing.assert_array_equal(got[0], array)
+    np.testing.assert_array_equal(everything(one), array)
+
+
+def test_a_copy_counts_only_while_it_is_there(tmp_path, take, monkeypatch):
+    """Missing chunks read as 0."""
+    array = voxels((1, 9, 7, 5)) + 1
+    box = tuple(slice(0, size) for size in array.shape)
+    unpack_chunks.create_copy(tmp_path, array.shape, array.dtype)[:] = array
+    np.testing.assert_array_equal(unpack_chunks.read_copy(tmp_path, box), array)
+    real = unpack_chunks.zarr.open_array
+
+    class Vanishing:
+        def __init__(self, again):
+            self.again = again
+
+        def __getitem__(self, box):
+            (tmp_path / "voxels").rename(tmp_path / "gone")
+            shutil.rmtree(tmp_path / "gone")
+            if self.again:  # made anew meanwhile, and read before it was whole
+                unpack_chunks.create_copy(tmp_path, array.shape, array.dtype)
+            return np.zeros(array.shape, array.dtype)
+
+    for again in (True, False):
+        opening = lambda *_args, again=again, **_options: Vanishing(again)  # noqa: E731
+        monkeypatch.setattr(unpack_chunks.zarr, "open_array", opening)
+        assert unpack_chunks.read_copy(tmp_path, box) is None
+    monkeypatch.setattr(unpack_chunks.zarr, "open_array", real)
+    assert unpack_chunks.read_copy(tmp_path, box) is None
+
+
+EXIT = """
+import sys, threading, time
+import numpy as np
+from pathlib import Path
+from e2miseg_core.io.raw import pixels as raw
+from e2miseg_core.io.raw import unpack_chunks, unpack_copy
+from e2miseg_core.io.raw.pixels import RawLayout, RawPixels
+raw._HELD_BYTES = raw._INDEXED_BYTES = 0
+unpack_chunks._SLAB_BYTES, unpack_chunks._SIDE = 300, 3
+real = unpack_copy.fill
+def fill(file, target):
+    time.sleep(0.01)
+    real(file, target)
+unpack_copy.fill = fill
+pixels = RawPixels(RawLayout(path=Path(sys.argv[1]), offset=0, shape=(1, 9000, 7, 5),
+    dtype=np.dtype("<i2"), compression="gzip"))
+def read():
+    try:
+        pixels.read((slice(0, 1), slice(8999, 9000), slice(0, 7), slice(0, 5)))
+    except BaseException as error:
+        print(type(error).__name__)
+if sys.argv[2] == "reading":
+    threading.Thread(target=read).start()
+else:
+    pixels.preparation.start()
+time.sleep(0.4)
+if sys.argv[2] == "interrupted":
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize("how", ["reading", "started", "interrupted"])
+def test_a_process_may_end_while_it_unpacks(tmp_path, how):
+    path = save(tmp_path / "a.gz", voxels((1, 9000, 7, 5)), "gzip")
+    ended = subprocess.run(
+        [sys.executable, "-c", EXIT, str(path), how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stderr == ""
+    assert ended.stdout == ("Cancelled\n" if how == "reading" else "")
+    assert ended.returncode == (3 if how == "interrupted" else 0)
+    assert list((tmp_path / "cache" / "making").iterdir()) == []
+
+
 def test_a_copy_that_vanishes_is_made_again(tmp_path, take):
     take("copied")
     array = voxels()
@@ -465,3 +571,4 @@ def test_threads_read_one_index_and_one_copy_at_once(tmp_path, take):
         for thread in threads:
             thread.join()
         assert wrong == []
+        np.testing.assert_array_equal(everything(pixels), array)
