@@ -3,7 +3,7 @@
 import itertools
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +25,15 @@ class _Open:
 
 
 class _Pool:
-    """Open files by key; those used longest ago are closed first."""
+    """Open files by key; those used longest ago are closed first.
+
+    Files are closed outside of the lock, since libraries have locks of their own.
+    """
 
     def __init__(self) -> None:
-        # The same thread may come back when garbage is collected meanwhile.
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._open: OrderedDict[int, _Open] = OrderedDict()
+        self._dead: deque[int] = deque()  # nobody's any more
 
     def take(self, key: int) -> _Open | None:
         with self._lock:
@@ -48,19 +51,43 @@ class _Pool:
     def give_back(self, used: _Open) -> None:
         with self._lock:
             used.users -= 1
-            if used.is_gone and not used.users:
-                used.close()
+            closing = [used] if used.is_gone and not used.users else []
             idle = [key for key, one in self._open.items() if not one.users]
-            for key in idle[: max(0, len(idle) - _MOST_IDLE)]:
-                self.forget(key)
+            for key in (*self._take_dead(), *idle[: max(0, len(idle) - _MOST_IDLE)]):
+                closing += self._remove(key)
+        _close(closing)
 
     def forget(self, key: int) -> None:
         with self._lock:
-            gone = self._open.pop(key, None)
-            if gone is not None:
-                gone.is_gone = True
-                if not gone.users:
-                    gone.close()
+            closing = self._remove(key)
+        _close(closing)
+
+    def abandon(self, key: int) -> None:
+        """Forget, called while garbage is collected: anybody may hold the lock."""
+        self._dead.append(key)
+        if not self._lock.acquire(blocking=False):
+            return  # who gives a file back does it
+        try:
+            closing = [one for key in self._take_dead() for one in self._remove(key)]
+        finally:
+            self._lock.release()
+        _close(closing)
+
+    def _take_dead(self) -> list[int]:
+        return [self._dead.popleft() for _ in range(len(self._dead))]
+
+    def _remove(self, key: int) -> list[_Open]:
+        """Return what is to be closed."""
+        gone = self._open.pop(key, None)
+        if gone is None:
+            return []
+        gone.is_gone = True
+        return [] if gone.users else [gone]
+
+
+def _close(files: list[_Open]) -> None:
+    for one in files:
+        one.close()
 
 
 _POOL = _Pool()
@@ -80,7 +107,7 @@ class KeptOpen:
         self._opener = opener
         self._key = next(_numbers)
         self._lock = threading.Lock()  # so that it is opened once
-        weakref.finalize(self, _POOL.forget, self._key)
+        weakref.finalize(self, _POOL.abandon, self._key)
 
     def __reduce__(self) -> tuple[object, ...]:
         return KeptOpen, (self._opener,)
