@@ -449,17 +449,3 @@ def orientation_in_words(shown: str, stored: str) -> str:
     if shown == stored:
         return f"axes {shown}"
     return f"axes {shown} as shown, {stored} on disk"
-
-
-def orientation_in_words(shown: str, stored: str) -> str:
-    """Return "axes SPL as shown, SAL on disk", or "axes SPL" where they agree.
-
-    Parameters
-    ----------
-    shown, stored : str
-        Letters of the directions towards which Z, Y, X grow, see
-        `Geometry.orientation`.
-    """
-    if shown == stored:
-        return f"axes {shown}"
-    return f"axes {shown} as shown, {stored} on disk"

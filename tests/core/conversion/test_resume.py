@@ -231,7 +231,7 @@ def test_a_full_disk_is_told_and_what_is_finished_waits(
 
     with monkeypatch.context() as patched:
         patched.setattr(pyramid, "_write", full)
-        with pytest.raises(WriteError, match="No space left.*--resume.*converting"):
+        with pytest.raises(WriteError, match=r"No space left.*--resume.*converting"):
             convert(source, output, ConversionOptions(**OPTIONS))
     assert not output.exists()
     result = convert(source, output, ConversionOptions(**OPTIONS, resume=True))

@@ -163,7 +163,7 @@ def test_bad_fields(tmp_path, plain, fields, message):
 def test_a_file_that_vanishes_is_a_read_error(plain):
     volume = open_volume(plain)
     plain.unlink()
-    with pytest.raises(ReadError, match="cannot be read .No such file"):
+    with pytest.raises(ReadError, match=r"cannot be read .No such file"):
         volume.data.compute()
 
 

@@ -391,7 +391,7 @@ def test_a_copy_that_was_damaged_is_a_read_error(tmp_path, own_cache):
     volume = opened(save_mif(tmp_path / "a.mif", numbers((5, 6, 7), np.uint8)))
     (copy,) = own_cache.rglob("voxels.raw")
     copy.write_bytes(b"")
-    with pytest.raises(ReadError, match="damaged or cut off|has changed"):
+    with pytest.raises(ReadError, match=r"damaged or cut off|has changed"):
         volume.data.compute()
 
 
