@@ -14,6 +14,7 @@ from e2miseg_core.io.axes import SPATIAL_NOTE, AxisPixels
 from e2miseg_core.io.grid import grid_of
 from e2miseg_core.io.lazy import oriented
 from e2miseg_core.io.system_errors import system_error
+from e2miseg_core.io.tiff.chain import check_chain
 from e2miseg_core.io.tiff.levels import (
     StoredLevel,
     TiffLevel,
@@ -77,6 +78,7 @@ def read_tiff(address: Address) -> Volume:
             do="check the path, or export it again",
         )
     try:
+        check_chain(path)
         with opened_tiff(path) as (tif, said):
             number = _choose(address, tif)
             volume = _volume(address, tif, number)

@@ -195,3 +195,27 @@ def test_damaged_pixels_are_told_when_they_are_read(tmp_path, stack):
     np.testing.assert_array_equal(data[0, 1], stack[1])
     with pytest.raises(ReadError, match="damaged at z 2 to 3"):
         data[0, 2].compute()
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_directories_that_lead_nowhere_are_refused(tmp_path, stack, bigtiff):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stack[:2], bigtiff=bigtiff, contiguous=False, metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        first = tif.pages[0].offset
+        n_entries = len(tif.pages[0].tags)
+        count = tif.pages[0].tags["StripOffsets"]
+        where = count.offset + 4
+    step, size, lead = (20, 8, 8) if bigtiff else (12, 4, 2)
+    content = bytearray(path.read_bytes())
+    link = first + lead + step * n_entries
+    for at, value, message in (
+        (link, first, "met twice"),
+        (link, len(content), "is empty"),
+        (where, 1 << 30, "announces 1073741824"),
+    ):
+        damaged = bytearray(content) + bytes(64)
+        damaged[at : at + size] = value.to_bytes(size, "little")
+        (tmp_path / "b.tif").write_bytes(damaged)
+        with pytest.raises(ReadError, match=message):
+            open_volume(tmp_path / "b.tif")
