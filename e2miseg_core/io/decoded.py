@@ -11,12 +11,13 @@ import psutil
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box as Bounds
-from e2miseg_core.boxes import box_slices, common_box, make_box, slices_within
+from e2miseg_core.boxes import bounding_box, box_slices, common_box, slices_within
+from e2miseg_core.chunks import Index, chunk_box, chunks_of, compact, rows_of
 from e2miseg_core.io.lazy import Box, DiskArray
 
 __all__ = ["DecodedChunks"]
 
-Key: TypeAlias = tuple[int, int, tuple[int, int, int]]  # array, channel, chunk
+Key: TypeAlias = tuple[int, int, Index]  # array, channel, chunk
 
 _MOST_BYTES = 512 << 20
 _PART_OF_MEMORY = 16
@@ -81,7 +82,7 @@ class DecodedChunks:
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return a box (C, Z, Y, X)."""
-        bounds = make_bounds(box)
+        bounds = _bounds_of(box)
         out = np.empty([part.stop - part.start for part in box], self.dtype)
         for at, channel in enumerate(range(box[0].start, box[0].stop)):
             for chunk, voxels in self._chunks(channel, bounds):
@@ -95,59 +96,27 @@ class DecodedChunks:
     ) -> Iterator[tuple[Bounds, NDArray[Any]]]:
         """Chunks that a box touches; all that are missing are read at once."""
         missing = []
-        for index in self._indices(bounds):
+        for index in chunks_of(bounds, self._unit):
             held = _HELD.get((self._number, channel, index))
             if held is None:
                 missing.append(index)
             else:
                 yield self._bounds(index), held
-        for row in _rows(missing):
-            first, last = self._bounds(row[0]), self._bounds(row[-1])
-            hull = ((first[0]), first[1], (first[2][0], last[2][1]))
+        for row in rows_of(missing):
+            hull = bounding_box(self._bounds(index) for index in row)
             where = (slice(channel, channel + 1), *box_slices(hull))
             block = self._disk.read(where)[0]
             for index in row:
                 chunk = self._bounds(index)
-                voxels = _own(block[slices_within(chunk, hull)])
+                voxels = compact(block[slices_within(chunk, hull)])
                 _HELD.put((self._number, channel, index), voxels)
                 yield chunk, voxels
 
-    def _indices(self, bounds: Bounds) -> Iterator[tuple[int, int, int]]:
-        z, y, x = (
-            range(low // step, -(-high // step)) if high > low else range(0)
-            for (low, high), step in zip(bounds, self._unit, strict=True)
-        )
-        yield from itertools.product(z, y, x)
-
-    def _bounds(self, index: tuple[int, int, int]) -> Bounds:
-        start = [at * step for at, step in zip(index, self._unit, strict=True)]
-        size = [
-            min(step, whole - low)
-            for step, whole, low in zip(self._unit, self.shape[1:], start, strict=True)
-        ]
-        return make_box(start, size)
+    def _bounds(self, index: Index) -> Bounds:
+        return chunk_box(index, self._unit, self.shape[1:])
 
 
-def make_bounds(box: Box) -> Bounds:
+def _bounds_of(box: Box) -> Bounds:
     """Return (start, stop) along Z, Y, X of a box of slices (C, Z, Y, X)."""
     z, y, x = ((part.start, part.stop) for part in box[1:])
     return z, y, x
-
-
-def _rows(indices: list[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
-    """Neighbours along X together: one call decodes them side by side."""
-    rows: list[list[tuple[int, int, int]]] = []
-    for z, y, x in indices:
-        if rows and rows[-1][-1] == (z, y, x - 1):
-            rows[-1].append((z, y, x))
-        else:
-            rows.append([(z, y, x)])
-    return rows
-
-
-def _own(part: NDArray[Any]) -> NDArray[Any]:
-    """A chunk of one value takes no memory; another is no view of a larger block."""
-    first = part.flat[0]
-    if (part == first).all():
-        return np.broadcast_to(np.asarray(first), part.shape)
-    return part.copy()

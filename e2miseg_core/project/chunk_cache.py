@@ -19,7 +19,8 @@ from e2miseg_core.boxes import (
     common_box,
     slices_within,
 )
-from e2miseg_core.project.chunk_files import ChunkFiles, Index, compact
+from e2miseg_core.chunks import Index, chunks_of, compact
+from e2miseg_core.project.chunk_files import ChunkFiles
 from e2miseg_core.project.keys import LazyVolume
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class CachedVolume(LazyVolume):
         ReadError
             If one is damaged.
         """
-        wanted = list(self._indices(box))
+        wanted = list(chunks_of(box, self.chunks))
         found: dict[Index, NDArray[Any]] = {}
         while True:
             spoiled: set[Index] = set()
@@ -205,16 +206,9 @@ class CachedVolume(LazyVolume):
         """Voxels of a chunk."""
         return self._files.box(index)
 
-    def _indices(self, box: Box) -> Iterator[Index]:
-        z, y, x = (
-            range(low // size, -(-high // size)) if high > low else range(0)
-            for (low, high), size in zip(box, self.chunks, strict=True)
-        )
-        yield from itertools.product(z, y, x)
-
     def _parts(self, box: Box) -> Iterator[tuple[Index, Slices, Slices]]:
         """Chunks of a box; what of each is meant, and where that is in the box."""
-        for index in self._indices(box):
+        for index in chunks_of(box, self.chunks):
             chunk = self.chunk_box(index)
             common = common_box(chunk, box)
             yield index, slices_within(common, chunk), slices_within(common, box)

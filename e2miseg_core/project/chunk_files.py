@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import zarr
@@ -15,19 +15,14 @@ from e2miseg_core.boxes import (
     bounding_box,
     box_shape,
     box_slices,
-    clip_box,
-    make_box,
     slices_within,
 )
+from e2miseg_core.chunks import Index, chunk_box, compact, rows_of
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import writing_to
 
-__all__ = ["ChunkFiles", "Index", "compact"]
+__all__ = ["ChunkFiles"]
 
-# Of a chunk, along Z, Y, X.
-Index: TypeAlias = tuple[int, int, int]
-
-_LARGEST_READ = 256  # chunks in one call of zarr, which decodes them side by side
 _FAULTS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
@@ -58,8 +53,7 @@ class ChunkFiles:
 
     def box(self, index: Index) -> Box:
         """Voxels of a chunk."""
-        start = [i * size for i, size in zip(index, self.chunks, strict=True)]
-        return clip_box(make_box(start, self.chunks), self.shape)
+        return chunk_box(index, self.chunks, self.shape)
 
     def read(self, wanted: list[Index]) -> dict[Index, NDArray[Any]]:
         """Read chunks; one of a single value takes no memory, and is read-only.
@@ -70,7 +64,7 @@ class ChunkFiles:
             If one is damaged.
         """
         chunks: dict[Index, NDArray[Any]] = {}
-        for row in _rows(wanted):
+        for row in rows_of(wanted):
             if self._file(row[0]).parent.is_dir():
                 chunks.update(self._read_row(row))
             else:  # nothing was ever written there: zarr would look for each file
@@ -129,14 +123,6 @@ class ChunkFiles:
                 os.fsync(opened.fileno())
 
 
-def compact(chunk: NDArray[Any]) -> NDArray[Any]:
-    """Keep a chunk of one value as one value, another as an array of its own."""
-    first = chunk.flat[0]
-    if (chunk == first).all():
-        return np.broadcast_to(np.asarray(first), chunk.shape)
-    return chunk if chunk.base is None and chunk.flags.writeable else chunk.copy()
-
-
 def _open(path: Path, *, writable: bool) -> "zarr.Array[Any]":
     try:
         array = zarr.open_array(str(path), mode="r+" if writable else "r")
@@ -153,16 +139,3 @@ def _open(path: Path, *, writable: bool) -> "zarr.Array[Any]":
             do="choose another store",
         )
     return array
-
-
-def _rows(indices: list[Index]) -> Iterator[list[Index]]:
-    """Split chunks into full rows, so that none is read that is not missing."""
-    row: list[Index] = []
-    for index in sorted(indices):
-        adjoins = row and index == (*row[-1][:2], row[-1][2] + 1)
-        if row and (not adjoins or len(row) == _LARGEST_READ):
-            yield row
-            row = []
-        row.append(index)
-    if row:
-        yield row

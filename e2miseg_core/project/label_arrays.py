@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box
+from e2miseg_core.chunks import Index
 from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.changes import Change
 from e2miseg_core.project.chunk_cache import CachedVolume
-from e2miseg_core.project.chunk_files import Index
 from e2miseg_core.project.levels import coarse_box, condense, shrink_edit
 
 __all__ = ["LabelArrays"]

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 
 from e2miseg_core.boxes import Box, bounding_box
+from e2miseg_core.chunks import Index
 from e2miseg_core.errors import Cancelled, ConfigError, E2MISegError
 from e2miseg_core.progress import Progress
 from e2miseg_core.project.authority import MACHINE
 from e2miseg_core.project.cases import Case
 from e2miseg_core.project.chunk_cache import CachedVolume
-from e2miseg_core.project.chunk_files import Index
 from e2miseg_core.project.edit_log import EditLog
 from e2miseg_core.project.label_arrays import LabelArrays
 from e2miseg_core.project.predictions import CasePrediction

@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from e2miseg_core.chunks import Index
 from e2miseg_core.errors import E2MISegError, as_user_error
 from e2miseg_core.project.chunk_cache import CachedVolume
-from e2miseg_core.project.chunk_files import Index
 from e2miseg_core.project.journal import Journal
 from e2miseg_core.project.label_arrays import LabelArrays
 
