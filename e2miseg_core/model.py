@@ -13,7 +13,7 @@ from torch import Tensor
 from e2miseg_core.errors import ConfigError, ModelError
 from e2miseg_core.model_card import CARD_KEY, ModelCard, read_card
 from e2miseg_core.models import find_model
-from e2miseg_core.networks import E2MISeg, E2MISegConfig
+from e2miseg_core.networks import Network, build_network, network_from_json
 from e2miseg_core.tensor_file import write_tensors
 
 __all__ = ["Model", "load_model", "save_model"]
@@ -23,7 +23,7 @@ __all__ = ["Model", "load_model", "save_model"]
 class Model:
     """A network in evaluation mode and the card that goes with it."""
 
-    network: E2MISeg
+    network: Network
     card: ModelCard
 
 
@@ -63,12 +63,12 @@ def load_model(name: str | Path) -> Model:
     return Model(network=_build(path, card, tensors), card=card)
 
 
-def save_model(network: E2MISeg, card: ModelCard, path: str | Path) -> ModelCard:
+def save_model(network: Network, card: ModelCard, path: str | Path) -> ModelCard:
     """Write a model file; weights are stored as float16.
 
     Parameters
     ----------
-    network : E2MISeg
+    network : Network
     card : ModelCard
         Its `hash` is filled in.
     path : str or Path
@@ -107,17 +107,17 @@ def hash_model(tensors: dict[str, Tensor], card: ModelCard) -> str:
     return digest.hexdigest()
 
 
-def _build(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> E2MISeg:
-    if card.network.get("architecture") != "e2miseg":
-        raise ModelError(
-            found=f"{path.name} holds a network {card.network.get('architecture')!r}",
-            needed="the architecture 'e2miseg'",
-            do="update e2miseg-napari, or choose another model",
-        )
+def _build(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> Network:
     try:
-        network = E2MISeg(E2MISegConfig.from_json(card.network["config"]))
+        config = network_from_json(card.network)
+    except ConfigError as error:
+        raise ModelError(
+            found=f"{path.name} holds {error.found}", needed=error.needed, do=error.do
+        ) from error
+    try:
+        network = build_network(config)
         network.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ModelError(
             found=f"the weights of {path.name} do not fit its card ({error!s:.200})",
             needed="weights and card of one network",

@@ -1,15 +1,29 @@
 """Networks, their configurations and presets."""
 
+from e2miseg_core.networks.architectures import (
+    Network,
+    NetworkConfig,
+    build_network,
+    network_from_json,
+    network_to_json,
+)
 from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.e2miseg import E2MISeg
+from e2miseg_core.networks.outputs import TrainingOutputs
 from e2miseg_core.networks.presets import PRESETS, Preset, preset_config
 
 __all__ = [
     "PRESETS",
     "E2MISeg",
     "E2MISegConfig",
+    "Network",
+    "NetworkConfig",
     "Preset",
+    "TrainingOutputs",
+    "build_network",
     "create_network",
+    "network_from_json",
+    "network_to_json",
     "preset_config",
 ]
 

@@ -13,6 +13,7 @@ from e2miseg_core.networks.blocks import ResBlock, group_norm, volume_convolutio
 from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.hfr import HFRBlock
 from e2miseg_core.networks.mfga import MFGA
+from e2miseg_core.networks.outputs import TrainingOutputs
 
 __all__ = ["E2MISeg"]
 
@@ -30,8 +31,8 @@ class E2MISeg(nn.Module):
 
     Notes
     -----
-    `forward` gives the full-resolution logits; `forward_deep` also those of the
-    coarser decoder levels, finest first, for deep supervision.
+    `forward` gives the full-resolution logits; `forward_training` also those of
+    the coarser decoder levels, for deep supervision.
     """
 
     def __init__(self, config: E2MISegConfig) -> None:
@@ -80,10 +81,17 @@ class E2MISeg(nn.Module):
         head: Tensor = self.heads[0](self._decode(image)[0])
         return head
 
-    def forward_deep(self, image: Tensor) -> list[Tensor]:
-        """Logits of every supervised level, finest first."""
+    def forward_training(self, image: Tensor) -> TrainingOutputs:
+        """Logits of every supervised level."""
         levels = self._decode(image)
-        return [head(level) for head, level in zip(self.heads, levels, strict=False)]
+        return TrainingOutputs(
+            tuple(head(level) for head, level in zip(self.heads, levels, strict=False))
+        )
+
+    @property
+    def has_edges(self) -> bool:
+        """Whether the network tells edges too."""
+        return False
 
     def _decode(self, image: Tensor) -> list[Tensor]:
         """Decoder features X_0, X_1, ..., finest first."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.inference.engine import TilePredictor
-from e2miseg_core.networks import E2MISegConfig
+from e2miseg_core.networks import NetworkConfig
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.crops import load_crop
 from e2miseg_core.training.gate import Evidence
@@ -59,7 +59,7 @@ class Baseline:
         Of the first training, not learnt from again.
     dice : float or None
         Mean Dice on them, None without any.
-    config : E2MISegConfig
+    config : NetworkConfig
     """
 
     held_out: HeldOut
@@ -67,7 +67,7 @@ class Baseline:
     anchors: tuple["Anchor", ...]
     replay: tuple[PreparedCase, ...]
     dice: float | None
-    config: E2MISegConfig
+    config: NetworkConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +109,7 @@ def measure_old(
     *,
     anchors: Sequence[Path],
     replay: Sequence[PreparedCase],
-    config: E2MISegConfig,
+    config: NetworkConfig,
     calibration: Calibration,
 ) -> Job[Baseline]:
     """Measure the old model, once for all new ones.
@@ -122,7 +122,7 @@ def measure_old(
         Crops of one patch away from corrections; what is valid in them is not known.
     replay : sequence of PreparedCase
         Of the old model's first training, not learnt from again.
-    config : E2MISegConfig
+    config : NetworkConfig
     calibration : Calibration
         The old model's.
     """
@@ -164,7 +164,7 @@ def examine(baseline: Baseline, new: TilePredictor) -> Job[Evidence]:
 
 
 def _dice(
-    predictor: TilePredictor, replay: Sequence[PreparedCase], config: E2MISegConfig
+    predictor: TilePredictor, replay: Sequence[PreparedCase], config: NetworkConfig
 ) -> Job[float | None]:
     if not replay:
         return None

@@ -21,7 +21,12 @@ from torch import Tensor
 from e2miseg_core.devices import autocast, choose_device, choose_precision
 from e2miseg_core.errors import ConfigError, WriteError
 from e2miseg_core.losses import compound_loss, deep_supervision_loss
-from e2miseg_core.networks import E2MISeg, E2MISegConfig
+from e2miseg_core.networks import (
+    Network,
+    NetworkConfig,
+    build_network,
+    network_to_json,
+)
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.augment import Augmentation
 from e2miseg_core.training.checkpoint import (
@@ -47,7 +52,7 @@ COLUMNS = ("epoch", "learning_rate", "loss", "selection_dice", "smoothed", "seco
 class TrainedNetwork:
     """The best network of a run and how it came to be."""
 
-    network: E2MISeg
+    network: Network
     best_epoch: int
     selection_dice: float
     seconds: float
@@ -65,7 +70,7 @@ class TrainingRun:
     ----------
     folder : Path
         Where checkpoint and history go.
-    config : E2MISegConfig
+    config : NetworkConfig
     recipe : Recipe
     device, precision : str
         See `e2miseg_core.devices`.
@@ -81,7 +86,7 @@ class TrainingRun:
     def __init__(
         self,
         folder: Path,
-        config: E2MISegConfig,
+        config: NetworkConfig,
         recipe: Recipe,
         *,
         device: str = "auto",
@@ -98,7 +103,7 @@ class TrainingRun:
                 do="leave --precision out",
             )
         torch.manual_seed(recipe.seed)
-        network = E2MISeg(config).to(self.device)
+        network = build_network(config).to(self.device)
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -110,7 +115,7 @@ class TrainingRun:
             settings=json.loads(
                 json.dumps(
                     {
-                        "network": config.to_json(),
+                        "network": network_to_json(config),
                         "recipe": recipe.to_json(),
                         "precision": self.precision,
                         **(facts or {}),
@@ -187,8 +192,10 @@ class TrainingRun:
         self.network.train()
         image = image.to(self.device).contiguous(memory_format=torch.channels_last_3d)
         with autocast(self.device, self.precision):
-            levels = self.network.forward_deep(image)
-        loss = deep_supervision_loss(levels, classes.to(self.device), self._loss)
+            outputs = self.network.forward_training(image)
+        loss = deep_supervision_loss(
+            outputs.levels, classes.to(self.device), self._loss
+        )
         if not torch.isfinite(loss):
             raise ConfigError(
                 found=f"a loss that is no number at step {step + 1}",

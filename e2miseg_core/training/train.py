@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from e2miseg_core.io.atomic import write_json
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
-from e2miseg_core.networks import E2MISeg, E2MISegConfig, preset_config
+from e2miseg_core.networks import Network, NetworkConfig, network_to_json, preset_config
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.dataset import Case, Dataset, Split, split_cases
 from e2miseg_core.training.plan import TrainingPlan, plan_training
@@ -125,7 +125,7 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
 
 def _finish(
     run: TrainingRun,
-    network: E2MISeg,
+    network: Network,
     card: ModelCard,
     selection: Sequence[PreparedCase],
     unseen: Sequence[Case],
@@ -181,7 +181,7 @@ def _prepare(
 
 def _first_card(
     request: TrainingRequest,
-    config: E2MISegConfig,
+    config: NetworkConfig,
     plan: TrainingPlan,
     split: Split,
     trained: TrainedNetwork,
@@ -196,7 +196,7 @@ def _first_card(
         normalizations=plan.normalizations,
         spacing=plan.spacing,
         patch_size=config.patch_size,
-        network={"architecture": "e2miseg", "config": config.to_json()},
+        network=network_to_json(config),
         training={
             "dataset": dataset.name,
             "preset": request.preset,

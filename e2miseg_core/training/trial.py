@@ -17,7 +17,7 @@ import torch
 from e2miseg_core.inference.engine import TilePredictor
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
-from e2miseg_core.networks import E2MISeg
+from e2miseg_core.networks import Network
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.jobs import UNFINISHED
 from e2miseg_core.training.exam import Baseline, HeldOut, examine, measure_old
@@ -138,8 +138,8 @@ def _judge(
     in_use: Model,
     old: TilePredictor,
     material: Material,
-    way: Iterable[tuple[float, E2MISeg]],
-) -> Job[tuple[Verdict, E2MISeg]]:
+    way: Iterable[tuple[float, Network]],
+) -> Job[tuple[Verdict, Network]]:
     started = time.monotonic()
     baseline = yield from measure_old(
         old,
@@ -157,8 +157,8 @@ def _judge(
 
 
 def choose(
-    baseline: Baseline, old: TilePredictor, way: Iterable[tuple[float, E2MISeg]]
-) -> Job[tuple[Evidence, E2MISeg]]:
+    baseline: Baseline, old: TilePredictor, way: Iterable[tuple[float, Network]]
+) -> Job[tuple[Evidence, Network]]:
     """The first network on the way back to the old one that forgets nothing [1]_.
 
     How far to go is decided on what must not be forgotten alone; the held-out
@@ -169,7 +169,7 @@ def choose(
     baseline : Baseline
         What `old` does.
     old : TilePredictor
-    way : iterable of (float, E2MISeg)
+    way : iterable of (float, Network)
         Shares of the way to the trained weights, and the networks there.
 
     References
@@ -186,7 +186,7 @@ def choose(
     return evidence, network
 
 
-def _as_stored(folder: Path, network: E2MISeg, card: ModelCard) -> E2MISeg:
+def _as_stored(folder: Path, network: Network, card: ModelCard) -> Network:
     """In half precision: what is tested is what is kept."""
     unfinished = folder / UNFINISHED
     try:
@@ -196,7 +196,7 @@ def _as_stored(folder: Path, network: E2MISeg, card: ModelCard) -> E2MISeg:
         unfinished.unlink(missing_ok=True)
 
 
-def blend(old: E2MISeg, new: E2MISeg, share: float) -> E2MISeg:
+def blend(old: Network, new: Network, share: float) -> Network:
     """A network whose weights lie on the way from `old` (0) to `new` (1)."""
     between = copy.deepcopy(new)
     if share < 1:

@@ -278,8 +278,8 @@ class Tuning:
         image, classes, valid = (part.to(self.device) for part in batch)
         image = image.contiguous(memory_format=torch.channels_last_3d)
         with autocast(self.device, self.precision):
-            levels = self.network.forward_deep(image)
-        loss = deep_supervision_loss(levels, classes, self._loss, valid=valid)
+            outputs = self.network.forward_training(image)
+        loss = deep_supervision_loss(outputs.levels, classes, self._loss, valid=valid)
         value = float(loss.detach())
         if not math.isfinite(value):
             return value

@@ -10,7 +10,7 @@ from torch import nn
 
 from e2miseg_core.inference.engine import TilePredictor, stream_probabilities
 from e2miseg_core.inference.tiling import TileGrid
-from e2miseg_core.networks import E2MISegConfig
+from e2miseg_core.networks import NetworkConfig
 from e2miseg_core.progress import Job, Progress, run
 from e2miseg_core.training.prepare import PreparedCase
 
@@ -23,7 +23,7 @@ OVERLAP = 0.5  # as in prediction, so that what is chosen is what is used
 
 def case_probabilities(
     network: nn.Module,
-    config: E2MISegConfig,
+    config: NetworkConfig,
     case: PreparedCase,
     device: torch.device,
     precision: str,
@@ -34,7 +34,7 @@ def case_probabilities(
 
 def stream_case(
     network: nn.Module,
-    config: E2MISegConfig,
+    config: NetworkConfig,
     case: PreparedCase,
     device: torch.device,
     precision: str,
@@ -65,7 +65,7 @@ def retold(job: Job[T], step: Progress) -> Job[T]:
 
 def mean_dice(
     network: nn.Module,
-    config: E2MISegConfig,
+    config: NetworkConfig,
     cases: Sequence[PreparedCase],
     device: torch.device,
     precision: str,

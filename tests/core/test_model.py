@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,23 @@ def test_weights_of_another_network_are_refused(
     save_model(other, tiny_model.card, tmp_path / "odd.safetensors")
     with pytest.raises(ModelError, match="do not fit its card"):
         load_model(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"architecture": "unet", "config": {}}, "holds a network 'unet'.*e2miseg"),
+        ({"architecture": "e2miseg"}, "without its configuration"),
+        ({"architecture": "e2miseg", "config": {"depth": 3}}, "keys"),
+    ],
+)
+def test_networks_that_cannot_be_built_are_refused(
+    tiny_model: Model, tmp_path: Path, network: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_model(tiny_model.network, replace(tiny_model.card, network=network), path)
+    with pytest.raises(ModelError, match=message):
+        load_model(path)
 
 
 def test_a_full_disk_leaves_no_file(

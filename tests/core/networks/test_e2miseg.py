@@ -23,7 +23,7 @@ def test_levels_have_the_shapes_of_the_specification(
     network = E2MISeg(config).eval()
     image = torch.randn(1, channels, *config.patch_size)
     with torch.no_grad():
-        levels = network.forward_deep(image)
+        levels = network.forward_training(image).levels
         plain = network(image)
     patch, stem = config.patch_size, config.stem_stride
     assert levels[0].shape == (1, n_classes, *patch)
@@ -40,7 +40,7 @@ def test_every_parameter_gets_a_gradient(preset: str) -> None:
     config = preset_config(preset, in_channels=2, n_classes=3)
     torch.manual_seed(0)
     network = E2MISeg(config)
-    levels = network.forward_deep(torch.randn(1, 2, *config.patch_size))
+    levels = network.forward_training(torch.randn(1, 2, *config.patch_size)).levels
     torch.stack([level.square().mean() for level in levels]).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, f"no gradient for {name}"
