@@ -125,7 +125,8 @@ class ModelCard:
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON values."""
-        return asdict(self)
+        rules = [rule.to_json() for rule in self.normalizations]
+        return asdict(self) | {"normalizations": rules}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ModelCard":

@@ -5,7 +5,7 @@ interpolation needs around it, so a box comes out the same however a volume is c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import dask.array as da
@@ -30,6 +30,8 @@ __all__ = [
 
 SCHEMES = ("zscore", "clipped")
 SLAB_BYTES = 16 << 20  # read at once while measuring intensities
+# Stands for a voxel inside that is exactly the mean, since 0 means outside.
+_MEAN_INSIDE = np.finfo(np.float32).tiny
 Read = Callable[[Box], NDArray[Any]]
 
 
@@ -46,6 +48,9 @@ class Normalization:
         Clipping range in image units; None where nothing is clipped.
     mean, std : float or None
         In image units; None for "zscore", since each case has its own.
+    nonzero : bool
+        Voxels that are 0 in every channel lie outside of what was imaged, as after
+        skull stripping: they do not count for mean and standard deviation, and stay 0.
     """
 
     scheme: str = "zscore"
@@ -53,6 +58,7 @@ class Normalization:
     high: float | None = None
     mean: float | None = None
     std: float | None = None
+    nonzero: bool = False
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -64,7 +70,11 @@ class Normalization:
 
     def to_json(self) -> dict[str, Any]:
         """The normalisation as JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        if not self.nonzero:
+            # As before this existed: the hash of an older model file covers its card.
+            del values["nonzero"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Normalization":
@@ -91,7 +101,14 @@ def normalize(
             values = np.clip(values, rule.low, rule.high)
         np.subtract(values, np.float32(mean), out=normalised[channel])
         normalised[channel] /= np.float32(std)
-    return np.nan_to_num(normalised, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    np.nan_to_num(normalised, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    if any(rule.nonzero for rule in normalizations):
+        outside = ~_inside(block)
+        for channel, rule in enumerate(normalizations):
+            if rule.nonzero:
+                normalised[channel][normalised[channel] == 0] = _MEAN_INSIDE
+                normalised[channel][outside] = 0
+    return normalised
 
 
 def denormalize(
@@ -101,7 +118,17 @@ def denormalize(
     scales = [_measured(rule) for rule in normalizations]
     mean = np.array([m for m, _ in scales], np.float32).reshape(-1, 1, 1, 1)
     std = np.array([s for _, s in scales], np.float32).reshape(-1, 1, 1, 1)
-    return block * std + mean
+    image = block * std + mean
+    for channel, rule in enumerate(normalizations):
+        if rule.nonzero:
+            image[channel][block[channel] == 0] = 0
+    return image
+
+
+def _inside(block: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where any channel of a block (C, Z, Y, X) is not 0."""
+    inside: NDArray[np.bool_] = ((block != 0) & np.isfinite(block)).any(axis=0)
+    return inside
 
 
 def measure_normalization(
@@ -137,36 +164,67 @@ def measure_normalization(
             needed=f"{len(rules)} channels",
             do="choose the image that the model was made for",
         )
-    measured = []
-    for channel, rule in enumerate(rules):
-        if rule.mean is None:
-            rule = yield from _measure_channel(data[channel], rule)
-        measured.append(rule)
-    return tuple(measured)
+    wanted = [channel for channel, rule in enumerate(rules) if rule.mean is None]
+    # What lies outside shows in all channels together.
+    masked = any(rules[channel].nonzero for channel in wanted)
+    moments = {channel: _Moments() for channel in wanted}
+    for part in [range(len(rules))] if masked else [[c] for c in wanted]:
+        yield from _measure_channels(data, rules, part, moments)
+    return tuple(
+        replace(rule, mean=moments[c].mean, std=moments[c].std)
+        if c in moments
+        else rule
+        for c, rule in enumerate(rules)
+    )
 
 
-def _measure_channel(channel: da.Array, rule: Normalization) -> Job[Normalization]:
-    count, mean, scatter = 0, 0.0, 0.0
-    rows = max(1, SLAB_BYTES // max(1, channel[0].nbytes))
-    for start in range(0, channel.shape[0], rows):
-        yield Progress(done=start, total=channel.shape[0], stage="reading intensities")
-        values = np.asarray(channel[start : start + rows]).astype(np.float64)
+def _measure_channels(
+    data: da.Array,
+    rules: Sequence[Normalization],
+    channels: Sequence[int],
+    moments: Mapping[int, "_Moments"],
+) -> Job[None]:
+    """Read some channels together, and add those that are measured to their moments."""
+    depth = data.shape[1]
+    rows = max(1, SLAB_BYTES // max(1, len(channels) * data[0, 0].nbytes))
+    for start in range(0, depth, rows):
+        yield Progress(done=start, total=depth, stage="reading intensities")
+        read = data[channels[0] : channels[-1] + 1, start : start + rows]
+        block = np.asarray(read)
+        inside = _inside(block) if any(rules[c].nonzero for c in channels) else None
+        for values, channel in zip(block, channels, strict=True):
+            if channel in moments:
+                counted = inside if rules[channel].nonzero else None
+                moments[channel].add(values if counted is None else values[counted])
+
+
+class _Moments:
+    """Mean and standard deviation of what is added part by part."""
+
+    def __init__(self) -> None:
+        self._count, self._mean, self._scatter = 0, 0.0, 0.0
+
+    def add(self, values: NDArray[Any]) -> None:
+        values = values.astype(np.float64)
         values = values[np.isfinite(values)]
         if not values.size:
-            continue
+            return
         # Chan, Golub, LeVeque (1983): join two means and sums of squares.
-        shift, joint = values.mean() - mean, count + values.size
-        scatter += values.var() * values.size + shift**2 * count * values.size / joint
-        mean += shift * values.size / joint
-        count = joint
-    std = float(np.sqrt(scatter / count)) if count else 0.0
-    return Normalization(
-        scheme=rule.scheme,
-        low=rule.low,
-        high=rule.high,
-        mean=float(mean),
-        std=std if std > 0 else 1.0,  # a constant image stays constant
-    )
+        shift, joint = values.mean() - self._mean, self._count + values.size
+        between = shift**2 * self._count * values.size / joint
+        self._scatter += values.var() * values.size + between
+        self._mean += shift * values.size / joint
+        self._count = joint
+
+    @property
+    def mean(self) -> float:
+        return float(self._mean)
+
+    @property
+    def std(self) -> float:
+        """1 for a constant image, which so stays constant."""
+        std = float(np.sqrt(self._scatter / self._count)) if self._count else 0.0
+        return std if std > 0 else 1.0
 
 
 def _measured(rule: Normalization) -> tuple[float, float]:

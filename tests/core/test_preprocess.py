@@ -181,3 +181,88 @@ def test_a_view_at_the_images_own_spacing_is_the_image(
     np.testing.assert_array_equal(
         view.read(whole_box(view.shape)), np.asarray(volume.data)
     )
+
+
+def stripped(seed: int, shape: tuple[int, int, int] = (9, 8, 7)) -> np.ndarray:
+    """Two channels that are 0 outside of a box; inside, one of them now and then."""
+    rng = np.random.default_rng(seed)
+    array = rng.integers(0, 5, (2, *shape)).astype(np.float32)
+    array[:, :2] = array[:, :, -3:] = 0
+    return array
+
+
+MASKED = [Normalization(nonzero=True), Normalization(nonzero=True)]
+
+
+def test_only_what_lies_inside_is_measured_and_the_outside_stays_zero() -> None:
+    array = stripped(1)
+    inside = array.any(axis=0)
+    assert ((array[0] == 0) & inside).any()  # 0 in one channel only: not outside
+    rules = run(measure_normalization(da.from_array(array), MASKED))
+    found = normalize(array, rules)
+    for values, rule, seen in zip(array, rules, found, strict=True):
+        assert rule.mean == pytest.approx(values[inside].mean())
+        assert rule.std == pytest.approx(values[inside].std())
+        assert seen[inside].mean(dtype=float) == pytest.approx(0, abs=1e-6)
+        assert seen[inside].all()  # 0 means outside, nothing else
+        assert not seen[~inside].any()
+
+
+def test_a_masked_channel_beside_plain_and_measured_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("e2miseg_core.preprocess.SLAB_BYTES", 1)
+    array = np.concatenate([stripped(2), stripped(3)[:1] + 7])
+    known = Normalization(scheme="clipped", low=0, high=4, mean=2, std=3)
+    rules = [known, Normalization(nonzero=True), Normalization()]
+    array[2, 0] = 0
+    found = run(measure_normalization(da.from_array(array), rules))
+    inside = array.any(axis=0)
+    assert found[0] == known
+    assert found[1].mean == pytest.approx(array[1][inside].mean())
+    assert found[2].mean == pytest.approx(array[2].mean())
+
+
+@given(shape=shapes, at=st.integers(0, 2))
+def test_denormalising_undoes_the_masked_normalisation(
+    shape: tuple[int, int, int], at: int
+) -> None:
+    array = stripped(4, shape)
+    # Some voxels inside are exactly the mean.
+    rules = [Normalization(mean=float(at), std=0.5, nonzero=True), *MASKED[1:]]
+    rules = run(measure_normalization(da.from_array(array), rules))
+    back = denormalize(normalize(array, rules), rules)
+    inside = array.any(axis=0)
+    np.testing.assert_allclose(back[:, inside], array[:, inside], atol=1e-5)
+    assert not back[:, ~inside].any()
+
+
+def test_a_masked_view_is_the_same_however_it_is_cut(
+    make_image: Callable[..., Volume],
+) -> None:
+    volume = make_image(5)
+    image = np.asarray(volume.data)
+    image[:, :3] = 0
+    volume = Volume.from_array(image, volume.geometry)
+    rules = run(measure_normalization(volume.data, [Normalization(nonzero=True)]))
+    view = ModelView(volume, (1.7, 0.9, 1.1), rules)
+    whole = view.read(whole_box(view.shape))
+    box = ((0, 3), (2, 9), (1, 5))
+    np.testing.assert_allclose(
+        view.read(box), whole[(slice(None), *box_slices(box))], atol=1e-6
+    )
+
+
+def test_values_that_are_no_numbers_lie_outside() -> None:
+    array = np.array([np.nan, np.inf, 0, 2, 4.0]).reshape(1, 1, 1, 5)
+    rules = run(measure_normalization(da.from_array(array), MASKED[:1]))
+    assert (rules[0].mean, rules[0].std) == (3.0, 1.0)
+    np.testing.assert_allclose(normalize(array, rules).ravel(), [0, 0, 0, -1, 1])
+
+
+def test_rules_are_stored_as_before_and_read_back() -> None:
+    plain = Normalization(scheme="clipped", low=-1, high=2, mean=0, std=1)
+    # The hash of a model file covers its card, so an older rule keeps its keys.
+    assert set(plain.to_json()) == {"scheme", "low", "high", "mean", "std"}
+    for rule in (plain, Normalization(nonzero=True)):
+        assert Normalization.from_json(rule.to_json()) == rule
