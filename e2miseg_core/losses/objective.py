@@ -1,0 +1,114 @@
+"""What each architecture is trained to make small."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from e2miseg_core.losses.binary import bce_dice_loss
+from e2miseg_core.losses.compound import segmentation_loss
+from e2miseg_core.losses.deep_supervision import deep_supervision_loss
+from e2miseg_core.losses.edges import edge_loss
+from e2miseg_core.losses.settings import LossSettings
+from e2miseg_core.networks import NetworkConfig, TrainingOutputs, network_to_json
+
+__all__ = ["Objective", "deep_objective", "objective_of", "six_term_objective"]
+
+Objective: TypeAlias = Callable[
+    [TrainingOutputs, Tensor, LossSettings, Tensor | None], Tensor
+]
+
+
+def objective_of(config: NetworkConfig) -> Objective:
+    """The loss of an architecture, `objective(outputs, labels, settings, valid)`.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+
+    Returns
+    -------
+    callable
+        `deep_objective` for E2MISeg, `six_term_objective` in the plane of its slices
+        for EHANet.
+    """
+    network = network_to_json(config)
+    if network["architecture"] == "ehanet":
+        return partial(six_term_objective, axis=network["config"]["axis"])
+    return deep_objective
+
+
+def deep_objective(
+    outputs: TrainingOutputs,
+    labels: Tensor,
+    settings: LossSettings,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """Deep supervision of `segmentation_loss`, plus the edge head's loss if any.
+
+    Parameters
+    ----------
+    outputs : TrainingOutputs
+    labels : Tensor of int, shape (N, Z, Y, X)
+        As augmented; targets of all levels and of edges are made of these.
+    settings : LossSettings
+    valid : Tensor of bool, shape (N, Z, Y, X), optional
+        Voxels that count.
+
+    Returns
+    -------
+    Tensor, shape ()
+
+    References
+    ----------
+    Specification A.5 and, for the edges, B.9.
+    """
+
+    def of_level(logits: Tensor, classes: Tensor, counted: Tensor | None) -> Tensor:
+        return segmentation_loss(logits, classes, settings, counted)
+
+    total = deep_supervision_loss(outputs.levels, labels, of_level, valid=valid)
+    if outputs.edges is None or not settings.edge_weight:
+        return total
+    edges = edge_loss(outputs.edges, labels, settings, valid)
+    return total + settings.edge_weight * edges
+
+
+def six_term_objective(
+    outputs: TrainingOutputs,
+    labels: Tensor,
+    settings: LossSettings,
+    valid: Tensor | None = None,
+    *,
+    axis: int = 0,
+) -> Tensor:
+    """The loss of EHANet: five maps and the edges, all of weight 1 (B.6).
+
+    Parameters
+    ----------
+    outputs : TrainingOutputs
+        The result and four side outputs, each of two classes at full size, and the
+        edges.
+    labels : Tensor of int, shape (N, Z, Y, X)
+        All but 0 are foreground.
+    settings : LossSettings
+        Only what it says of edges is looked at.
+    valid : Tensor of bool, shape (N, Z, Y, X), optional
+        Voxels that count.
+    axis : int
+        Of Z, Y, X; the one that slices are stacked along.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    mask = labels > 0
+    terms = [bce_dice_loss(maps, mask, valid=valid) for maps in outputs.levels]
+    total = torch.stack(terms).sum()
+    if outputs.edges is not None and settings.edge_weight:
+        plane = [other for other in range(3) if other != axis]
+        edges = edge_loss(outputs.edges, labels, settings, valid, axes=plane)
+        total = total + settings.edge_weight * edges
+    return total
