@@ -1,0 +1,77 @@
+import time
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from e2miseg_core.errors import E2MISegError, ReadError
+from e2miseg_core.networks.ehanet.encoder import Encoder
+from e2miseg_core.networks.ehanet.pretrained import fetch_weights, load_weights
+from e2miseg_core.progress import run
+
+OURS = {"frozen": True, "norm": "batch", "whole": False}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(1)
+    return Encoder(**OURS)
+
+
+@pytest.fixture(scope="module")
+def weights(encoder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("hub") / "weights.safetensors"
+    unused = {"head.fc.weight": torch.zeros(3)}
+    counters = {k for k in encoder.state_dict() if k.endswith("num_batches_tracked")}
+    kept = {k: v for k, v in encoder.state_dict().items() if k not in counters}
+    save_file(kept | unused, path)
+    return path
+
+
+def test_weights_that_are_there_are_given_to_the_encoder(encoder, weights):
+    asked = (
+        "import sys; assert sys.argv[2] == 'model.safetensors'; "
+        f"print({str(weights)!r})"
+    )
+    found = run(fetch_weights(asked))
+    assert found == weights
+    other = Encoder(**OURS)
+    load_weights(other, found)
+    for name, tensor in encoder.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, msg=name)
+
+
+def test_an_unreachable_hub_is_told_in_one_line():
+    with pytest.raises(ReadError, match="OSError: nobody answers") as caught:
+        run(fetch_weights("raise OSError('nobody answers')"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_answers_nothing_is_given_up():
+    begun = time.monotonic()
+    with pytest.raises(ReadError, match="not done after 0 s"):
+        run(fetch_weights("import time; time.sleep(60)", seconds=0.3))
+    assert time.monotonic() - begun < 20
+
+
+def test_the_user_can_stop_the_fetching():
+    job = fetch_weights("import time; time.sleep(60)")
+    next(job)
+    begun = time.monotonic()
+    job.close()
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("content", [b"no tensors", b"\x80\x05."])
+def test_what_is_no_safetensors_file_is_not_read(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(E2MISegError, match="damaged"):
+        run(fetch_weights(f"print({str(path)!r})"))
+
+
+def test_weights_of_another_network_are_not_taken(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"stem.conv.weight": torch.zeros(16, 3, 3, 3)}, path)
+    with pytest.raises(ReadError, match="another network"):
+        run(fetch_weights(f"print({str(path)!r})"))
