@@ -24,7 +24,8 @@ The starter model `hippocampus` was trained on task 4 of the Medical Segmentatio
 Decathlon (Antonelli et al., Nature Communications 13:4128, 2022), CC BY-SA 4.0; its
 weights, a work derived from that data, are given under the same licence. The starter
 model `phantom-lesions` was trained on this project's own phantoms. No image data of
-others is included.
+others is included. A training of EHANet fetches the ImageNet weights of its encoder,
+Apple's MobileViT-S under the licence of CVNets; the models that it gives contain them.
 
 ## Packages
 
@@ -61,7 +62,7 @@ def main() -> None:
     """Write the file."""
     rows = [
         (name, Version(found.version).public, licence(found), home(found))
-        for name, found in closure(["gui"]).items()
+        for name, found in closure(["gui", "ehanet"]).items()
     ]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     TARGET.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
