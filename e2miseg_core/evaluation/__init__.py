@@ -1,26 +1,58 @@
 """Scores of predictions against a reference, and of error maps against errors."""
 
-from e2miseg_core.evaluation.evaluate import evaluate_case, evaluate_paths
-from e2miseg_core.evaluation.metrics import dice, hd95, nsd
+from e2miseg_core.evaluation.agreement import Agreement, bland_altman
+from e2miseg_core.evaluation.calibration import (
+    ProbabilityMap,
+    Reliability,
+    reliability,
+)
+from e2miseg_core.evaluation.evaluate import Judging, evaluate_case, evaluate_paths
+from e2miseg_core.evaluation.intervals import (
+    Difference,
+    Interval,
+    bootstrap_interval,
+    paired_difference,
+)
+from e2miseg_core.evaluation.lesions import LesionRule, LesionScores, lesion_scores
+from e2miseg_core.evaluation.metrics import assd, dice, hausdorff, hd95, nsd
 from e2miseg_core.evaluation.pr import average_precision
-from e2miseg_core.evaluation.report import (
+from e2miseg_core.evaluation.report import Report
+from e2miseg_core.evaluation.scores import (
     CaseScores,
     ClassMean,
     ClassScores,
     Problem,
-    Report,
 )
+from e2miseg_core.evaluation.structures import PRESETS, Structure, parse_region
 
 __all__ = [
+    "PRESETS",
+    "Agreement",
     "CaseScores",
     "ClassMean",
     "ClassScores",
+    "Difference",
+    "Interval",
+    "Judging",
+    "LesionRule",
+    "LesionScores",
+    "ProbabilityMap",
     "Problem",
+    "Reliability",
     "Report",
+    "Structure",
+    "assd",
     "average_precision",
+    "bland_altman",
+    "bootstrap_interval",
     "dice",
     "evaluate_case",
     "evaluate_paths",
+    "hausdorff",
     "hd95",
+    "lesion_scores",
     "nsd",
+    "paired_difference",
+    "parse_region",
+    "reliability",
 ]

@@ -1,89 +1,129 @@
 """Comparing predicted labels with a reference: arrays, files, folders of files."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.errors import (
-    ConfigError,
-    E2MISegError,
-    GeometryError,
-    ReadError,
+from e2miseg_core.errors import ConfigError, E2MISegError, ReadError
+from e2miseg_core.evaluation.calibration import (
+    ProbabilityMap,
+    Reliability,
+    reliability,
 )
-from e2miseg_core.evaluation.metrics import (
-    Spacing,
-    check_tolerance,
-    dice,
-    hd95,
-    nsd,
+from e2miseg_core.evaluation.lesions import LesionRule, LesionScores, lesion_scores
+from e2miseg_core.evaluation.metrics import check_tolerance, dice, surface_scores
+from e2miseg_core.evaluation.pairing import beside, check_grids, is_case, match
+from e2miseg_core.evaluation.report import Report
+from e2miseg_core.evaluation.scores import CaseScores, ClassScores, Problem
+from e2miseg_core.evaluation.structures import (
+    LabelKey,
+    Structure,
+    check_structures,
+    named_structures,
 )
-from e2miseg_core.evaluation.report import CaseScores, ClassScores, Problem, Report
-from e2miseg_core.geometry import Geometry
-from e2miseg_core.io import known_suffixes, open_labels, split_suffix
+from e2miseg_core.evaluation.surface import Spacing
+from e2miseg_core.io import known_suffixes, open_labels, open_volume
 from e2miseg_core.io.address import Address, AnySource
-from e2miseg_core.io.listing import list_images
-from e2miseg_core.io.naming import exists, suggested_name
 from e2miseg_core.progress import Job, Progress
 
-__all__ = ["evaluate_case", "evaluate_paths"]
+__all__ = ["Judging", "evaluate_case", "evaluate_paths"]
 
-# Formats keep affines in float32, and rotations as quaternions; a mistake is larger.
-_GRID_TOLERANCE, _GRID_VOXELS = 1e-4, 0.1
-_BOTH_EMPTY = ClassScores(
-    dice=1.0,
-    hd95_mm=0.0,
-    nsd=1.0,
-    predicted_ml=0.0,
-    reference_ml=0.0,
-    predicted_empty=True,
-    reference_empty=True,
-)
+_SLAB_VOXELS = 8_000_000  # looked through at a time for the values there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """What is judged, and how.
+
+    Attributes
+    ----------
+    structures : tuple of Structure, or None
+        None: every value above 0 that is found in any file, named after its number.
+    tolerances_mm : tuple of float
+        Of the normalised surface Dice; the first is the one that means are told of.
+    lesion_rule : LesionRule
+    class_values : tuple of int, or None
+        Label value of each channel of probabilities; None: 0, 1, 2 and so on.
+    groups : mapping of str to str, or None
+        Group of each case.
+    """
+
+    structures: tuple[Structure, ...] | None = None
+    tolerances_mm: tuple[float, ...] = (1.0,)
+    lesion_rule: LesionRule = field(default_factory=LesionRule)
+    class_values: tuple[int, ...] | None = None
+    groups: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without files."""
+        for tolerance_mm in self.tolerances_mm:
+            check_tolerance(tolerance_mm)
+        if not self.tolerances_mm:
+            raise ConfigError(
+                found="no tolerance",
+                needed="at least one, in mm",
+                do="leave it out, or name one",
+            )
+        if self.structures is not None:
+            check_structures(self.structures)
 
 
 def evaluate_case(
     predicted_labels: NDArray[Any],
     reference_labels: NDArray[Any],
     spacing: Spacing,
-    label_names: Mapping[int, str],
+    label_names: Mapping[int, str] | Sequence[Structure],
     *,
-    tolerance_mm: float = 1.0,
-) -> dict[int, ClassScores]:
-    """Compare labels of one image, class by class.
+    tolerance_mm: float | Sequence[float] = 1.0,
+    lesion_rule: LesionRule | None = None,
+    probabilities: ProbabilityMap | None = None,
+) -> dict[LabelKey, ClassScores]:
+    """Compare labels of one image, structure by structure.
 
     Parameters
     ----------
     predicted_labels, reference_labels : integer array, shape (Z, Y, X)
     spacing : tuple of float
         ZYX in mm.
-    label_names : mapping of int to str
+    label_names : mapping of int to str, or sequence of Structure
         The classes to compare; 0, the background, is left out.
-    tolerance_mm : float
-        Of the normalised surface Dice.
+    tolerance_mm : float, or sequence of float
+        Of the normalised surface Dice; the first one's is `nsd`.
+    lesion_rule : LesionRule, optional
+    probabilities : ProbabilityMap, optional
+        On the same grid, for the calibration.
 
     Returns
     -------
-    dict of int to ClassScores
-        By label value, in rising order.
+    dict of int or str to ClassScores
+        By label value, in rising order, or by the values of a region.
 
     Raises
     ------
     GeometryError
         If the shapes differ, or the spacing is not positive.
     ConfigError
-        If the tolerance is negative.
+        If the tolerance is negative, or a structure has no probabilities.
     """
-    check_tolerance(tolerance_mm)
-    return {
-        value: _score(
-            predicted_labels == value, reference_labels == value, spacing, tolerance_mm
-        )
-        for value in sorted(label_names)
-        if value != 0
-    }
+    if isinstance(label_names, Mapping):
+        label_names = named_structures(label_names)
+    tolerances = (
+        tuple(tolerance_mm) if isinstance(tolerance_mm, Sequence) else (tolerance_mm,)
+    )
+    for tolerance in tolerances:
+        check_tolerance(tolerance)
+    scores: dict[LabelKey, ClassScores] = {}
+    for structure in label_names:
+        pair = structure.mask(predicted_labels), structure.mask(reference_labels)
+        judged = _score(*pair, spacing, tolerances, lesion_rule or LesionRule())
+        if probabilities is not None:
+            found = reliability(probabilities, structure, *pair, spacing)
+            judged = replace(judged, reliability=found)
+        scores[structure.key] = judged
+    return scores
 
 
 def evaluate_paths(
@@ -92,6 +132,8 @@ def evaluate_paths(
     *,
     label_names: Mapping[int, str] | None = None,
     tolerance_mm: float = 1.0,
+    judging: Judging | None = None,
+    probabilities: AnySource | None = None,
 ) -> Job[Report]:
     """Compare two label files, or two folders of them whose names match.
 
@@ -105,6 +147,10 @@ def evaluate_paths(
         that is found in any file is a class, named after its number.
     tolerance_mm : float
         Of the normalised surface Dice.
+    judging : Judging, optional
+        Instead of the two above, where more is to be said.
+    probabilities : str, Path or Address, optional
+        What `predict --probabilities` wrote: a file, or a folder of the same names.
 
     Yields
     ------
@@ -125,177 +171,189 @@ def evaluate_paths(
         If two single files lie on different grids.
     ConfigError
         If one path is a file and the other a folder, if no case can be compared, or
-        if the tolerance or the names are wrong.
+        if the tolerance, the names or the groups are wrong.
     """
-    check_tolerance(tolerance_mm)
-    names = _checked_names(label_names)
+    if judging is None:
+        structures = None if label_names is None else named_structures(label_names)
+        judging = Judging(structures=structures, tolerances_mm=(tolerance_mm,))
     here, there = Address.parse(predicted), Address.parse(reference)
-    pairs, problems = _match(here, there)
-    single = _is_case(there)
+    pairs, problems = match(here, there)
+    names = [case for case, _, _ in pairs]
+    _check_groups(judging, names)
+    maps = None
+    if probabilities is not None:
+        maps = beside(Address.parse(probabilities), names, "probabilities")
     cases: list[CaseScores] = []
+    others: set[int] = set()
     for done, (case, first, second) in enumerate(pairs, start=1):
         try:
-            scores = _compare(first, second, names, tolerance_mm)
+            scores, unjudged = _compare(case, (first, second), judging, maps)
         except E2MISegError as error:
-            if single:
+            if is_case(there):
                 raise
             problems.append(Problem(case=case, message=str(error)))
         else:
-            paths = {"predicted": str(first), "reference": str(second)}
-            cases.append(CaseScores(case=case, classes=scores, **paths))
+            cases.append(_case(case, first, second, scores, judging))
+            others |= unjudged
         yield Progress(
             done=done, total=len(pairs), stage="comparing", details={"case": case}
         )
     if not cases:
         raise _nothing_compared(predicted, reference, problems)
-    return _gather(cases, names, tolerance_mm, problems)
+    return _gather(cases, judging, problems, others)
 
 
-def _checked_names(label_names: Mapping[int, str] | None) -> dict[int, str] | None:
-    if label_names is None:
-        return None
-    names = {value: name for value, name in sorted(label_names.items()) if value != 0}
-    if len(set(names.values())) != len(names) or not names:
+def _case(
+    case: str,
+    predicted: Address,
+    reference: Address,
+    scores: dict[LabelKey, ClassScores],
+    judging: Judging,
+) -> CaseScores:
+    return CaseScores(
+        case=case,
+        predicted=str(predicted),
+        reference=str(reference),
+        classes=scores,
+        group=(judging.groups or {}).get(case, case),
+    )
+
+
+def _check_groups(judging: Judging, cases: Sequence[str]) -> None:
+    missing = [case for case in cases if case not in (judging.groups or {})]
+    if judging.groups is not None and missing:
         raise ConfigError(
-            found=f"the label names {', '.join(names.values()) or '(none)'}",
-            needed="at least one class, each with its own name",
-            do="mend the names",
+            found=f"{len(missing)} cases without a group, the first {missing[0]}",
+            needed="the group of every case",
+            do="add a line for each of them",
         )
-    return names
-
-
-def _is_case(address: Address) -> bool:
-    """Whether it is one image of labels, no folder of several."""
-    if address.is_remote or address.part or address.frame is not None:
-        return True
-    return split_suffix(address.path)[1] != "" or address.path.is_file()
-
-
-def _match(
-    predicted: Address, reference: Address
-) -> tuple[list[tuple[str, Address, Address]], list[Problem]]:
-    """Pairs of files with the name of their case, and what has no partner."""
-    for address in (predicted, reference):
-        if not exists(address):
-            raise ReadError(
-                found=f"{address.place} is missing",
-                needed="a file or folder of labels",
-                do="check the path",
-            )
-    if _is_case(predicted) != _is_case(reference):
-        raise ConfigError(
-            found=f"a file and a folder: {predicted} and {reference}",
-            needed="two files, or two folders",
-            do="name the file in the folder",
-        )
-    if _is_case(reference):
-        return [(suggested_name(reference), predicted, reference)], []
-    first, second = _cases(predicted.path), _cases(reference.path)
-    pairs = [(case, first[case], second[case]) for case in second if case in first]
-    lonely = [
-        Problem(case=case, message=f"{case}: no file of this name in {folder}")
-        for there, here, folder in (
-            (second, first, predicted),
-            (first, second, reference),
-        )
-        for case in there
-        if case not in here
-    ]
-    return pairs, lonely
-
-
-def _cases(folder: Path) -> dict[str, Address]:
-    """Find the label files of a folder by the name of their case, sorted."""
-    found: dict[str, Path] = {}
-    for path in list_images(folder):
-        case = split_suffix(path)[0]
-        if case in found:
-            raise ConfigError(
-                found=f"{found[case].name} and {path.name} in {folder}",
-                needed="one file a case",
-                do="move one of them away",
-            )
-        found[case] = path
-    return {case: Address(str(path)) for case, path in found.items()}
 
 
 def _compare(
-    predicted: Address,
-    reference: Address,
-    names: dict[int, str] | None,
-    tolerance_mm: float,
-) -> dict[int, ClassScores]:
-    first, second = open_labels(predicted), open_labels(reference)
-    _check_grids(predicted, first.geometry, reference, second.geometry)
+    case: str,
+    pair: tuple[Address, Address],
+    judging: Judging,
+    maps: Mapping[str, Address] | None,
+) -> tuple[dict[LabelKey, ClassScores], set[int]]:
+    """Scores of a case, and the label values that belong to no structure."""
+    first, second = (open_labels(address) for address in pair)
+    check_grids(pair[0], first.geometry, pair[1], second.geometry)
     labels = [np.asarray(volume.data[0].compute()) for volume in (first, second)]
     spacing = second.geometry.in_unit("mm").spacing
-    if names is None:
-        values = set(np.unique(labels[0])) | set(np.unique(labels[1]))
-        names = {int(value): "" for value in values}
-    return evaluate_case(
-        labels[0], labels[1], spacing, names, tolerance_mm=tolerance_mm
+    values = _values(labels[0]) | _values(labels[1])
+    structures = judging.structures
+    if structures is None:
+        structures = named_structures(dict.fromkeys(values, ""))
+    probabilities = None
+    if maps is not None:
+        probabilities = _open_probabilities(case, maps, judging)
+        check_grids(maps[case], probabilities[1], pair[1], second.geometry)
+    scores = evaluate_case(
+        labels[0],
+        labels[1],
+        spacing,
+        structures,
+        tolerance_mm=judging.tolerances_mm,
+        lesion_rule=judging.lesion_rule,
+        probabilities=probabilities[0] if probabilities else None,
     )
+    judged = {value for structure in structures for value in structure.values}
+    return scores, values - judged
 
 
-def _check_grids(
-    predicted: Address, first: Geometry, reference: Address, second: Geometry
-) -> None:
-    if first.matches(second, _GRID_TOLERANCE, voxels=_GRID_VOXELS):
-        return
-    if first.shape != second.shape:
-        what = f"{predicted} has {_sizes(first)} voxels, {reference} {_sizes(second)}"
-    else:
-        corners = first.in_unit("mm").corners() - second.in_unit("mm").corners()
-        shift = float(np.linalg.norm(corners, axis=-1).max())
-        what = f"{predicted} lies up to {shift:.3g} mm away from {reference}"
-    raise GeometryError(
-        found=what,
-        needed="the same grid",
-        do="predict on the image that the reference was drawn on, or resample one",
-    )
+def _values(labels: NDArray[Any]) -> set[int]:
+    """Label values above 0."""
+    rows = max(1, _SLAB_VOXELS // max(1, labels[0].size))
+    found: set[int] = set()
+    for start in range(0, len(labels), rows):
+        found.update(int(v) for v in np.unique(labels[start : start + rows]))
+    return found - {0}
 
 
-def _sizes(geometry: Geometry) -> str:
-    return " x ".join(str(size) for size in geometry.shape)
+def _open_probabilities(
+    case: str, maps: Mapping[str, Address], judging: Judging
+) -> tuple[ProbabilityMap, Any]:
+    if case not in maps:
+        raise ReadError(
+            found=f"{case}: no probabilities of this name",
+            needed="a file for each case",
+            do="predict it with --probabilities, or leave the option out",
+        )
+    volume = open_volume(maps[case])
+    values = judging.class_values or tuple(range(volume.data.shape[0]))
+    return ProbabilityMap(data=volume.data, class_values=values), volume.geometry
 
 
 def _score(
     predicted: NDArray[np.bool_],
     reference: NDArray[np.bool_],
     spacing: Spacing,
-    tolerance_mm: float,
+    tolerances_mm: tuple[float, ...],
+    lesion_rule: LesionRule,
 ) -> ClassScores:
     voxel_ml = float(np.prod(spacing)) / 1000.0
+    surface = surface_scores(predicted, reference, spacing, tolerances_mm)
     return ClassScores(
         dice=dice(predicted, reference),
-        hd95_mm=hd95(predicted, reference, spacing),
-        nsd=nsd(predicted, reference, spacing, tolerance_mm),
+        hd95_mm=surface.hd95_mm,
+        nsd=surface.nsd[0],
         predicted_ml=int(np.count_nonzero(predicted)) * voxel_ml,
         reference_ml=int(np.count_nonzero(reference)) * voxel_ml,
         predicted_empty=not predicted.any(),
         reference_empty=not reference.any(),
+        hd_mm=surface.hd_mm,
+        assd_mm=surface.assd_mm,
+        lesions=lesion_scores(predicted, reference, spacing, lesion_rule),
+        nsd_at=dict(zip(tolerances_mm, surface.nsd, strict=True)),
+    )
+
+
+def _both_empty(judging: Judging, template: ClassScores | None) -> ClassScores:
+    """Scores of a structure that neither file of a case has."""
+    has_probabilities = template is not None and template.reliability is not None
+    nothing = Reliability.of(np.empty(0), np.empty(0, dtype=bool))
+    return ClassScores(
+        dice=1.0,
+        hd95_mm=0.0,
+        nsd=1.0,
+        predicted_ml=0.0,
+        reference_ml=0.0,
+        predicted_empty=True,
+        reference_empty=True,
+        hd_mm=0.0,
+        assd_mm=0.0,
+        lesions=LesionScores(lesions=(), n_predicted=0, n_false_positive=0),
+        nsd_at=dict.fromkeys(judging.tolerances_mm, 1.0),
+        reliability=nothing if has_probabilities else None,
     )
 
 
 def _gather(
     cases: list[CaseScores],
-    names: dict[int, str] | None,
-    tolerance_mm: float,
+    judging: Judging,
     problems: list[Problem],
+    others: set[int],
 ) -> Report:
     """Give every case the same classes, for the means to be over the same cases."""
-    if names is None:
-        values = sorted({value for case in cases for value in case.classes})
-        names = {value: f"label {value}" for value in values}
+    names: dict[LabelKey, str]
+    if judging.structures is None:
+        found = {key: one for case in cases for key, one in case.classes.items()}
+        names = {key: f"label {key}" for key in sorted(found, key=int)}
+    else:
+        names = {one.key: one.name for one in judging.structures}
+    some = next((one for case in cases for one in case.classes.values()), None)
+    empty = _both_empty(judging, some)
     whole = [
-        replace(case, classes={v: case.classes.get(v, _BOTH_EMPTY) for v in names})
+        replace(case, classes={key: case.classes.get(key, empty) for key in names})
         for case in cases
     ]
     return Report(
         cases=tuple(whole),
         label_names=names,
-        tolerance_mm=tolerance_mm,
+        tolerance_mm=judging.tolerances_mm[0],
         problems=tuple(problems),
+        lesion_rule=judging.lesion_rule,
+        other_values=tuple(sorted(others)),
     )
 
 

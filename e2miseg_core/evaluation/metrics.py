@@ -1,25 +1,88 @@
 """How well two masks agree: overlap, and distance of their surfaces in mm.
 
-Rule for empty masks: two empty masks agree (Dice 1, HD95 0, NSD 1). Where only one is
-empty nothing agrees (Dice 0, NSD 0), and HD95, which has no value there, is set to the
-diagonal of the image, the longest distance that the image can hold.
+Rule for empty masks: two empty masks agree (Dice 1, NSD 1, distances 0). Where only one
+is empty nothing agrees (Dice 0, NSD 0), and distances, which have no value there, are
+set to the diagonal of the image, the longest that the image can hold.
 """
 
-import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ConfigError, GeometryError
+from e2miseg_core.evaluation.surface import (
+    Distances,
+    Mask,
+    Spacing,
+    crop_to_either,
+    surface_areas,
+    surface_distances,
+)
 
-if TYPE_CHECKING:
-    import torch
+__all__ = [
+    "SurfaceScores",
+    "assd",
+    "dice",
+    "hausdorff",
+    "hd95",
+    "image_diagonal",
+    "nsd",
+    "surface_scores",
+]
 
-__all__ = ["dice", "hd95", "image_diagonal", "nsd"]
+# A distance equal to the tolerance agrees, whatever the rounding: as a share of the
+# tolerance and of the finest voxel side.
+_SLACK = 1e-6
 
-Mask = NDArray[np.bool_]
-Spacing = tuple[float, float, float]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurfaceScores:
+    """How far two surfaces are from each other.
+
+    Attributes
+    ----------
+    hd_mm, hd95_mm, assd_mm : float
+        Hausdorff distance, its 95th percentile, average symmetric surface distance.
+    nsd : tuple of float
+        Normalised surface Dice, one a tolerance.
+    """
+
+    hd_mm: float
+    hd95_mm: float
+    assd_mm: float
+    nsd: tuple[float, ...]
+
+
+def surface_scores(
+    predicted: Mask, reference: Mask, spacing: Spacing, tolerances_mm: Sequence[float]
+) -> SurfaceScores:
+    """Every score of the surfaces, in one pass.
+
+    Parameters and errors are those of `hd95` and `nsd`.
+    """
+    _check(predicted, reference)
+    _check_spacing(spacing)
+    for tolerance_mm in tolerances_mm:
+        check_tolerance(tolerance_mm)
+    empty = not predicted.any(), not reference.any()
+    if any(empty):
+        far = 0.0 if all(empty) else image_diagonal(reference.shape, spacing)
+        share = 1.0 if all(empty) else 0.0
+        return SurfaceScores(
+            hd_mm=far, hd95_mm=far, assd_mm=far, nsd=(share,) * len(tolerances_mm)
+        )
+    pair = crop_to_either(predicted, reference)
+    distances = surface_distances(*pair, spacing)
+    return SurfaceScores(
+        hd_mm=_larger(distances, 100.0),
+        hd95_mm=_larger(distances, 95.0),
+        assd_mm=float(
+            np.concatenate([distances.predicted, distances.reference]).mean()
+        ),
+        nsd=_shares(*pair, spacing, tolerances_mm) if tolerances_mm else (),
+    )
 
 
 def dice(predicted: Mask, reference: Mask) -> float:
@@ -77,30 +140,38 @@ def hd95(predicted: Mask, reference: Mask, spacing: Spacing) -> float:
 
     Notes
     -----
-    Computed by MONAI. Some programs take the percentile of both directions together,
-    which is never larger.
+    Some programs take the percentile of both directions together, which is never
+    larger.
 
     References
     ----------
     .. [1] A. A. Taha and A. Hanbury, "Metrics for evaluating 3D medical image
        segmentation", BMC Medical Imaging 15 (2015), section on distance metrics.
     """
-    _check(predicted, reference)
-    _check_spacing(spacing)
-    empty = _empties(predicted, reference)
-    if any(empty):
-        return 0.0 if all(empty) else image_diagonal(reference.shape, spacing)
-    from monai.metrics import compute_hausdorff_distance
+    return surface_scores(predicted, reference, spacing, ()).hd95_mm
 
-    with warnings.catch_warnings():
-        _ignore_monai_deprecation()
-        distance = compute_hausdorff_distance(
-            *_cropped(predicted, reference),
-            include_background=True,
-            percentile=95,
-            spacing=list(spacing),
-        )
-    return float(distance)
+
+def hausdorff(predicted: Mask, reference: Mask, spacing: Spacing) -> float:
+    """Hausdorff distance in mm: the farthest that a surface voxel is from the other.
+
+    Parameters, rules and reference are those of `hd95`. One wrong voxel decides it.
+    """
+    return surface_scores(predicted, reference, spacing, ()).hd_mm
+
+
+def assd(predicted: Mask, reference: Mask, spacing: Spacing) -> float:
+    """Average symmetric surface distance in mm [1]_.
+
+    The mean of the distances of all surface voxels of both masks together. Parameters
+    and rules are those of `hd95`.
+
+    References
+    ----------
+    .. [1] T. Heimann et al., "Comparison and evaluation of methods for liver
+       segmentation from CT datasets", IEEE Transactions on Medical Imaging 28 (2009),
+       section II-D.
+    """
+    return surface_scores(predicted, reference, spacing, ()).assd_mm
 
 
 def nsd(
@@ -132,34 +203,13 @@ def nsd(
     ConfigError
         If the tolerance is negative or not finite.
 
-    Notes
-    -----
-    Computed by MONAI.
-
     References
     ----------
     .. [1] S. Nikolov et al., "Clinically applicable segmentation of head and neck
        anatomy for radiotherapy", Journal of Medical Internet Research 23 (2021),
        section "Surface Dice similarity coefficient".
     """
-    _check(predicted, reference)
-    _check_spacing(spacing)
-    check_tolerance(tolerance_mm)
-    empty = _empties(predicted, reference)
-    if any(empty):
-        return 1.0 if all(empty) else 0.0
-    from monai.metrics import compute_surface_dice
-
-    with warnings.catch_warnings():
-        _ignore_monai_deprecation()
-        share = compute_surface_dice(
-            *_cropped(predicted, reference),
-            class_thresholds=[tolerance_mm],
-            include_background=True,
-            spacing=list(spacing),
-            use_subvoxels=True,
-        )
-    return float(share)
+    return surface_scores(predicted, reference, spacing, (tolerance_mm,)).nsd[0]
 
 
 def image_diagonal(shape: tuple[int, ...], spacing: Spacing) -> float:
@@ -175,6 +225,34 @@ def check_tolerance(tolerance_mm: float) -> None:
             needed="0 mm or more",
             do="choose what a second reader would differ by, for example 1 mm",
         )
+
+
+def _larger(distances: Distances, percentile: float) -> float:
+    """Return the larger of the percentiles of both directions."""
+    directed = (distances.predicted, distances.reference)
+    return max(float(np.percentile(one, percentile)) for one in directed)
+
+
+def _shares(
+    predicted: Mask, reference: Mask, spacing: Spacing, tolerances_mm: Sequence[float]
+) -> tuple[float, ...]:
+    distances, areas = surface_areas(predicted, reference, spacing)
+    whole = float(areas[0].sum() + areas[1].sum())
+    limits = [t + _SLACK * (t + min(spacing)) for t in tolerances_mm]
+    return tuple(
+        (
+            _area_within(distances.predicted, areas[0], limit)
+            + _area_within(distances.reference, areas[1], limit)
+        )
+        / whole
+        for limit in limits
+    )
+
+
+def _area_within(
+    distances: NDArray[np.float64], areas: NDArray[np.float64], limit: float
+) -> float:
+    return float(areas[distances <= limit].sum())
 
 
 def _check(predicted: Mask, reference: Mask) -> None:
@@ -193,34 +271,3 @@ def _check_spacing(spacing: Spacing) -> None:
             needed="three positive distances (Z, Y, X) in mm",
             do="take the spacing of the image",
         )
-
-
-def _empties(predicted: Mask, reference: Mask) -> tuple[bool, bool]:
-    return not predicted.any(), not reference.any()
-
-
-def _cropped(predicted: Mask, reference: Mask) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Both masks in the smallest box that holds them, each (1, 1, z, y, x).
-
-    MONAI makes floats of all it is given, which a whole volume may not allow; beyond
-    the box it assumes background, as it does beyond the image.
-    """
-    import torch
-
-    either = predicted | reference
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(either.any(axis=others))
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    where = tuple(box)
-    masks = (np.ascontiguousarray(mask[where]) for mask in (predicted, reference))
-    first, second = (torch.from_numpy(mask)[None, None] for mask in masks)
-    return first, second
-
-
-def _ignore_monai_deprecation() -> None:
-    # MONAI 1.6 calls its own function with an argument that it has deprecated.
-    warnings.filterwarnings(
-        "ignore", message=".*always_return_as_numpy", category=FutureWarning
-    )

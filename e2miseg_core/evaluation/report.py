@@ -1,132 +1,143 @@
-"""Scores of labels against a reference: of a class, a case and a set of cases."""
+"""A report: scores of a set of cases, their means, and how sure those are."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-__all__ = ["CaseScores", "ClassMean", "ClassScores", "Problem", "Report"]
+from e2miseg_core.evaluation.intervals import (
+    DRAWS,
+    Difference,
+    Interval,
+    bootstrap_interval,
+    paired_difference,
+)
+from e2miseg_core.evaluation.lesions import LesionRule, size_strata
+from e2miseg_core.evaluation.scores import (
+    FIGURES,
+    CaseScores,
+    ClassMean,
+    ClassScores,
+    Problem,
+    mean,
+    mean_over,
+)
+from e2miseg_core.evaluation.structures import LabelKey
+
+__all__ = ["STRATA_ML", "CaseScores", "ClassMean", "ClassScores", "Problem", "Report"]
 
 _VERSION = 1
 _EMPTY_RULE = (
-    "Both empty: Dice 1, HD95 0, NSD 1. One empty: Dice 0, NSD 0, HD95 is the "
-    "image's diagonal."
+    "Both empty: Dice 1, NSD 1, HD95 0, ASSD 0, HD 0. One empty: Dice 0, NSD 0; HD95, "
+    "ASSD and HD are the image's diagonal."
 )
+_INTERVAL_RULE = (
+    f"95 %, percentile bootstrap of {DRAWS} draws of whole groups (cases, if no groups "
+    "were given), seed 0"
+)
+# Lesions are told by size: below, between and above these volumes.
+STRATA_ML = (0.1, 1.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassScores:
-    """Scores of one class in one case.
-
-    Attributes
-    ----------
-    dice, nsd : float
-        From 0 to 1.
-    hd95_mm : float
-        In mm.
-    predicted_ml, reference_ml : float
-        Volumes in millilitres.
-    predicted_empty, reference_empty : bool
-        Where exactly one is true, `hd95_mm` is the diagonal of the image.
-    """
-
-    dice: float
-    hd95_mm: float
-    nsd: float
-    predicted_ml: float
-    reference_ml: float
-    predicted_empty: bool
-    reference_empty: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseScores:
-    """Scores of one case.
-
-    Attributes
-    ----------
-    case : str
-    predicted, reference : str
-        Paths.
-    classes : dict of int to ClassScores
-        By label value.
-    """
-
-    case: str
-    predicted: str
-    reference: str
-    classes: dict[int, ClassScores]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassMean:
-    """Means of one class over the cases.
-
-    Attributes
-    ----------
-    dice, hd95_mm, nsd, predicted_ml, reference_ml : float
-        Means over all cases, those where a mask is empty included.
-    n_cases, n_one_empty : int
-        Cases, and those where exactly one mask is empty.
-    """
-
-    dice: float
-    hd95_mm: float
-    nsd: float
-    predicted_ml: float
-    reference_ml: float
-    n_cases: int
-    n_one_empty: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """A case that could not be compared, and why, in one line."""
-
-    case: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Scores of a set of cases.
 
     Attributes
     ----------
     cases : tuple of CaseScores
-        At least one, all with the same classes.
-    label_names : dict of int to str
-        By label value, background left out.
+        At least one, all with the same structures.
+    label_names : mapping of int or str to str
+        By label value, or values of a region ("1+2+3"); background left out.
     tolerance_mm : float
         Of the normalised surface Dice.
     problems : tuple of Problem
         Cases left out of all means.
+    lesion_rule : LesionRule
+    other_values : tuple of int
+        Label values above 0 that were found and belong to no structure.
+    differences : mapping of int or str to mapping of str to Difference
+        To another prediction of the same cases, by structure and figure; "" has the
+        mean over the structures.
+    compared_with : str
+        That other prediction.
     """
 
     cases: tuple[CaseScores, ...]
-    label_names: dict[int, str]
+    label_names: Mapping[LabelKey, str]
     tolerance_mm: float
     problems: tuple[Problem, ...] = ()
+    lesion_rule: LesionRule = field(default_factory=LesionRule)
+    other_values: tuple[int, ...] = ()
+    differences: Mapping[LabelKey, Mapping[str, Difference]] = field(
+        default_factory=dict
+    )
+    compared_with: str = ""
+
+    @cached_property
+    def means(self) -> dict[LabelKey, ClassMean]:
+        """Mean scores of each structure over the cases, by label value."""
+        return {
+            key: mean_over([case.classes[key] for case in self.cases], self.groups)
+            for key in self.label_names
+        }
 
     @property
-    def means(self) -> dict[int, ClassMean]:
-        """Mean scores of each class over the cases, by label value."""
-        return {value: self._mean(value) for value in self.label_names}
+    def groups(self) -> list[str]:
+        """The group of each case."""
+        return [case.group or case.case for case in self.cases]
 
     @property
     def mean_dice(self) -> float:
         """Mean over the classes of the mean Dice; NaN without classes."""
-        return _mean([mean.dice for mean in self.means.values()])
+        return self._mean("dice")
 
     @property
     def mean_hd95_mm(self) -> float:
         """Mean over the classes of the mean HD95 in mm; NaN without classes."""
-        return _mean([mean.hd95_mm for mean in self.means.values()])
+        return self._mean("hd95_mm")
 
     @property
     def mean_nsd(self) -> float:
         """Mean over the classes of the mean NSD; NaN without classes."""
-        return _mean([mean.nsd for mean in self.means.values()])
+        return self._mean("nsd")
+
+    @property
+    def mean_assd_mm(self) -> float:
+        """Mean over the classes of the mean ASSD in mm; NaN without classes."""
+        return self._mean("assd_mm")
+
+    @property
+    def mean_ece(self) -> float | None:
+        """Mean over the structures that have probabilities; None if none has."""
+        parts = [one.reliability for one in self.means.values()]
+        known = [one.ece for one in parts if one is not None and one.ece is not None]
+        return mean(known) if known else None
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a structure comes in several pieces, so that lesions are of use."""
+        return any(
+            len(scores.lesions.lesions) > 1
+            for case in self.cases
+            for scores in case.classes.values()
+        )
+
+    def case_means(self, figure: str) -> list[float]:
+        """Mean of a figure over the structures, of each case; NaN without any."""
+        return [
+            mean([getattr(scores, figure) for scores in case.classes.values()])
+            for case in self.cases
+        ]
+
+    @cached_property
+    def mean_intervals(self) -> dict[str, Interval | None]:
+        """95 % intervals of the means over the structures, by figure."""
+        return {
+            figure: bootstrap_interval(self.case_means(figure), self.groups)
+            for figure in FIGURES
+        }
 
     @property
     def table(self) -> tuple[dict[str, Any], ...]:
@@ -134,64 +145,105 @@ class Report:
         return tuple(
             {
                 "case": case.case,
-                "label": value,
-                "name": self.label_names[value],
-                **asdict(scores),
+                "label": key,
+                "name": self.label_names[key],
+                **scores.figures(),
             }
             for case in self.cases
-            for value, scores in case.classes.items()
+            for key, scores in case.classes.items()
         )
+
+    def compare(self, other: "Report") -> dict[LabelKey, dict[str, Difference]]:
+        """Paired differences, this minus the other, over the cases that both have.
+
+        By structure and figure; "" has the mean over the structures.
+        """
+        theirs = {case.case: case for case in other.cases}
+        cases = [case for case in self.cases if case.case in theirs]
+        groups = [case.group or case.case for case in cases]
+        shared = [key for key in self.label_names if key in other.label_names]
+
+        def difference(figure: str, keys: list[LabelKey]) -> Difference:
+            first, second = (
+                [mean([getattr(one.classes[k], figure) for k in keys]) for one in side]
+                for side in (cases, [theirs[case.case] for case in cases])
+            )
+            return paired_difference(first, second, groups)
+
+        wanted: dict[LabelKey, list[LabelKey]] = {key: [key] for key in shared}
+        return {
+            key: {figure: difference(figure, keys) for figure in FIGURES}
+            for key, keys in (wanted | {"": shared}).items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The whole report as JSON values; a score without a value is None."""
-        means = self.means
-        return {
+        told = {
             "version": _VERSION,
             "tolerance_mm": self.tolerance_mm,
             "empty_masks": _EMPTY_RULE,
-            "labels": {str(value): name for value, name in self.label_names.items()},
-            "mean": {
-                "dice": _or_none(self.mean_dice),
-                "hd95_mm": _or_none(self.mean_hd95_mm),
-                "nsd": _or_none(self.mean_nsd),
-                "n_cases": len(self.cases),
-            },
+            "labels": {str(key): name for key, name in self.label_names.items()},
+            "mean": self._means_to_json(),
             "classes": {
-                self.label_names[value]: {"label": value, **asdict(mean)}
-                for value, mean in means.items()
-            },
-            "cases": [
-                {
-                    "case": case.case,
-                    "predicted": case.predicted,
-                    "reference": case.reference,
-                    "classes": {
-                        self.label_names[value]: {"label": value, **asdict(scores)}
-                        for value, scores in case.classes.items()
-                    },
+                self.label_names[key]: {
+                    "label": key,
+                    **one.to_json(),
+                    "lesion_sizes": size_strata(one.lesions, STRATA_ML),
                 }
-                for case in self.cases
+                for key, one in self.means.items()
+            },
+            "cases": [self._case_to_json(case) for case in self.cases],
+            "problems": [
+                {"case": one.case, "message": one.message} for one in self.problems
             ],
-            "problems": [asdict(problem) for problem in self.problems],
+            "intervals": _INTERVAL_RULE,
+            "lesion_rule": {
+                "connectivity": self.lesion_rule.connectivity,
+                "min_iou": self.lesion_rule.min_iou,
+                "min_ml": self.lesion_rule.min_ml,
+            },
+            "other_values": list(self.other_values),
+        }
+        if self.differences:
+            told["comparison"] = self._comparison_to_json()
+        return told
+
+    def _mean(self, figure: str) -> float:
+        return mean([getattr(one, figure) for one in self.means.values()])
+
+    def _means_to_json(self) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            figure: _or_none(self._mean(figure)) for figure in FIGURES
+        }
+        values["n_cases"] = len(self.cases)
+        values["n_groups"] = len(set(self.groups))
+        values["ece"] = self.mean_ece
+        values["intervals"] = {
+            figure: interval.to_json() if interval else None
+            for figure, interval in self.mean_intervals.items()
+        }
+        return values
+
+    def _case_to_json(self, case: CaseScores) -> dict[str, Any]:
+        return {
+            "case": case.case,
+            "predicted": case.predicted,
+            "reference": case.reference,
+            "group": case.group or case.case,
+            "classes": {
+                self.label_names[key]: {"label": key, **scores.to_json()}
+                for key, scores in case.classes.items()
+            },
         }
 
-    def _mean(self, value: int) -> ClassMean:
-        scores = [case.classes[value] for case in self.cases]
-        return ClassMean(
-            dice=_mean([one.dice for one in scores]),
-            hd95_mm=_mean([one.hd95_mm for one in scores]),
-            nsd=_mean([one.nsd for one in scores]),
-            predicted_ml=_mean([one.predicted_ml for one in scores]),
-            reference_ml=_mean([one.reference_ml for one in scores]),
-            n_cases=len(scores),
-            n_one_empty=sum(
-                one.predicted_empty != one.reference_empty for one in scores
-            ),
-        )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    def _comparison_to_json(self) -> dict[str, Any]:
+        told = {
+            self.label_names.get(key, ""): {
+                figure: one.to_json() for figure, one in figures.items()
+            }
+            for key, figures in self.differences.items()
+        }
+        return {"with": self.compared_with, "mean": told.pop("", {}), "classes": told}
 
 
 def _or_none(value: float) -> float | None:

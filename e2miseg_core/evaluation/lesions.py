@@ -1,0 +1,300 @@
+"""Lesion by lesion: which connected pieces of the reference were found.
+
+Two rules. By default a lesion of the reference is found if at least one voxel of it is
+predicted, and a predicted piece that touches no lesion is a false positive: the rule of
+the ISLES 2022 challenge [1]_. With a smallest IoU above 0, pieces are instead matched
+one to one, pairs of the largest IoU first, as for panoptic quality [2]_; above 0.5 such
+a match is unique. "Metrics Reloaded" [3]_ says which rule suits which question.
+
+References
+----------
+.. [1] M. R. Hernandez Petzsche et al., "ISLES 2022: A multi-center magnetic resonance
+   imaging stroke lesion segmentation dataset", Scientific Data 9 (2022).
+.. [2] A. Kirillov et al., "Panoptic segmentation", CVPR (2019), section 4.1.
+.. [3] L. Maier-Hein, A. Reinke et al., "Metrics reloaded: recommendations for image
+   analysis validation", Nature Methods 21 (2024).
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.evaluation.surface import Mask, Spacing, crop_to_either
+
+__all__ = [
+    "Lesion",
+    "LesionRule",
+    "LesionScores",
+    "lesion_scores",
+    "pooled_lesions",
+    "size_strata",
+]
+
+_CONNECTIVITY = {6: 1, 18: 2, 26: 3}  # shared faces; edges too; corners too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LesionRule:
+    """What a lesion is, and when it is found.
+
+    Attributes
+    ----------
+    connectivity : int
+        6, 18 or 26 neighbours make one piece.
+    min_iou : float
+        0: any shared voxel counts. Above 0: one-to-one matches of at least this
+        intersection over union.
+    min_ml : float
+        Smaller pieces count neither as lesions nor as false positives. A predicted
+        piece that touches only such lesions counts as neither too.
+    """
+
+    connectivity: int = 26
+    min_iou: float = 0.0
+    min_ml: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the rule."""
+        if self.connectivity not in _CONNECTIVITY:
+            raise ConfigError(
+                found=f"a connectivity of {self.connectivity}",
+                needed="6, 18 or 26 neighbours",
+                do="take 26 unless you know why not",
+            )
+        if not (0 <= self.min_iou <= 1 and 0 <= self.min_ml < float("inf")):
+            raise ConfigError(
+                found=f"a smallest IoU of {self.min_iou}, lesions of {self.min_ml} ml",
+                needed="an IoU from 0 to 1, and 0 ml or more",
+                do="choose others",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesion:
+    """One lesion of the reference.
+
+    Attributes
+    ----------
+    volume_ml : float
+    dice : float
+        With the predicted piece that it is matched with; by the rule of any overlap,
+        with all that touch it together. 0 if it was not found.
+    found : bool
+    """
+
+    volume_ml: float
+    dice: float
+    found: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LesionScores:
+    """Lesions of one structure, of one case or of several together.
+
+    Attributes
+    ----------
+    lesions : tuple of Lesion
+        Of the reference.
+    n_predicted, n_false_positive : int
+        Predicted pieces, and those that match no lesion.
+    """
+
+    lesions: tuple[Lesion, ...]
+    n_predicted: int
+    n_false_positive: int
+
+    @property
+    def n_found(self) -> int:
+        """Lesions of the reference that were found."""
+        return sum(lesion.found for lesion in self.lesions)
+
+    @property
+    def sensitivity(self) -> float | None:
+        """Share of the lesions that was found (recall); None without lesions."""
+        return self.n_found / len(self.lesions) if self.lesions else None
+
+    @property
+    def precision(self) -> float | None:
+        """Found lesions over found ones and false positives; None without either."""
+        total = self.n_found + self.n_false_positive
+        return self.n_found / total if total else None
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN); 1 if there is nothing to find and nothing found."""
+        total = self.n_found + len(self.lesions) + self.n_false_positive
+        return 2.0 * self.n_found / total if total else 1.0
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean Dice over the lesions of the reference, 0 for those not found."""
+        if not self.lesions:
+            return None
+        return float(np.mean([lesion.dice for lesion in self.lesions]))
+
+    def between(self, low_ml: float, high_ml: float) -> tuple[int, int]:
+        """Lesions of a volume in [low, high), and how many of them were found."""
+        chosen = [one for one in self.lesions if low_ml <= one.volume_ml < high_ml]
+        return len(chosen), sum(one.found for one in chosen)
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts and shares as JSON values."""
+        return {
+            "n_reference": len(self.lesions),
+            "n_predicted": self.n_predicted,
+            "n_found": self.n_found,
+            "n_false_positive": self.n_false_positive,
+            "sensitivity": self.sensitivity,
+            "precision": self.precision,
+            "f1": self.f1,
+            "mean_dice": self.mean_dice,
+        }
+
+
+def lesion_scores(
+    predicted: Mask, reference: Mask, spacing: Spacing, rule: LesionRule
+) -> LesionScores:
+    """Match the connected pieces of two masks.
+
+    Parameters
+    ----------
+    predicted, reference : bool array, shape (Z, Y, X)
+    spacing : tuple of float
+        ZYX in mm.
+    rule : LesionRule
+
+    Returns
+    -------
+    LesionScores
+    """
+    voxel_ml = float(np.prod(spacing)) / 1000.0
+    cropped = crop_to_either(predicted, reference)
+    (first, first_sizes), (second, second_sizes) = (
+        _pieces(mask, rule.connectivity) for mask in cropped
+    )
+    sizes = first_sizes, second_sizes
+    # A lesion just as large as the limit counts, whatever the rounding.
+    least = rule.min_ml * (1 - 1e-9)
+    large = [size * voxel_ml >= least for size in sizes]
+    shared = _shared_voxels(first, second, second_sizes.size)
+    scores, right = _match(shared, sizes, large[1], rule.min_iou)
+    return LesionScores(
+        lesions=tuple(
+            Lesion(
+                volume_ml=float(second_sizes[i] * voxel_ml),
+                dice=float(scores[i]),
+                found=bool(scores[i] > 0),
+            )
+            for i in np.flatnonzero(large[1])
+        ),
+        n_predicted=int(np.count_nonzero(large[0])),
+        n_false_positive=int(np.count_nonzero(large[0] & ~right)),
+    )
+
+
+def pooled_lesions(parts: Iterable[LesionScores]) -> LesionScores:
+    """Lesions of several cases together."""
+    parts = list(parts)
+    return LesionScores(
+        lesions=tuple(lesion for part in parts for lesion in part.lesions),
+        n_predicted=sum(part.n_predicted for part in parts),
+        n_false_positive=sum(part.n_false_positive for part in parts),
+    )
+
+
+# Rows of (predicted piece, reference piece, voxels that they share), from 0.
+_Shared = NDArray[np.int64]
+_Pair = tuple[NDArray[Any], NDArray[Any]]
+
+
+def _pieces(mask: Mask, connectivity: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Number of each voxel's piece, from 1, and the voxels of each piece."""
+    structure = ndimage.generate_binary_structure(3, _CONNECTIVITY[connectivity])
+    labels, count = ndimage.label(mask, structure)
+    return labels, np.bincount(labels[mask], minlength=count + 1)[1:]
+
+
+def _match(
+    shared: _Shared, sizes: _Pair, wanted: Mask, min_iou: float
+) -> tuple[NDArray[np.float64], Mask]:
+    """Dice of each piece of the reference, and which predicted ones are not wrong."""
+    touches, touches_small = (
+        _touched(shared, which, sizes[0].size) for which in (wanted, ~wanted)
+    )
+    if min_iou == 0:
+        scores, matched = _dice_of_touching(shared, sizes), touches
+    else:
+        usable = shared[wanted[shared[:, 1]]]
+        scores, matched = _one_to_one(usable, sizes, min_iou)
+    return scores, matched | (touches_small & ~touches)
+
+
+def _shared_voxels(
+    predicted: NDArray[Any], reference: NDArray[Any], n_reference: int
+) -> _Shared:
+    both = (predicted > 0) & (reference > 0)
+    codes = (predicted[both].astype(np.int64) - 1) * n_reference
+    found, voxels = np.unique(codes + reference[both] - 1, return_counts=True)
+    first, second = np.divmod(found, max(1, n_reference))
+    return np.stack([first, second, voxels], axis=1)
+
+
+def _touched(shared: _Shared, wanted: Mask, n_predicted: int) -> Mask:
+    """Predicted pieces that share a voxel with a wanted piece of the reference."""
+    touched = np.zeros(n_predicted, dtype=bool)
+    touched[shared[wanted[shared[:, 1]], 0]] = True
+    return touched
+
+
+def _dice_of_touching(shared: _Shared, sizes: _Pair) -> NDArray[np.float64]:
+    """Dice of each piece of the reference with all predicted pieces that touch it.
+
+    A predicted piece below the smallest size still finds what it touches: dropping it
+    would turn a found lesion into a missed one.
+    """
+    overlap, both = np.zeros(sizes[1].size), sizes[1].astype(np.float64)
+    np.add.at(overlap, shared[:, 1], shared[:, 2])
+    np.add.at(both, shared[:, 1], sizes[0][shared[:, 0]])
+    return 2.0 * overlap / np.maximum(both, 1)
+
+
+def _one_to_one(
+    shared: _Shared, sizes: _Pair, min_iou: float
+) -> tuple[NDArray[np.float64], Mask]:
+    """Dice of each matched piece of the reference, the largest IoU first."""
+    scores = np.zeros(sizes[1].size)
+    matched = np.zeros(sizes[0].size, dtype=bool)
+    both = sizes[0][shared[:, 0]] + sizes[1][shared[:, 1]]
+    iou = shared[:, 2] / np.maximum(both - shared[:, 2], 1)
+    for row in np.argsort(-iou, kind="stable"):
+        first, second, voxels = shared[row]
+        if iou[row] >= min_iou and not matched[first] and scores[second] == 0:
+            matched[first] = True
+            scores[second] = 2.0 * voxels / both[row]
+    return scores, matched
+
+
+def size_strata(
+    scores: LesionScores, bounds_ml: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Found lesions by volume: below the first bound, between, above the last."""
+    edges = [0.0, *bounds_ml, float("inf")]
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        total, found = scores.between(low, high)
+        rows.append(
+            {
+                "from_ml": low,
+                "to_ml": None if high == float("inf") else high,
+                "n_reference": total,
+                "n_found": found,
+                "sensitivity": found / total if total else None,
+            }
+        )
+    return rows
