@@ -26,6 +26,11 @@ class Model:
     network: Network
     card: ModelCard
 
+    @property
+    def has_edges(self) -> bool:
+        """Whether the network tells edges too; one of another library does not."""
+        return bool(getattr(self.network, "has_edges", False))
+
 
 def load_model(name: str | Path) -> Model:
     """Load a model by name or from a file; weights are float32 in memory.
@@ -86,7 +91,7 @@ def save_model(network: Network, card: ModelCard, path: str | Path) -> ModelCard
     """
     path = Path(path)
     tensors = {
-        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        name: _as_float(tensor.detach().cpu(), torch.float16).contiguous()
         for name, tensor in network.state_dict().items()
     }
     card = replace(card, hash=hash_model(tensors, card))
@@ -107,6 +112,11 @@ def hash_model(tensors: dict[str, Tensor], card: ModelCard) -> str:
     return digest.hexdigest()
 
 
+def _as_float(tensor: Tensor, kind: torch.dtype) -> Tensor:
+    """A tensor of another precision; whole numbers, which count steps, stay."""
+    return tensor.to(kind) if tensor.is_floating_point() else tensor
+
+
 def _build(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> Network:
     try:
         config = network_from_json(card.network)
@@ -116,7 +126,9 @@ def _build(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> Network:
         ) from error
     try:
         network = build_network(config)
-        network.load_state_dict({k: v.float() for k, v in tensors.items()})
+        network.load_state_dict(
+            {k: _as_float(v, torch.float32) for k, v in tensors.items()}
+        )
     except RuntimeError as error:
         raise ModelError(
             found=f"the weights of {path.name} do not fit its card ({error!s:.200})",
