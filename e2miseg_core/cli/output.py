@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,11 +11,13 @@ from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from e2miseg_core.progress import Progress, TimeLeft
 
@@ -57,14 +60,13 @@ class Output:
         if self.as_json:
             if step.stage != self._stage:
                 self._stage, self._time_left = step.stage, TimeLeft()
-            self._event(
-                "progress",
-                done=step.done,
-                total=step.total,
-                stage=step.stage,
-                seconds_left=self._time_left.update(step.done, step.total),
-                **step.details,
-            )
+            values = {
+                "done": step.done,
+                "total": step.total,
+                "stage": step.stage,
+                "seconds_left": self._time_left.update(step.done, step.total),
+            }
+            self._event("progress", **{**values, **step.details})
         elif self._errors.is_terminal:
             self._show(step)
 
@@ -122,7 +124,7 @@ class Output:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TimeRemainingColumn(),
+                _TimeLeftColumn(),
                 TextColumn("{task.fields[facts]}"),
                 console=self._errors,
                 transient=True,
@@ -131,13 +133,14 @@ class Output:
         if self._task is None or step.stage != self._stage:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(step.stage, total=None, facts="")
+            self._task = self._bar.add_task(step.stage, total=None, facts="", left=None)
             self._stage = step.stage
         self._bar.update(
             self._task,
             completed=step.done,
             total=step.total or None,
             facts=_facts(step.details),
+            left=step.details.get("seconds_left"),
         )
 
     def _close_bar(self) -> None:
@@ -146,8 +149,22 @@ class Output:
         self._bar = self._task = None
 
 
+class _TimeLeftColumn(TimeRemainingColumn):
+    """What the job itself foretells; else by the steps done so far."""
+
+    def render(self, task: Task) -> Text:
+        left = task.fields["left"]
+        if left is None:
+            return super().render(task)
+        return Text(f"{timedelta(seconds=round(left))}", style="progress.remaining")
+
+
 def _facts(details: Mapping[str, object]) -> str:
-    shown = {k.replace("_", " "): v for k, v in details.items() if v is not None}
+    shown = {
+        k.replace("_", " "): v
+        for k, v in details.items()
+        if v is not None and k != "seconds_left"  # it has a column of its own
+    }
     return "  ".join(
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in shown.items()

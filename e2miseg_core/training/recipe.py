@@ -1,14 +1,18 @@
-"""How to train: the numbers of a run, and the presets' own."""
+"""How to train: the numbers of a run."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from e2miseg_core.errors import ConfigError
-from e2miseg_core.losses import SS_FORMS
+from e2miseg_core.losses import LossSettings
 
-__all__ = ["RECIPES", "Recipe", "preset_recipe"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe"]
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("poly", "cosine", "constant")
+POLY_EXPONENT = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +24,42 @@ class Recipe:
     epochs, iterations : int
         Epochs, and optimiser steps in each.
     batch_size : int
-    learning_rate, weight_decay : float
-        Of AdamW; the rate falls as (1 - step / steps)^0.9.
+        Samples a step, over all processes together.
+    optimizer : {"adamw", "adam", "sgd"}
+        SGD is with Nesterov momentum.
+    learning_rate : float
+        The largest one.
+    momentum : float
+        Of SGD.
+    weight_decay : float
+        Decoupled in AdamW, part of the gradient in SGD and Adam.
+    decay_all : bool
+        Decay every parameter, as published; else none of norms, biases, layer scales,
+        temperatures and position embeddings (specification A.8, defect 19).
+    schedule : {"poly", "cosine", "constant"}
+        How the rate falls: (1 - t)^0.9, (1 + cos(pi t)) / 2, or not at all, with t the
+        share of the run that is done.
+    rate_per_epoch : bool
+        The rate stays the same during an epoch, as published.
+    warm_up : int
+        Steps in which the rate rises linearly to its place.
     gradient_clip : float
         Largest gradient norm (specification A.6).
-    ss_form, ss_weight
-        See `e2miseg_core.losses.compound_loss`.
+    ss_form, ss_weight, batch_dice, background, lovasz_weight, boundary_weight
+        See `e2miseg_core.losses.LossSettings`.
+    edge_weight, edge_width, edge_union, edge_loss
+        See `e2miseg_core.losses.LossSettings`.
+    weight_average : float
+        Largest decay of a moving average of the weights, 0 for none; the selection
+        cases choose between the weights and their average. See
+        `e2miseg_core.training.optimisers.WeightAverage`.
     validate_every : int
         Epochs between two looks at the selection cases.
+    validation_patches : int
+        Patches of the selection cases that are looked at; 0 for whole cases.
+    rescue_after : float
+        Share of the run after which a network that has found nothing yet begins anew
+        with less momentum (specification A.6); 0 for never.
     mirror_axes : tuple of int
         Axes of Z, Y, X that are mirrored at random in training. Volumes come in
         canonical orientation, so only X, left and right, by default.
@@ -37,16 +69,40 @@ class Recipe:
     epochs: int
     iterations: int
     batch_size: int = 2
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    momentum: float = 0.99
     weight_decay: float = 1e-2
+    decay_all: bool = True
+    schedule: str = "poly"
+    rate_per_epoch: bool = False
+    warm_up: int = 0
     gradient_clip: float = 12.0
     ss_form: str = "paper"
     ss_weight: float = 1.45
+    batch_dice: bool = False
+    background: bool = False
+    lovasz_weight: float = 0.0
+    boundary_weight: float = 0.0
+    edge_weight: float = 1.0
+    edge_width: int = 2
+    edge_union: bool = False
+    edge_loss: str = "lovasz"
+    weight_average: float = 0.0
     validate_every: int = 5
+    validation_patches: int = 0
+    rescue_after: float = 0.0
     mirror_axes: tuple[int, ...] = (2,)
     seed: int = 12345
 
     def __post_init__(self) -> None:
+        self._check_counts()
+        self._check_rates()
+        _ = self.loss  # checks its own
+        _check_choice("optimiser", self.optimizer, OPTIMIZERS, "--optimizer")
+        _check_choice("schedule", self.schedule, SCHEDULES, "--schedule")
+
+    def _check_counts(self) -> None:
         counts = (self.epochs, self.iterations, self.batch_size, self.validate_every)
         if min(counts) < 1:
             raise ConfigError(
@@ -54,12 +110,41 @@ class Recipe:
                 needed="at least 1 each",
                 do="correct the number",
             )
-        if self.ss_form not in SS_FORMS:
+        more = (self.warm_up, self.validation_patches, self.seed)
+        if min(more) < 0:
             raise ConfigError(
-                found=f"the SS form {self.ss_form!r}",
-                needed=f"one of {', '.join(SS_FORMS)}",
-                do="correct --ss",
+                found=f"warm-up, validation patches, seed of {more}",
+                needed="at least 0 each",
+                do="correct the number",
             )
+
+    def _check_rates(self) -> None:
+        if not (0 < self.learning_rate < math.inf and self.gradient_clip > 0):
+            raise ConfigError(
+                found=f"a learning rate of {self.learning_rate} and a gradient clip of "
+                f"{self.gradient_clip}",
+                needed="positive numbers",
+                do="correct the number",
+            )
+        if not (0 <= self.weight_decay < math.inf):
+            raise ConfigError(
+                found=f"a weight decay of {self.weight_decay}",
+                needed="0 or a positive number",
+                do="correct --weight-decay",
+            )
+        shares = (self.momentum, self.weight_average, self.rescue_after)
+        if not all(0 <= share < 1 for share in shares):
+            raise ConfigError(
+                found=f"momentum, weight average, rescue_after of {shares}",
+                needed="numbers from 0 to below 1",
+                do="correct the number",
+            )
+
+    @property
+    def loss(self) -> LossSettings:
+        """What the network is trained to make small."""
+        names = [f.name for f in fields(LossSettings)]
+        return LossSettings(**{name: getattr(self, name) for name in names})
 
     @property
     def steps(self) -> int:
@@ -67,8 +152,20 @@ class Recipe:
         return self.epochs * self.iterations
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step, 0-based: polynomial decay, exponent 0.9."""
-        return self.learning_rate * float((1 - step / self.steps) ** 0.9)
+        """Learning rate of a step, 0-based."""
+        begun = step - step % self.iterations if self.rate_per_epoch else step
+        done = begun / self.steps
+        falling: float = {
+            "poly": float((1 - done) ** POLY_EXPONENT),
+            "cosine": (1 + math.cos(math.pi * done)) / 2,
+            "constant": 1.0,
+        }[self.schedule]
+        rising = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        return self.learning_rate * rising * falling
+
+    def validates(self, epoch: int) -> bool:
+        """Whether the selection cases are looked at after an epoch, 1-based."""
+        return epoch % self.validate_every == 0 or epoch == self.epochs
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
@@ -88,21 +185,10 @@ class Recipe:
         return cls(**{**values, "mirror_axes": axes})
 
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        "tiny": Recipe(epochs=20, iterations=20),
-        "small": Recipe(epochs=64, iterations=50, validate_every=8),
-    }
-)
-
-
-def preset_recipe(preset: str, **changes: Any) -> Recipe:
-    """The recipe of a preset, with some numbers changed; None changes nothing."""
-    if preset not in RECIPES:
+def _check_choice(name: str, given: str, known: tuple[str, ...], option: str) -> None:
+    if given not in known:
         raise ConfigError(
-            found=f"the preset {preset!r}",
-            needed=f"one of {', '.join(RECIPES)}",
-            do="see `e2miseg networks`",
+            found=f"the {name} {given!r}",
+            needed=f"one of {', '.join(known)}",
+            do=f"correct {option}",
         )
-    given = {k: v for k, v in changes.items() if v is not None}
-    return replace(RECIPES[preset], **given)

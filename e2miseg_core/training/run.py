@@ -1,70 +1,82 @@
-"""A training run: its folder, its loop, and exact resume.
-
-RUN/cases/               prepared cases
-RUN/checkpoint.safetensors   state after the last epoch
-RUN/history.csv          one line an epoch
-RUN/model.safetensors    the result
-RUN/report.json          figures on the unseen cases
-"""
+"""A training run: its loop, and exact resume."""
 
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from e2miseg_core.devices import autocast, choose_device, choose_precision
-from e2miseg_core.errors import ConfigError, WriteError
-from e2miseg_core.losses import compound_loss, deep_supervision_loss
-from e2miseg_core.networks import (
-    Network,
-    NetworkConfig,
-    build_network,
-    network_to_json,
-)
+from e2miseg_core.devices import choose_device, choose_precision
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.losses import objective_of
+from e2miseg_core.networks import Network, NetworkConfig, network_to_json
+from e2miseg_core.networks.outputs import TrainingOutputs
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.augment import Augmentation
-from e2miseg_core.training.checkpoint import (
-    RunState,
-    load_checkpoint,
-    read_state,
-    save_checkpoint,
+from e2miseg_core.training.batches import (
+    Batch,
+    BatchMaker,
+    batches_ahead,
+    default_workers,
 )
-from e2miseg_core.training.history import append_rows
-from e2miseg_core.training.patches import PatchSampler, sample_generator
+from e2miseg_core.training.checkpoint import RunState, read_state
+from e2miseg_core.training.clock import TrainingClock
+from e2miseg_core.training.distributed import ALONE, Team
+from e2miseg_core.training.logs import RunLog
+from e2miseg_core.training.patches import PatchSampler
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.recipe import Recipe
-from e2miseg_core.training.validation import mean_dice
+from e2miseg_core.training.run_folder import CHECKPOINT
+from e2miseg_core.training.selection import note_dice
+from e2miseg_core.training.steps import OptimizerStep
+from e2miseg_core.training.trainee import Trainee
+from e2miseg_core.training.validation import Validation, Validator, wearing
 
 __all__ = ["TrainedNetwork", "TrainingRun"]
 
-SMOOTHING = 0.9  # an epoch, of the moving average that chooses the checkpoint (A.6)
-MODEL = "model.safetensors"
-COLUMNS = ("epoch", "learning_rate", "loss", "selection_dice", "smoothed", "seconds")
+VERSION = 2  # of the checkpoint: 2 draws dropout sample by sample
+MAX_SKIPPED = 20  # batches in a row whose loss is no number
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainedNetwork:
-    """The best network of a run and how it came to be."""
+    """The best network of a run and how it came to be.
+
+    Attributes
+    ----------
+    network : Network
+    best_epoch : int
+    averaged : bool
+        Its weights are a moving average.
+    selection_dice : float
+    seconds : float
+        Of the whole run, over all sittings.
+    samples_per_second : float
+        Patches trained on, without validation.
+    skipped : int
+        Batches left out because their loss was no number.
+    precision : str
+    """
 
     network: Network
     best_epoch: int
+    averaged: bool
     selection_dice: float
     seconds: float
+    samples_per_second: float
+    skipped: int
     precision: str
 
 
 class TrainingRun:
     """Trains a network on prepared cases.
 
-    The state after every epoch is on disk; random numbers depend on seed and step
-    alone, so an interrupted and resumed run gives the same weights as one that ran
-    through.
+    The state after every epoch is on disk; random numbers depend on seed, step and
+    sample alone, so an interrupted and resumed run gives the same weights as one that
+    ran through.
 
     Parameters
     ----------
@@ -76,11 +88,13 @@ class TrainingRun:
         See `e2miseg_core.devices`.
     facts : mapping, optional
         JSON values of what else a resumed run must have in common, such as the split.
+    team : Team
+        Processes that share every batch; a resumed run may have another one.
 
     Raises
     ------
     ConfigError
-        For float16, whose small gradients would vanish.
+        If the batch is too small for the team.
     """
 
     def __init__(
@@ -92,42 +106,33 @@ class TrainingRun:
         device: str = "auto",
         precision: str = "auto",
         facts: Mapping[str, Any] | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.folder, self.config, self.recipe = folder, config, recipe
+        team.check_batch(recipe.batch_size)
+        self.folder, self.config, self.recipe, self.team = folder, config, recipe, team
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        if self.precision == "float16":
-            raise ConfigError(
-                found="training in float16",
-                needed="bfloat16 or float32: small gradients vanish in float16",
-                do="leave --precision out",
-            )
-        torch.manual_seed(recipe.seed)
-        network = build_network(config).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
-        self.best: dict[str, Tensor] = {}
+        self._trainee = Trainee(config, recipe, self.device, team)
+        settings = {
+            "network": network_to_json(config),
+            "recipe": recipe.to_json(),
+            "precision": self.precision,
+            **(facts or {}),
+        }
         self.state = RunState(
-            settings=json.loads(
-                json.dumps(
-                    {
-                        "network": network_to_json(config),
-                        "recipe": recipe.to_json(),
-                        "precision": self.precision,
-                        **(facts or {}),
-                    }
-                )
-            )
+            version=VERSION, settings=json.loads(json.dumps(settings))
         )
+        self._log = RunLog(folder, writes=team.is_first)
+
+    @property
+    def network(self) -> Network:
+        """In training; the best one after it."""
+        return self._trainee.network
 
     @property
     def checkpoint(self) -> Path:
         """File of the state after the last epoch."""
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / CHECKPOINT
 
     def resume(self) -> None:
         """Go on from the checkpoint.
@@ -137,179 +142,232 @@ class TrainingRun:
         ReadError
             If there is no usable checkpoint.
         ConfigError
-            If it was written with other settings.
+            If it was written with other settings, or by an earlier version.
         """
         state = read_state(self.checkpoint, RunState)
+        if state.version != VERSION:
+            raise ConfigError(
+                found=f"a checkpoint of format {state.version} in {self.folder}",
+                needed=f"format {VERSION}, which goes on bit for bit",
+                do="finish the run with the version that began it, or begin anew with "
+                "--overwrite",
+            )
         if state.settings != self.state.settings:
             raise ConfigError(
                 found=f"other settings than those of the run in {self.folder}",
                 needed="the same data, fold, preset, recipe and precision",
                 do="repeat the options of the first call, or choose another folder",
             )
-        self.best = load_checkpoint(self.checkpoint, self.network, self.optimizer)
+        self._trainee.load(self.checkpoint, state)
         self.state = state
+        self._log.say(f"resumed after epoch {state.epoch}")
 
     def train(
-        self, training: Sequence[PreparedCase], selection: Sequence[PreparedCase]
+        self,
+        training: Sequence[PreparedCase],
+        selection: Sequence[PreparedCase],
+        augment: Augmentation | None = None,
+        *,
+        workers: int | None = None,
     ) -> Job[TrainedNetwork]:
         """Train to the end of the recipe.
+
+        Parameters
+        ----------
+        training, selection : sequence of PreparedCase
+            To learn from, and to choose the weights by.
+        augment : Augmentation, optional
+            By the recipe alone where left out.
+        workers : int, optional
+            Batches made at a time, see `e2miseg_core.training.batches`.
 
         Yields
         ------
         Progress
-            After each step, with loss, epoch and, when known, selection Dice.
+            After each step, with loss, epoch and, when known, selection Dice and
+            seconds left.
         """
-        recipe = self.recipe
-        sampler = PatchSampler(training, self.config.patch_size, recipe.batch_size)
-        augment = Augmentation(self.config.patch_size, recipe.mirror_axes)
-        first = self.state.epoch * recipe.iterations
-        with ThreadPoolExecutor(1, "patches") as pool:
-            batches = _prefetched(pool, sampler, augment, recipe, first)
-            while self.state.epoch < recipe.epochs:
-                started = time.monotonic()
-                losses = []
-                for step, image, classes in batches:
-                    losses.append(self._step(step, image, classes))
-                    yield self._progress(step + 1, losses)
-                    if (step + 1) % recipe.iterations == 0:
-                        break
-                yield from self._finish_epoch(losses, selection, started)
-        self.network.load_state_dict(self.best)
+        patch_size, recipe = self.config.patch_size, self.recipe
+        self._clock = TrainingClock(self.state.validation_seconds)
+        self._step = self._optimizer_step()
+        make = BatchMaker(
+            sampler=PatchSampler(training, patch_size, recipe.batch_size),
+            augment=augment or Augmentation(patch_size, recipe.mirror_axes),
+            seed=recipe.seed,
+            samples=self.team.share(recipe.batch_size),
+        )
+        workers = workers or default_workers(self.device, self.team.size)
+        steps = range(self.state.epoch * recipe.iterations, recipe.steps)
+        validator = self._validator(selection)
+        try:
+            with closing(batches_ahead(make, steps, self.device, workers)) as batches:
+                while self.state.epoch < recipe.epochs:
+                    yield from self._epoch(batches, validator)
+        except (GeneratorExit, KeyboardInterrupt):
+            self._log.say(f"stopped; --resume goes on after epoch {self.state.epoch}")
+            raise
+        finally:
+            self._log.close()
+        return self._trained()
+
+    def _epoch(
+        self, batches: Generator[Batch, None, None], validator: Validator
+    ) -> Job[None]:
+        """One epoch, after which the state is on disk."""
+        started = self._clock.now()
+        self._clock.begin_epoch()
+        losses: list[float] = []
+        first = self.state.epoch * self.recipe.iterations
+        for step in range(first, first + self.recipe.iterations):
+            asked = self._clock.now()
+            batch = next(batches)
+            begun = self._clock.now()
+            loss = self._step(step, batch)
+            self._clock.step(begun - asked, self._clock.now() - begun)
+            self._count(step, loss, losses)
+            yield self._progress(step + 1, losses)
+        epoch = self.state.epoch + 1
+        looks: list[Validation] = []
+        if self.recipe.validates(epoch):
+            looks = yield from self._validate(epoch, validator)
+        self.state.epoch = epoch
+        self.state.seconds += self._clock.now() - started
+        self._finish_epoch(losses, looks)
+
+    def _count(self, step: int, loss: float | None, losses: list[float]) -> None:
+        """Note a step's loss; ConfigError where too many were no number."""
+        state, last = self.state, (step + 1) % self.recipe.iterations == 0
+        if loss is not None:
+            losses.append(loss)
+            state.skipped_in_row = 0
+            if self._trainee.average is not None:
+                self._trainee.average.update(self.network)
+            return
+        state.skipped += 1
+        state.skipped_in_row += 1
+        self._log.say(f"step {step + 1}: the loss was no number; batch left out")
+        if state.skipped_in_row >= MAX_SKIPPED or (last and not losses):
+            raise ConfigError(
+                found=f"{state.skipped_in_row} batches in a row whose loss is no "
+                f"number, up to step {step + 1}",
+                needed="finite images and a stable training",
+                do="look for damaged images, or train with --precision float32 or a "
+                "smaller --learning-rate",
+            )
+
+    def _validate(self, epoch: int, validator: Validator) -> Job[list[Validation]]:
+        """Look at the weights and at their average, keep the best, rescue the lost."""
+        started = self._clock.now()
+        self.team.copy_first(list(self.network.buffers()))
+        looks = [(yield from validator.look(self.network))]
+        average_dice: float | None = None
+        if self._trainee.average is not None:
+            averages = self._trainee.average.state_dict()
+            self.team.copy_first(list(averages.values()))
+            with wearing(self.network, averages):
+                looks.append((yield from validator.look(self.network)))
+            average_dice = looks[1].dice
+        if note_dice(self.state, self.recipe, epoch, looks[0].dice, average_dice):
+            self._trainee.keep_best(average=self.state.best_is_average)
+        self._rescue(epoch)
+        self._clock.validated(self._clock.now() - started)
+        self.state.validation_seconds = self._clock.validation_seconds
+        return looks
+
+    def _rescue(self, epoch: int) -> None:
+        """Begin anew with less momentum if nothing has been found for long (A.6)."""
+        state, share = self.state, self.recipe.rescue_after
+        late = bool(share) and epoch >= share * self.recipe.epochs
+        if state.rescued or state.best != 0 or not late:
+            return
+        state.rescued = True
+        self._trainee.begin_anew()
+        self._log.say(f"nothing found by epoch {epoch}: beginning anew")
+
+    def _finish_epoch(self, losses: list[float], looks: list[Validation]) -> None:
+        """Put the epoch into the history and the state on disk."""
+        state, clock = self.state, self._clock
+        samples = self.recipe.iterations * self.recipe.batch_size
+        state.samples += samples
+        state.training_seconds += clock.training_seconds
+        state.scaler = self._step.scaler.state_dict()
+        last = state.epoch * self.recipe.iterations - 1
+        self._log.epoch(
+            {
+                "epoch": state.epoch,
+                "learning_rate": self.recipe.learning_rate_at(last),
+                "loss": sum(losses) / len(losses),
+                "selection_dice": looks[0].dice if looks else None,
+                "smoothed": state.smoothed if looks else None,
+                "average_dice": looks[1].dice if len(looks) > 1 else None,
+                "skipped": state.skipped,
+                "samples_per_second": samples / max(clock.training_seconds, 1e-9),
+                "waiting_seconds": clock.waiting_seconds,
+                "seconds": state.seconds,
+            },
+            looks[-1].shown if looks else None,
+        )
+        if self.team.is_first:
+            self._trainee.save(self.checkpoint, state)
+
+    def _trained(self) -> TrainedNetwork:
+        state = self.state
+        self.network.load_state_dict(self._trainee.best)
         self.network.eval()
         return TrainedNetwork(
             network=self.network,
-            best_epoch=self.state.best_epoch,
-            selection_dice=self.state.best_dice or 0.0,
-            seconds=self.state.seconds,
+            best_epoch=state.best_epoch,
+            averaged=state.best_is_average,
+            selection_dice=state.best_dice or 0.0,
+            seconds=state.seconds,
+            samples_per_second=state.samples / max(state.training_seconds, 1e-9),
+            skipped=state.skipped,
             precision=self.precision,
         )
 
-    def _step(self, step: int, image: Tensor, classes: Tensor) -> float:
-        """One optimiser step; returns the loss."""
-        torch.manual_seed(self.recipe.seed + step)  # dropout
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate_at(step)
-        self.network.train()
-        image = image.to(self.device).contiguous(memory_format=torch.channels_last_3d)
-        with autocast(self.device, self.precision):
-            outputs = self.network.forward_training(image)
-        loss = deep_supervision_loss(
-            outputs.levels, classes.to(self.device), self._loss
-        )
-        if not torch.isfinite(loss):
-            raise ConfigError(
-                found=f"a loss that is no number at step {step + 1}",
-                needed="finite images and a stable training",
-                do="look for damaged images, or train with --precision float32",
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(
-            self.network.parameters(), self.recipe.gradient_clip
-        )
-        self.optimizer.step()
-        return float(loss.detach())
+    def _optimizer_step(self) -> OptimizerStep:
+        objective, settings = objective_of(self.config), self.recipe.loss
 
-    def _loss(self, logits: Tensor, classes: Tensor, valid: Tensor | None) -> Tensor:
-        return compound_loss(
-            logits,
-            classes,
-            ss_form=self.recipe.ss_form,
-            ss_weight=self.recipe.ss_weight,
-            valid=valid,
-        )
+        def loss(outputs: TrainingOutputs, classes: Tensor) -> Tensor:
+            return objective(outputs, classes, settings, None)
 
-    def _finish_epoch(
-        self, losses: list[float], selection: Sequence[PreparedCase], started: float
-    ) -> Job[None]:
-        """Validate where it is due, then put the state on disk."""
-        state, recipe = self.state, self.recipe
-        epoch = state.epoch + 1
-        dice: float | None = None
-        if epoch % recipe.validate_every == 0 or epoch == recipe.epochs:
-            dice = yield from mean_dice(
-                self.network, self.config, selection, self.device, self.precision
-            )
-            self._choose(epoch, dice)
-        state.epoch = epoch
-        state.seconds += time.monotonic() - started
-        row = (
-            epoch,
-            f"{recipe.learning_rate_at(epoch * recipe.iterations - 1):.6g}",
-            f"{sum(losses) / len(losses):.6f}",
-            "" if dice is None else f"{dice:.6f}",
-            "" if dice is None else f"{state.smoothed:.6f}",
-            f"{state.seconds:.1f}",
+        step = OptimizerStep(
+            self.network,
+            self._trainee.optimizer,
+            loss,
+            recipe=self.recipe,
+            device=self.device,
+            precision=self.precision,
+            team=self.team,
         )
-        append_rows(self.folder / "history.csv", COLUMNS, [row])
-        save_checkpoint(self.checkpoint, state, self.network, self.best, self.optimizer)
+        step.scaler.load_state_dict(self.state.scaler)
+        return step
 
-    def _choose(self, epoch: int, dice: float) -> None:
-        """Keep the weights if the smoothed selection Dice is the best so far."""
-        state = self.state
-        old = dice if state.smoothed is None else state.smoothed
-        kept = SMOOTHING**self.recipe.validate_every  # of the average, since last time
-        state.smoothed = kept * old + (1 - kept) * dice
-        if state.best is None or state.smoothed >= state.best:
-            state.best, state.best_epoch = state.smoothed, epoch
-            state.best_dice = dice
-            self.best = {
-                k: v.detach().cpu().clone()
-                for k, v in self.network.state_dict().items()
-            }
+    def _validator(self, selection: Sequence[PreparedCase]) -> Validator:
+        return Validator(
+            self.config,
+            selection,
+            device=self.device,
+            precision=self.precision,
+            patches=self.recipe.validation_patches,
+            seed=self.recipe.seed,
+            team=self.team,
+        )
 
     def _progress(self, done: int, losses: list[float]) -> Progress:
+        recipe, state = self.recipe, self.state
+        looks = sum(
+            recipe.validates(e) for e in range(state.epoch + 1, recipe.epochs + 1)
+        )
+        left = self._clock.seconds_left(recipe.steps - done, looks)
         return Progress(
             done=done,
-            total=self.recipe.steps,
+            total=recipe.steps,
             stage="training",
             details={
-                "epoch": self.state.epoch + 1,
-                "loss": round(losses[-1], 4),
-                "selection_dice": self.state.smoothed,
+                "epoch": state.epoch + 1,
+                "loss": round(losses[-1], 4) if losses else None,
+                "selection_dice": state.smoothed,
+                "seconds_left": None if left is None else round(left, 1),
             },
         )
-
-
-def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise WriteError where a run would write over another one; changes nothing."""
-    begun = any((folder / name).exists() for name in ("checkpoint.safetensors", MODEL))
-    if begun and not resume and not overwrite:
-        raise WriteError(
-            found=f"a training run in {folder}",
-            needed="an empty folder",
-            do="add --resume to go on with it, or --overwrite to begin anew",
-        )
-
-
-def clear_folder(folder: Path) -> None:
-    """Remove the state of an earlier run; its model stays until a new one is there."""
-    for name in ("checkpoint.safetensors", "history.csv"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _prefetched(
-    pool: ThreadPoolExecutor,
-    sampler: PatchSampler,
-    augment: Augmentation,
-    recipe: Recipe,
-    first: int,
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Batches from step `first` on, the next one made while one is trained on."""
-
-    def make(step: int) -> tuple[Tensor, Tensor]:
-        pairs = []
-        for index in range(recipe.batch_size):
-            random = sample_generator(recipe.seed, step, index)
-            pairs.append(augment(sampler.sample(index, random), random))
-        images, classes = zip(*pairs, strict=True)
-        return torch.stack(images), torch.stack(classes)
-
-    if first >= recipe.steps:
-        return
-    coming = pool.submit(make, first)
-    for step in range(first, recipe.steps):
-        image, classes = coming.result()
-        if step + 1 < recipe.steps:
-            coming = pool.submit(make, step + 1)
-        yield step, image, classes

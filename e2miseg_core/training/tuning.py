@@ -132,7 +132,7 @@ class Tuning:
         self._watch = watch
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
+            [p for p in self.network.parameters() if p.requires_grad],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
@@ -210,7 +210,7 @@ class Tuning:
 
     def save(self) -> None:
         """Put the state on disk; what was there stays if that fails."""
-        save_checkpoint(self.checkpoint, self.state, self.network, {}, self.optimizer)
+        save_checkpoint(self.checkpoint, self.state, self.network, self.optimizer)
         append_rows(self.folder / HISTORY, COLUMNS, self._rows)
         self._rows = []
 

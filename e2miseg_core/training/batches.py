@@ -1,0 +1,119 @@
+"""Batches made ahead, so that the network does not wait for them."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from e2miseg_core.training.augment import Augmentation
+from e2miseg_core.training.patches import PatchSampler, sample_generator
+
+__all__ = ["Batch", "BatchMaker", "batches_ahead", "default_workers"]
+
+Batch = tuple[Tensor, Tensor]
+MOST_WORKERS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchMaker:
+    """A function from a step to its batch: image (N, C, Z, Y, X), classes (N, Z, Y, X).
+
+    Attributes
+    ----------
+    sampler : PatchSampler
+    augment : Augmentation
+    seed : int
+    samples : sequence of int
+        Numbers, within the whole batch, of the samples to make.
+    """
+
+    sampler: PatchSampler
+    augment: Augmentation
+    seed: int
+    samples: Sequence[int]
+
+    def __call__(self, step: int) -> Batch:
+        """Make the batch of a step, 0-based; the same whenever it is made."""
+        pairs = []
+        for index in self.samples:
+            random = sample_generator(self.seed, step, index)
+            pairs.append(self.augment(self.sampler.sample(index, random), random))
+        images, classes = zip(*pairs, strict=True)
+        return torch.stack(images), torch.stack(classes)
+
+
+def default_workers(device: torch.device, team_size: int = 1) -> int:
+    """How many batches are made at a time: one beside a processor, many for a GPU."""
+    if device.type == "cpu":
+        return 1
+    free = (os.cpu_count() or 1) // team_size - 1
+    return max(1, min(MOST_WORKERS, free))
+
+
+def batches_ahead(
+    make: Callable[[int], Batch], steps: range, device: torch.device, workers: int
+) -> Generator[Batch, None, None]:
+    """The batches of `steps` in order, the next ones made meanwhile.
+
+    Parameters
+    ----------
+    make : callable
+        Gives the batch of a step.
+    steps : range
+    device : torch.device
+        Where they will be used. For a GPU, processes make them, since threads of one
+        process take turns in Python; beside a processor, a thread does.
+    workers : int
+        Batches that are made at a time.
+    """
+    if device.type == "cuda" and sys.platform == "linux":
+        return _by_processes(make, steps, workers)
+    return _by_threads(make, steps, workers)
+
+
+def _by_threads(
+    make: Callable[[int], Batch], steps: range, workers: int
+) -> Generator[Batch, None, None]:
+    pool = ThreadPoolExecutor(workers, "batches")
+    coming: deque[Future[Batch]] = deque()
+    try:
+        for step in steps:
+            coming.append(pool.submit(make, step))
+            if len(coming) > workers:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Steps(Dataset[Batch]):
+    """Batches by step, as torch's loader wants them."""
+
+    def __init__(self, make: Callable[[int], Batch]) -> None:
+        self._make = make
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._make(step)
+
+
+def _by_processes(
+    make: Callable[[int], Batch], steps: range, workers: int
+) -> Generator[Batch, None, None]:
+    # Forked, they read the memory-mapped cases that are open already.
+    loader = DataLoader(
+        _Steps(make),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        prefetch_factor=2,
+        pin_memory=True,
+        multiprocessing_context="fork",
+    )
+    yield from loader

@@ -1,0 +1,35 @@
+"""The folder of a training run.
+
+RUN/cases/               prepared cases
+RUN/checkpoint.safetensors   state after the last epoch
+RUN/model.safetensors    the result
+RUN/report.json          figures on the unseen cases
+RUN/history.csv, curves.svg, pictures/, tensorboard/, log.txt   see `logs`
+"""
+
+from pathlib import Path
+
+from e2miseg_core.errors import WriteError
+from e2miseg_core.training.logs import clear_logs
+
+__all__ = ["CHECKPOINT", "MODEL", "check_folder", "clear_folder"]
+
+MODEL = "model.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise WriteError where a run would write over another one; changes nothing."""
+    begun = any((folder / name).exists() for name in (CHECKPOINT, MODEL))
+    if begun and not resume and not overwrite:
+        raise WriteError(
+            found=f"a training run in {folder}",
+            needed="an empty folder",
+            do="add --resume to go on with it, or --overwrite to begin anew",
+        )
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove the state of an earlier run; its model stays until a new one is there."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    clear_logs(folder)

@@ -1,0 +1,99 @@
+"""A network in training, with everything of it that a checkpoint keeps."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from e2miseg_core.networks import Network, NetworkConfig, build_network
+from e2miseg_core.training.checkpoint import (
+    KeptWeights,
+    RunState,
+    load_checkpoint,
+    save_checkpoint,
+)
+from e2miseg_core.training.distributed import Team
+from e2miseg_core.training.optimisers import WeightAverage, make_optimizer
+from e2miseg_core.training.recipe import Recipe
+
+__all__ = ["Trainee"]
+
+RESCUE_MOMENTUM = 0.95  # of SGD that has found nothing (A.6)
+
+
+class Trainee:
+    """Network, optimiser, moving average of the weights, and the best ones so far.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    recipe : Recipe
+    device : torch.device
+    team : Team
+        All of it begins with the weights of the first.
+
+    Attributes
+    ----------
+    network : Network
+    optimizer : torch.optim.Optimizer
+    average : WeightAverage or None
+    best : dict of Tensor
+        Empty until `keep_best`.
+    """
+
+    def __init__(
+        self, config: NetworkConfig, recipe: Recipe, device: torch.device, team: Team
+    ) -> None:
+        self._config, self._recipe = config, recipe
+        self._device, self._team = device, team
+        self.network = self._new_network(recipe.seed)
+        self.optimizer = make_optimizer(self.network, recipe)
+        self.average = self._new_average()
+        self.best: dict[str, Tensor] = {}
+
+    def keep_best(self, *, average: bool) -> None:
+        """Keep the present weights, or their average, as the best so far."""
+        source = self.network.state_dict()
+        if average and self.average is not None:
+            source = self.average.state_dict()
+        self.best = {k: v.detach().cpu().clone() for k, v in source.items()}
+
+    def begin_anew(self) -> None:
+        """Take new random weights, and less momentum, with an optimiser that forgot."""
+        fresh = self._new_network(self._recipe.seed + 1)
+        self.network.load_state_dict(fresh.state_dict())
+        self.optimizer.state.clear()
+        self._lower_momentum()
+        self.average = self._new_average()
+
+    def save(self, path: Path, state: RunState) -> None:
+        """Write a checkpoint; WriteError if the disk refuses."""
+        state.average_updates = 0 if self.average is None else self.average.updates
+        average = None if self.average is None else self.average.state_dict()
+        kept = KeptWeights(best=self.best, average=average or {})
+        save_checkpoint(path, state, self.network, self.optimizer, kept)
+
+    def load(self, path: Path, state: RunState) -> None:
+        """Go on from a checkpoint, of which `state` was read; ReadError if damaged."""
+        kept = load_checkpoint(path, self.network, self.optimizer)
+        self.best = dict(kept.best)
+        if self.average is not None:
+            self.average.load_state_dict(kept.average, state.average_updates)
+        if state.rescued:
+            self._lower_momentum()
+
+    def _new_network(self, seed: int) -> Network:
+        torch.manual_seed(seed)
+        network = build_network(self._config).to(self._device)
+        self._team.copy_first(list(network.state_dict().values()))
+        moved: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return moved
+
+    def _new_average(self) -> WeightAverage | None:
+        largest = self._recipe.weight_average
+        return WeightAverage(self.network, largest) if largest else None
+
+    def _lower_momentum(self) -> None:
+        for group in self.optimizer.param_groups:
+            if "momentum" in group:
+                group["momentum"] = min(group["momentum"], RESCUE_MOMENTUM)
