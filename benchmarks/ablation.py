@@ -1,0 +1,231 @@
+"""What each part of the network and its loss contributes.
+
+    python -m benchmarks.ablation DATASET -o FOLDER --minutes 6 --seeds 2
+
+Six variants of `small` on one fold, each with several seeds. All take the same number
+of steps: as many as the base takes in the minutes given, measured once at the start.
+Equal steps ask what a part contributes to what is learned from the same samples, and
+keep the machine's mood out of the answer; what a part costs stands beside it as seconds
+a step. A run that has finished is not repeated: it is a line in runs.jsonl.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.contender_small import (
+    SmallSettings,
+    contend,
+    fitted,
+    measure_pace,
+    request_of,
+)
+from benchmarks.contest import (
+    Contest,
+    markdown,
+    read_json,
+    score,
+    write_json,
+    written,
+)
+from benchmarks.measuring import machine
+from e2miseg_core.evaluation.intervals import paired_difference
+from e2miseg_core.networks.block_config import HFRConfig, MFGAConfig
+
+BASE = "base: SS paper"
+VARIANTS = {
+    BASE: SmallSettings(recipe={"ss_form": "paper"}),
+    "SS relative": SmallSettings(recipe={"ss_form": "relative"}),
+    "SS off (soft Dice)": SmallSettings(recipe={"ss_form": "off"}),
+    "MFGA off": SmallSettings(network={"mfga": MFGAConfig(enabled=False)}),
+    # Without attention the convolution branch is all there is, so it must be added.
+    "HFR attention off": SmallSettings(
+        network={"hfr": HFRConfig(attention=False, conv_merge="add")}
+    ),
+    "edge head on": SmallSettings(network={"edge_head": True}),
+}
+FIGURES = {"dice": 4, "hd95_mm": 2, "nsd": 4}
+FIRST_SEED = 12345
+
+Line = dict[str, Any]
+
+
+def run_one(contest: Contest, variant: str, epochs: int) -> Line:
+    """Train and score one variant with one seed."""
+    number = list(VARIANTS).index(variant)
+    name = f"variant{number}-seed{contest.seed}"
+    told = contend(contest, name, VARIANTS[variant], epochs=epochs)
+    report = score(contest, written(contest.predicted(name, "plain")))
+    shutil.rmtree(contest.folder / name / "run" / "cases")  # made again in seconds
+    return {
+        "variant": variant,
+        "seed": contest.seed,
+        "epochs": epochs,
+        "steps": told["steps"],
+        "seconds": told["seconds"],
+        "parameters": told["parameters"],
+        "chosen": told["chosen"],
+        "cases": [case.case for case in report.cases],
+        **{figure: report.case_means(figure) for figure in FIGURES},
+    }
+
+
+def pace_of(contest: Contest) -> int:
+    """Epochs that the base takes in the minutes; measured once."""
+    path = contest.folder / "pace.json"
+    if not path.is_file():
+        request = request_of(contest, "pace", VARIANTS[BASE])
+        pace = measure_pace(request)
+        fitting = fitted(request, pace, contest.minutes * 60)
+        shutil.rmtree(contest.folder / "pace")
+        write_json(
+            path,
+            {
+                "epochs": fitting.recipe.epochs,
+                "seconds_per_step": pace.step,
+                "seconds_per_validation": pace.validation,
+            },
+        )
+    return int(read_json(path)["epochs"])
+
+
+def lines_of(folder: Path) -> list[Line]:
+    path = folder / "runs.jsonl"
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def child(contest: Contest, variant: str, epochs: int) -> None:
+    """A run in a process of its own, so that none inherits another's memory."""
+    path = contest.folder / "run.json"
+    values = {"contest": contest.to_json(), "variant": variant, "epochs": epochs}
+    write_json(path, values)
+    threads = str(contest.threads)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.ablation", "--child", str(path)],
+        env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        check=True,
+    )
+
+
+def be_child(path: Path) -> None:
+    import torch
+
+    values = read_json(path)
+    contest = Contest.from_json(values["contest"])
+    torch.set_num_threads(contest.threads)
+    line = run_one(contest, values["variant"], values["epochs"])
+    with (contest.folder / "runs.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def table(lines: Sequence[Line]) -> str:
+    """A row a variant: figures of each seed, and the difference to the base."""
+    by_variant = {
+        name: sorted(
+            (line for line in lines if line["variant"] == name),
+            key=lambda line: line["seed"],
+        )
+        for name in VARIANTS
+    }
+    base = {line["seed"]: line for line in by_variant[BASE]}
+    columns = ("variant", "Dice", "HD95, mm", "NSD at 1 mm", "Dice minus base")
+    columns += ("over cases, 95 %", "parameters", "s a step")
+    rows = [
+        _row(name, found, base) for name, found in by_variant.items() if len(found) > 0
+    ]
+    return markdown(columns, rows)
+
+
+def _row(name: str, found: Sequence[Line], base: dict[int, Line]) -> list[str]:
+    figures = [
+        ", ".join(f"{mean(line[figure]):.{digits}f}" for line in found)
+        for figure, digits in FIGURES.items()
+    ]
+    pairs = [(line, base[line["seed"]]) for line in found if line["seed"] in base]
+    gaps, over_cases = "-", "-"
+    if name != BASE and pairs:
+        gaps = ", ".join(
+            f"{mean(mine['dice']) - mean(its['dice']):+.4f}" for mine, its in pairs
+        )
+        over_cases = _interval(pairs)
+    pace = mean(line["seconds"] / line["steps"] for line in found)
+    cost = (f"{found[0]['parameters']:,}", f"{pace:.3f}")
+    return [name, *figures, gaps, over_cases, *cost]
+
+
+def _interval(pairs: Sequence[tuple[Line, Line]]) -> str:
+    """Difference of each case, averaged over the seeds, with a bootstrap over cases."""
+    mine, its = (
+        [
+            mean(values)
+            for values in zip(*(pair[side]["dice"] for pair in pairs), strict=True)
+        ]
+        for side in (0, 1)
+    )
+    gap = paired_difference(mine, its)
+    if gap.interval is None:
+        return f"{gap.mean:+.4f}"
+    return f"{gap.mean:+.4f} ({gap.interval.low:+.4f} to {gap.interval.high:+.4f})"
+
+
+def tell(contest: Contest) -> str:
+    lines = lines_of(contest.folder)
+    text = (
+        f"{len(contest.unseen)} unseen cases of fold {contest.fold}, {len(lines)} runs "
+        f"of {pace_of(contest)} epochs; {machine()}.\nFigures and differences of each "
+        "seed in turn; the differences between seeds of the base show the noise. "
+        "The interval is of the mean over seeds, by bootstrap over cases.\n\n"
+        + table(lines)
+    )
+    (contest.folder / "table.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("dataset", type=Path, nargs="?")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS))
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--channel", help="name of the channel, as for `e2miseg train`")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        be_child(given.child)
+        return
+    if given.dataset is None or given.output is None:
+        parser.error("DATASET and -o are needed")
+    first = Contest(
+        source=given.dataset,
+        folder=given.output,
+        fold=given.fold,
+        minutes=given.minutes,
+        threads=given.threads,
+        channel=given.channel,
+        seed=FIRST_SEED,
+    )
+    epochs = pace_of(first)
+    # Seed by seed, so that all variants are there once before any is there twice.
+    for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
+        for variant in given.only or VARIANTS:
+            done = {(line["variant"], line["seed"]) for line in lines_of(first.folder)}
+            if (variant, seed) not in done:
+                child(replace(first, seed=seed), variant, epochs)
+                print(tell(first), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""MONAI's DynUNet as a contender: nnU-Net's network, trained by a loop of ours.
+
+It sees the same prepared cases, patches and augmentation as our own network, and its
+weights are chosen by the same rule; the loss is nnU-Net's, Dice and cross-entropy with
+deep supervision. The learning rate falls over the wall-clock budget.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from monai.losses import DeepSupervisionLoss, DiceCELoss
+from monai.networks.nets import DynUNet
+from torch import Tensor, nn
+
+from benchmarks.contest import Contest, predict_unseen
+from e2miseg_core.devices import autocast, cpu_has_bf16
+from e2miseg_core.model import Model
+from e2miseg_core.model_card import ModelCard
+from e2miseg_core.networks import preset_config
+from e2miseg_core.progress import run
+from e2miseg_core.training.augment import Augmentation
+from e2miseg_core.training.batches import Batch, BatchMaker, batches_ahead
+from e2miseg_core.training.patches import PatchSampler
+from e2miseg_core.training.plan import TrainingPlan
+from e2miseg_core.training.planning import plan_training
+from e2miseg_core.training.prepare import PreparedCase, prepare_case
+from e2miseg_core.training.selection import SMOOTHING
+from e2miseg_core.training.validation import mean_dice
+
+__all__ = ["DynUNetSettings", "UNet", "contend", "strides_of"]
+
+Triple = tuple[int, int, int]
+MIRROR_AXES = (2,)  # left and right, as ours
+EPOCH = 50  # steps: what "an epoch" is to the rule that chooses weights
+UNIT, MAX_SIZE = 8, 96  # of a patch, voxels
+LOOKS = 6  # at the selection cases
+POWER, CLIP = 0.9, 12.0
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynUNetSettings:
+    """`optimizer` is "sgd", as nnU-Net's, or "adamw", as ours."""
+
+    batch_size: int = 2
+    filters: int = 32
+    optimizer: str = "sgd"
+    precision: str = "auto"
+
+
+class UNet(nn.Module):
+    """DynUNet with nnU-Net's strides; takes part where ours does."""
+
+    has_edges = False
+
+    def __init__(
+        self, strides: list[list[int]], in_channels: int, n_classes: int, width: int
+    ) -> None:
+        super().__init__()
+        kernels = [[3, 3, 3]] * len(strides)
+        filters = [min(width * 2**level, 320) for level in range(len(strides))]
+        self.network = DynUNet(
+            spatial_dims=3,
+            in_channels=in_channels,
+            out_channels=n_classes,
+            kernel_size=kernels,
+            strides=strides,
+            upsample_kernel_size=strides[1:],
+            filters=filters,
+            norm_name=("instance", {"affine": True}),
+            deep_supervision=True,
+            deep_supr_num=max(1, len(strides) - 2),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = self.network(image)
+        return found[:, 0] if found.ndim == 6 else found
+
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """Logits of every supervised level, all at full size, finest first."""
+        return [level.float() for level in self.network(image).unbind(dim=1)]
+
+
+def strides_of(patch: Triple, spacing: Sequence[float]) -> list[list[int]]:
+    """nnU-Net's strides: halve an axis while 4 voxels are left, coarse axes later."""
+    size, step = list(patch), list(spacing)
+    strides = [[1, 1, 1]]
+    while len(strides) < 6:
+        finest = min(step)
+        halved = [
+            2 if n >= 8 and n % 2 == 0 and s <= 2 * finest else 1
+            for n, s in zip(size, step, strict=True)
+        ]
+        if max(halved) == 1:
+            return strides
+        strides.append(halved)
+        size = [n // h for n, h in zip(size, halved, strict=True)]
+        step = [s * h for s, h in zip(step, halved, strict=True)]
+    return strides
+
+
+def patch_of(cases: Sequence[PreparedCase]) -> Triple:
+    """The median case, rounded up to the strides: nnU-Net's patch for small images."""
+    median = np.median([case.shape for case in cases], axis=0)
+    z, y, x = (min(MAX_SIZE, UNIT * math.ceil(size / UNIT)) for size in median)
+    return z, y, x
+
+
+def contend(contest: Contest, name: str, settings: DynUNetSettings) -> dict[str, Any]:
+    """Train in the budget, keep the best weights, predict the unseen cases."""
+    plan, prepared = _prepare(contest, name)
+    patch = patch_of(prepared[0])
+    torch.manual_seed(contest.seed)
+    dataset = contest.dataset
+    strides = strides_of(patch, plan.spacing)
+    network = UNet(
+        strides, len(dataset.channels), len(dataset.labels) + 1, settings.filters
+    )
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    training = Training(contest, settings, network, plan, patch)
+    told = training.run(*prepared)
+    model = Model(network=network.eval(), card=_card(contest, plan, patch))  # type: ignore[arg-type]
+    return told | {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "plan": {
+            "patch_size": list(patch),
+            "batch_size": settings.batch_size,
+            "spacing": list(plan.spacing),
+            "strides": strides,
+            "optimizer": settings.optimizer,
+        },
+        "predictions": predict_unseen(contest, name, model),
+    }
+
+
+def _prepare(
+    contest: Contest, name: str
+) -> tuple[TrainingPlan, tuple[list[PreparedCase], list[PreparedCase]]]:
+    split, dataset = contest.split, contest.dataset
+    base = preset_config(
+        "small", in_channels=len(dataset.channels), n_classes=len(dataset.labels) + 1
+    )
+    plan = run(plan_training(dataset, contest.cases(split.training), base))
+    folder = contest.folder / name / "cases"
+    return plan, tuple(
+        [
+            run(prepare_case(case, dataset, plan.spacing, plan.normalizations, folder))
+            for case in contest.cases(names)
+        ]
+        for names in (split.training, split.selection)
+    )
+
+
+def _card(contest: Contest, plan: TrainingPlan, patch: Triple) -> ModelCard:
+    return ModelCard(
+        name="dynunet",
+        labels=contest.dataset.labels,
+        channels=contest.dataset.channels,
+        normalizations=plan.normalizations,
+        spacing=plan.spacing,
+        patch_size=patch,
+        network={},
+        precisions=("float32", "bfloat16"),
+        training={"mirror_axes": list(MIRROR_AXES)},
+    )
+
+
+class Training:
+    """The loop: steps until the budget is gone, with a few looks at selection cases."""
+
+    def __init__(
+        self,
+        contest: Contest,
+        settings: DynUNetSettings,
+        network: UNet,
+        plan: TrainingPlan,
+        patch: Triple,
+    ) -> None:
+        self.contest, self.settings = contest, settings
+        self.network, self.plan, self.patch = network, plan, patch
+        self.precision = settings.precision
+        if self.precision == "auto":
+            self.precision = "bfloat16" if cpu_has_bf16() else "float32"
+        self.config = SimpleNamespace(
+            n_classes=len(contest.dataset.labels) + 1, patch_size=patch
+        )
+        self.optimizer = _optimizer(settings.optimizer, network)
+        self.rate = self.optimizer.param_groups[0]["lr"]
+        self.loss = DeepSupervisionLoss(
+            DiceCELoss(
+                include_background=False, to_onehot_y=True, softmax=True, batch=True
+            )
+        )
+        self.smoothed: float | None = None
+        self.best, self.chosen, self.weights = -1.0, 0, {}
+        self.losses: list[float] = []
+        self.looks: list[tuple[int, float]] = []
+
+    def run(
+        self, training: Sequence[PreparedCase], selection: Sequence[PreparedCase]
+    ) -> dict[str, Any]:
+        budget = self.contest.minutes * 60
+        batches = self._batches(training)
+        began = time.monotonic()
+        # The last look comes after the last step, inside of the budget.
+        look_s, due = 0.0, budget / LOOKS
+        while (passed := time.monotonic() - began) < budget - look_s:
+            self._step(*next(batches), share=passed / budget)
+            if time.monotonic() - began >= due:
+                look_s, due = self._look(selection), due + budget / LOOKS
+        if not self.looks or self.looks[-1][0] < len(self.losses):
+            self._look(selection)
+        seconds = time.monotonic() - began
+        batches.close()
+        self.network.load_state_dict(self.weights)
+        steps = len(self.losses)
+        return {
+            "seconds": seconds,
+            "steps": steps,
+            "samples": steps * self.settings.batch_size,
+            "precision": self.precision,
+            "chosen": f"step {self.chosen} of {steps}",
+            "losses": self.losses,
+            "looks": self.looks,
+        }
+
+    def _batches(self, cases: Sequence[PreparedCase]) -> Iterator[Batch]:
+        """Batches without end, the next one made while one is trained on."""
+        size = self.settings.batch_size
+        make = BatchMaker(
+            sampler=PatchSampler(cases, self.patch, size),
+            augment=Augmentation(
+                self.patch,
+                MIRROR_AXES,
+                dummy_2d=self.plan.anisotropic,
+                zero_outside=[rule.nonzero for rule in self.plan.normalizations],
+            ),
+            seed=self.contest.seed,
+            samples=range(size),
+        )
+        return batches_ahead(make, range(sys.maxsize), CPU, 1)
+
+    def _step(self, image: Tensor, classes: Tensor, *, share: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * (1 - share) ** POWER
+        self.network.train()
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        with autocast(CPU, self.precision):
+            levels = self.network.levels(image)
+        loss = self.loss(levels, classes[:, None])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self.losses.append(float(loss.detach()))
+
+    def _look(self, selection: Sequence[PreparedCase]) -> float:
+        """Keep the weights if their smoothed Dice is the best; returns seconds."""
+        began = time.monotonic()
+        dice = run(mean_dice(self.network, self.config, selection, CPU, self.precision))
+        steps = len(self.losses)
+        since = steps - (self.looks[-1][0] if self.looks else 0)
+        kept = SMOOTHING ** (since / EPOCH)
+        old = dice if self.smoothed is None else self.smoothed
+        self.smoothed = kept * old + (1 - kept) * dice
+        self.looks.append((steps, dice))
+        if self.smoothed >= self.best:
+            self.best, self.chosen = self.smoothed, steps
+            self.weights = {
+                key: value.clone() for key, value in self.network.state_dict().items()
+            }
+        return time.monotonic() - began
+
+
+def _optimizer(name: str, network: UNet) -> torch.optim.Optimizer:
+    if name == "sgd":  # as nnU-Net
+        return torch.optim.SGD(
+            network.parameters(), 1e-2, 0.99, weight_decay=3e-5, nesterov=True
+        )
+    return torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)

@@ -1,0 +1,150 @@
+"""Our `small` network against nnU-Net v2 and MONAI's DynUNet.
+
+    python -m benchmarks.peers DATASET -o FOLDER --minutes 20 --nnunet ENV
+
+Same fold, machine, threads and minutes of training for each, schedules pressed into
+them; preparation is not counted. The unseen cases are predicted file to file and scored
+alike. A contender that has finished is not run again; `--only` names some of them. How
+nnU-Net's environment is made stands at the head of `contender_nnunet.py`.
+"""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import CONTENDERS, run_contender
+from benchmarks.contest import (
+    Contest,
+    markdown,
+    mean_and_interval,
+    read_json,
+    score,
+    write_json,
+    written,
+)
+from benchmarks.measuring import machine
+from e2miseg_core.evaluation import Report
+from e2miseg_core.evaluation.intervals import paired_difference
+
+FIGURES = {"dice": 4, "hd95_mm": 2, "nsd": 4}
+OURS, MARGIN = "small", 0.003
+COLUMNS = (
+    "contender",
+    "Dice",
+    "HD95, mm",
+    "NSD at 1 mm",
+    "parameters",
+    "s a case",
+    "minutes",
+    "steps",
+    "samples",
+    "peak, MiB",
+)
+
+
+def rows_of(contest: Contest, name: str) -> dict[str, tuple[dict[str, Any], Report]]:
+    """What a contender told, and its scores, by how it predicted."""
+    told = read_json(contest.result(name))
+    return {
+        f"{name}{', mirrored' if how == 'mirrored' else ''}": (
+            told | told["predictions"][how],
+            score(contest, written(contest.predicted(name, how))),
+        )
+        for how in ("plain", "mirrored")
+    }
+
+
+def row(name: str, told: dict[str, Any], report: Report) -> list[str]:
+    figures = [
+        mean_and_interval(report.case_means(figure), digits)
+        for figure, digits in FIGURES.items()
+    ]
+    return [
+        name,
+        *figures,
+        f"{told['parameters']:,}",
+        f"{told['seconds_per_case']:.2f}",
+        f"{told['seconds'] / 60:.1f}",
+        f"{told['steps']:,}",
+        f"{told['samples']:,}",
+        f"{told['peak_mib']:,}",
+    ]
+
+
+def verdict(reports: dict[str, Report]) -> list[dict[str, Any]]:
+    """Our Dice minus each peer's, on the same cases and by the same way to predict."""
+    found = []
+    for name, report in reports.items():
+        how = ", mirrored" if name.endswith("mirrored") else ""
+        if name == OURS + how or OURS + how not in reports:
+            continue
+        ours = reports[OURS + how].case_means("dice")
+        gap = paired_difference(ours, report.case_means("dice"))
+        found.append({"peer": name, **gap.to_json()})
+    return found
+
+
+def words(gaps: list[dict[str, Any]]) -> str:
+    lines = []
+    for gap in gaps:
+        low, high = gap["interval"] or (math.nan, math.nan)
+        passed = "not below" if gap["difference"] >= -MARGIN else "below"
+        lines.append(
+            f"- `{OURS}` minus {gap['peer']}: Dice {gap['difference']:+.4f} "
+            f"({low:+.4f} to {high:+.4f}), {passed} the bar of -{MARGIN}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def tell(contest: Contest) -> str:
+    """Score all who have finished, and write table.md and table.json."""
+    rows: dict[str, tuple[dict[str, Any], Report]] = {}
+    for name in CONTENDERS:
+        if contest.result(name).is_file():
+            rows |= rows_of(contest, name)
+    gaps = verdict({name: report for name, (_, report) in rows.items()})
+    text = (
+        f"{len(contest.unseen)} unseen cases of fold {contest.fold}; "
+        f"{contest.minutes:g} minutes on {contest.threads} threads; {machine()}.\n"
+        "In brackets: 95 % intervals by bootstrap over cases.\n\n"
+        + markdown(COLUMNS, (row(name, *found) for name, found in rows.items()))
+        + "\n"
+        + words(gaps)
+    )
+    (contest.folder / "table.md").write_text(text, encoding="utf-8")
+    kept = {
+        name: {k: v for k, v in told.items() if k not in ("losses", "predictions")}
+        | {"evaluation": report.to_json()}
+        for name, (told, report) in rows.items()
+    }
+    write_json(contest.folder / "table.json", {"contenders": kept, "differences": gaps})
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS)
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--channel", help="name of the channel, as for `e2miseg train`")
+    parser.add_argument("--nnunet", type=Path, help="its virtual environment")
+    given = parser.parse_args()
+    contest = Contest(
+        source=given.dataset,
+        folder=given.output,
+        fold=given.fold,
+        minutes=given.minutes,
+        threads=given.threads,
+        channel=given.channel,
+    )
+    for name in given.only or CONTENDERS:
+        run_contender(contest, name, given.nnunet)
+        print(tell(contest), flush=True)
+
+
+if __name__ == "__main__":
+    main()
