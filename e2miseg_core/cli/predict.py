@@ -59,6 +59,15 @@ def predict(  # noqa: PLR0913 - one parameter an option
             "file, or a folder for several images.",
         ),
     ] = None,
+    edge_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--edge-map",
+            metavar="F",
+            help="Also write the probability, 0 to 1, that a class ends at each voxel: "
+            "a file, or a folder. For models with an edge head.",
+        ),
+    ] = None,
     probabilities: Annotated[
         Path | None,
         typer.Option(
@@ -90,9 +99,14 @@ def predict(  # noqa: PLR0913 - one parameter an option
 
     with Output(as_json=as_json) as out, reporting_downloads(out.stages):
         volumes = _open_inputs(cases, overlap)
-    plan = _plan(cases, output, error_map, probabilities)
+    wanted = {
+        "error_map": error_map,
+        "edge_map": edge_map,
+        "probabilities": probabilities,
+    }
+    plan = _plan(cases, output, {k: v for k, v in wanted.items() if v is not None})
     from e2miseg_core.fit import doubt_fit
-    from e2miseg_core.inference.files import check_outputs, predict_file
+    from e2miseg_core.inference.files import check_edges, check_outputs, predict_file
     from e2miseg_core.inference.prediction import PredictionOptions
     from e2miseg_core.io.naming import short_name
     from e2miseg_core.model import load_model
@@ -102,6 +116,8 @@ def predict(  # noqa: PLR0913 - one parameter an option
         for outputs in plan.values():
             check_outputs(outputs, overwrite=overwrite, inputs=cases)
         loaded = load_model(model)
+        for outputs in plan.values():
+            check_edges(outputs, loaded)
         options = PredictionOptions(
             device=device,
             precision=precision,
@@ -154,23 +170,17 @@ def _open_inputs(images: Iterable[str], overlap: float) -> "dict[str, Volume]":
 def _plan(
     cases: dict[str, str],
     labels: Path,
-    error_map: Path | None,
-    probabilities: Path | None,
+    maps: dict[str, Path],
 ) -> "dict[str, OutputPaths]":
-    """The outputs of every image."""
+    """The outputs of every image; `maps` by their fields of `OutputPaths`."""
     from e2miseg_core.inference.files import OutputPaths
     from e2miseg_core.io import split_suffix
     from e2miseg_core.io.naming import label_suffix, suggested_name
 
-    wanted = [p for p in (labels, error_map, probabilities) if p is not None]
+    wanted = [labels, *maps.values()]
     into_folders = len(cases) > 1 or _is_folder(labels)
     if not into_folders:
-        return {
-            image: OutputPaths(
-                labels=labels, error_map=error_map, probabilities=probabilities
-            )
-            for image in cases
-        }
+        return {image: OutputPaths(labels=labels, **maps) for image in cases}
     for folder in wanted:
         if split_suffix(folder)[1]:
             raise WriteError(
@@ -193,8 +203,7 @@ def _plan(
     return {
         image: OutputPaths(
             labels=labels / name,
-            error_map=error_map / name if error_map else None,
-            probabilities=probabilities / name if probabilities else None,
+            **{field: folder / name for field, folder in maps.items()},
         )
         for image, name in zip(cases, names, strict=True)
     }

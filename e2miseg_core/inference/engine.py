@@ -47,15 +47,19 @@ class TilePredictor:
     precision : {"float32", "bfloat16", "float16"}
     mirrors : sequence of axis tuples
         Probabilities are averaged over the mirrored versions; ((),) is one pass.
+    edges : bool
+        Also give the edge probability, as one channel more after the classes; for
+        networks with `has_edges` only.
     """
 
     network: nn.Module
     device: torch.device
     precision: str = "float32"
     mirrors: Sequence[tuple[int, ...]] = ((),)
+    edges: bool = False
 
     def __call__(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n_classes, Z, Y, X) of a tile (C, Z, Y, X)."""
+        """Probabilities (n_classes, Z, Y, X) of a tile (C, Z, Y, X), edges after."""
         image = torch.from_numpy(tile)[None].to(self.device)
         if self.device.type == "cpu":
             image = image.contiguous(memory_format=torch.channels_last_3d)
@@ -67,15 +71,19 @@ class TilePredictor:
         return mean
 
     def _probabilities(self, image: Tensor, axes: tuple[int, ...]) -> Tensor:
-        logits = self.network(image.flip(axes)).flip(axes)
-        return torch.softmax(logits[0].float(), dim=0)
+        image = image.flip(axes)
+        if not self.edges:
+            return torch.softmax(self.network(image).flip(axes)[0].float(), dim=0)
+        logits, edges = self.network.forward_with_edges(image)  # type: ignore[operator]
+        classes = torch.softmax(logits.float(), dim=1)
+        return torch.cat((classes, edges.float()), dim=1).flip(axes)[0]
 
 
 def stream_probabilities(
     predict_tile: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     view: TileSource,
     grid: TileGrid,
-    n_classes: int,
+    n_channels: int,
     sink: SlabSink,
 ) -> Job[None]:
     """Predict every tile, blend, and hand finished slabs to `sink`.
@@ -83,14 +91,15 @@ def stream_probabilities(
     Parameters
     ----------
     predict_tile : callable
-        Probabilities (n_classes, *patch_size) of a tile (C, *patch_size).
+        Probabilities (n_channels, *patch_size) of a tile (C, *patch_size).
     view : TileSource
         Where tiles are read from, such as a `ModelView`.
     grid : TileGrid
         Over the view's shape.
-    n_classes : int
+    n_channels : int
+        Classes, and edges if `predict_tile` gives them.
     sink : callable
-        Called as `sink(first_row, probabilities (n_classes, rows, Y, X))` with
+        Called as `sink(first_row, probabilities (n_channels, rows, Y, X))` with
         ascending rows of the model's grid, each row once.
 
     Yields
@@ -98,7 +107,7 @@ def stream_probabilities(
     Progress
         After every tile.
     """
-    blender = SlabBlender(grid, n_classes)
+    blender = SlabBlender(grid, n_channels)
     layers = grid.layers()
     done = 0
     for number, (_, starts) in enumerate(layers):

@@ -1,4 +1,4 @@
-"""From an image file to label, error-map and probability files on its exact grid."""
+"""From an image file to files of labels, errors and more on its exact grid."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2miseg_core.errors import WriteError
+from e2miseg_core.errors import ModelError, WriteError
 from e2miseg_core.inference.prediction import (
     Prediction,
     PredictionOptions,
@@ -24,7 +24,13 @@ from e2miseg_core.io.sources import check_no_source, files_of, places_of
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
 
-__all__ = ["FilePrediction", "OutputPaths", "check_outputs", "predict_file"]
+__all__ = [
+    "FilePrediction",
+    "OutputPaths",
+    "check_edges",
+    "check_outputs",
+    "predict_file",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +39,21 @@ class OutputPaths:
 
     labels: Path
     error_map: Path | None = None
+    edge_map: Path | None = None
     probabilities: Path | None = None
 
     def wanted(self) -> list[Path]:
         """The files that will be written."""
-        return [p for p in (self.labels, self.error_map, self.probabilities) if p]
+        return [self.labels, *self.maps().values()]
+
+    def maps(self) -> dict[str, Path]:
+        """Files of numbers, by the field of `Prediction` that they are to hold."""
+        every = {
+            "error_map": self.error_map,
+            "edges": self.edge_map,
+            "probabilities": self.probabilities,
+        }
+        return {name: path for name, path in every.items() if path is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +106,7 @@ def check_outputs(
         raise WriteError(
             found="two outputs with one name",
             needed="a name for each",
-            do="give labels, error map and probabilities different names",
+            do="give each output a name of its own",
         )
     for path in wanted:
         if not is_writable_suffix(path):
@@ -113,6 +129,16 @@ def check_outputs(
             )
 
 
+def check_edges(outputs: OutputPaths, model: Model) -> None:
+    """Raise ModelError if edges are to be written that the model cannot see."""
+    if outputs.edge_map is not None and not model.has_edges:
+        raise ModelError(
+            found=f"an edge map is wanted of {model.card.name}, without an edge head",
+            needed="a model whose network has one",
+            do="leave --edge-map out, or train a model with an edge head",
+        )
+
+
 def predict_file(
     image: AnySource,
     outputs: OutputPaths,
@@ -133,8 +159,9 @@ def predict_file(
     WriteError
         If an output cannot be written.
     ModelError
-        If the model does not fit the image.
+        If the model does not fit the image, or has no edge head for an edge map.
     """
+    check_edges(outputs, model)
     check_outputs(outputs, overwrite=overwrite, inputs=[image])
     volume = open_volume(image)
     for path in outputs.wanted():  # not only when all is done
@@ -153,17 +180,10 @@ def predict_file(
             model=model.card.name,
             overwrite=overwrite,
         )
-        if outputs.error_map:
-            write_image(
-                result.error_map, outputs.error_map, like=volume, overwrite=overwrite
-            )
-        if outputs.probabilities and result.probabilities is not None:
-            write_image(
-                result.probabilities,
-                outputs.probabilities,
-                like=volume,
-                overwrite=overwrite,
-            )
+        for name, path in outputs.maps().items():
+            array = getattr(result, name)
+            if array is not None:
+                write_image(array, path, like=volume, overwrite=overwrite)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     voxel_ml = volume.geometry.voxel_ml

@@ -23,6 +23,7 @@ from e2miseg_core.inference.engine import (
 )
 from e2miseg_core.inference.grids import SlabResampler
 from e2miseg_core.inference.results import (
+    EDGES,
     ERROR_MAP,
     LABELS,
     PROBABILITIES,
@@ -82,6 +83,9 @@ class Prediction:
         Label values of the model's card.
     error_map : dask array of float32, shape (Z, Y, X)
         Calibrated chance that the label is wrong, in steps of 1/255.
+    edges : dask array of float32, shape (Z, Y, X), or None
+        Probability that a class ends at the voxel, in steps of 1/255, as the edge
+        head of the network sees it; None if it has none.
     probabilities : dask array of float16, shape (C, Z, Y, X), or None
         Only if they were kept.
     folder : Path
@@ -99,6 +103,7 @@ class Prediction:
 
     labels: da.Array
     error_map: da.Array
+    edges: da.Array | None
     probabilities: da.Array | None
     folder: Path
     voxels: dict[int, int]
@@ -116,7 +121,7 @@ def predict(
     folder: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Prediction:
-    """Predict labels and error map of a volume of any size.
+    """Predict labels, error map and, where there is a head for them, edges.
 
     Parameters
     ----------
@@ -174,6 +179,7 @@ def predict_job(
         volume.geometry,
         model.card,
         calibration=options.calibration,
+        keep_edges=model.has_edges,
         keep_probabilities=options.keep_probabilities,
         keep_log_probabilities=options.keep_log_probabilities,
     )
@@ -182,6 +188,7 @@ def predict_job(
         device=device,
         precision=precision,
         mirrors=mirrors(model.card) if options.mirror else ((),),
+        edges=model.has_edges,
     )
     complete = False
     try:
@@ -215,8 +222,8 @@ def _fill(
         if box is not None:
             finished.append(box)
 
-    n_classes = len(stores.voxels) + 1
-    for step in stream_probabilities(predictor, view, grid, n_classes, sink):
+    n_channels = len(stores.voxels) + 1 + predictor.edges
+    for step in stream_probabilities(predictor, view, grid, n_channels, sink):
         details: dict[str, object] = {"box": finished.pop()} if finished else {}
         yield Progress(
             done=step.done, total=step.total, stage=step.stage, details=details
@@ -235,14 +242,16 @@ def _read_back(
         array: da.Array = da.from_zarr(stored)  # type: ignore[no-untyped-call]
         return array
 
-    errors = lazy(ERROR_MAP)
-    shown: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
-        from_uint8, errors, dtype=np.float32
-    )
+    def chances(name: str) -> da.Array:
+        shown: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+            from_uint8, lazy(name), dtype=np.float32
+        )
+        return shown
 
     return Prediction(
         labels=lazy(LABELS),
-        error_map=shown,
+        error_map=chances(ERROR_MAP),
+        edges=chances(EDGES) if predictor.edges else None,
         probabilities=lazy(PROBABILITIES) if options.keep_probabilities else None,
         folder=folder,
         voxels=stores.voxels,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import zarr
 
 __all__ = [
+    "EDGES",
     "ERROR_MAP",
     "LABELS",
     "LOG_PROBABILITIES",
@@ -29,9 +30,10 @@ __all__ = [
     "class_values",
 ]
 
-LABELS, ERROR_MAP, PROBABILITIES, LOG_PROBABILITIES = (
+LABELS, ERROR_MAP, EDGES, PROBABILITIES, LOG_PROBABILITIES = (
     "labels.ome.zarr",
     "error_map.ome.zarr",
+    "edges.ome.zarr",
     "probabilities.ome.zarr",
     "log_probabilities.ome.zarr",
 )
@@ -64,7 +66,9 @@ class _RowBuffer:
 
 
 class ResultStores:
-    """Labels, error map and, if wanted, probabilities, as OME-Zarr on one grid.
+    """Labels, error map and, if wanted, edges and probabilities, on one grid.
+
+    Each is an OME-Zarr store.
 
     Parameters
     ----------
@@ -76,6 +80,8 @@ class ResultStores:
         Label values and calibration.
     calibration : Calibration, optional
         Of the error map, instead of the card's.
+    keep_edges : bool
+        Also store the probability of an edge, as bytes like the error map.
     keep_probabilities : bool
         Also store them, as float16.
     keep_log_probabilities : bool
@@ -103,6 +109,7 @@ class ResultStores:
         card: ModelCard,
         *,
         calibration: Calibration | None = None,
+        keep_edges: bool = False,
         keep_probabilities: bool = False,
         keep_log_probabilities: bool = False,
     ) -> None:
@@ -110,6 +117,8 @@ class ResultStores:
         self._calibration = calibration or Calibration.from_card(card.calibration)
         self._values = class_values(card)
         kinds: dict[str, DTypeLike] = {LABELS: self._values.dtype, ERROR_MAP: np.uint8}
+        if keep_edges:
+            kinds[EDGES] = np.uint8
         if keep_probabilities:
             kinds[PROBABILITIES] = np.float16
         if keep_log_probabilities:
@@ -138,20 +147,22 @@ class ResultStores:
         )
         return _RowBuffer(store)
 
-    def add(self, probabilities: NDArray[np.float32]) -> Box | None:
+    def add(self, predicted: NDArray[np.float32]) -> Box | None:
         """Add the next rows of the volume's grid.
 
         Parameters
         ----------
-        probabilities : ndarray, shape (n_classes, rows, Y, X)
+        predicted : ndarray, shape (n_classes, rows, Y, X)
+            Probabilities; that of an edge, where edges are kept, after the classes.
 
         Returns
         -------
         box or None
             What has become final in all stores, if anything has.
         """
-        if probabilities.shape[1] == 0:
+        if predicted.shape[1] == 0:
             return None
+        probabilities = predicted[: self._card.n_classes]
         classes = probabilities.argmax(axis=0)
         error = expected_error(probabilities, classes, self._calibration)
         counts = np.bincount(classes.ravel(), minlength=self._card.n_classes)
@@ -163,6 +174,8 @@ class ResultStores:
         if LOG_PROBABILITIES in self._stores:
             codes = encode_log_probabilities(probabilities)
             self._stores[LOG_PROBABILITIES].add(codes)
+        if EDGES in self._stores:
+            self._stores[EDGES].add(to_uint8(predicted[-1].clip(0, 1)))
         self._stores[ERROR_MAP].add(to_uint8(error))
         final = self._stores[LABELS].add(self._values[classes])
         first, self._final = self._final, final

@@ -52,6 +52,12 @@ class CasePrediction:
         return self.folder / "error_map.ome.zarr"
 
     @property
+    def edge_map(self) -> Path | None:
+        """Store of the edge probability, uint8; None if the model has no edge head."""
+        path = self.folder / "edges.ome.zarr"
+        return path if path.is_dir() else None
+
+    @property
     def log_probabilities(self) -> Path:
         """Store of the coded log-probabilities."""
         return self.folder / "log_probabilities.ome.zarr"

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.prediction import PredictionOptions, predict_job
 from e2miseg_core.inference.project import predict_case_job
-from e2miseg_core.inference.results import ERROR_MAP, LABELS
+from e2miseg_core.inference.results import EDGES, ERROR_MAP, LABELS
 from e2miseg_core.io import open_volume
 from e2miseg_core.model import Model, load_model
 from e2miseg_core.models import find_model
@@ -51,6 +51,7 @@ class Jobs:
             {
                 "labels": str(folder / LABELS),
                 "error_map": str(folder / ERROR_MAP),
+                **({} if result.edges is None else {"edge_map": str(folder / EDGES)}),
                 "seconds": round(result.seconds, 3),
                 "voxels": {str(value): n for value, n in result.voxels.items()},
                 "device": result.device,
@@ -105,6 +106,7 @@ class Jobs:
             {
                 "labels": str(found.labels),
                 "error_map": str(found.error_map),
+                **({} if found.edge_map is None else {"edge_map": str(found.edge_map)}),
                 "prediction": found.number,
                 **{
                     key: found.figures[key]

@@ -6,12 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import write_image, write_labels
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import LabelInfo, ModelCard
-from e2miseg_core.networks import create_network
+from e2miseg_core.networks import (
+    E2MISeg,
+    Network,
+    build_network,
+    create_network,
+    network_to_json,
+    preset_config,
+)
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.volume import Volume
 
@@ -21,8 +29,20 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file with random weights, two labels of unusual values."""
     torch.manual_seed(3)
     network = create_network("tiny", in_channels=1, n_classes=3, patch_size=(8, 16, 16))
-    # Random heads are nearly undecided: make the classes differ from place to place.
-    torch.nn.init.normal_(network.heads[0].weight, std=3.0)
+    assert isinstance(network, E2MISeg)
+    _decide(network.heads[0])
+    path = tmp_path_factory.mktemp("models") / "test.safetensors"
+    _save(network, path)
+    return path
+
+
+def _decide(head: nn.Module) -> None:
+    """Random heads are nearly undecided: make them differ from place to place."""
+    assert isinstance(head, nn.Conv3d)
+    nn.init.normal_(head.weight, std=3.0)
+
+
+def _save(network: Network, path: Path) -> None:
     card = ModelCard(
         name="test model",
         labels=(
@@ -33,13 +53,34 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         normalizations=(Normalization(),),
         spacing=(1.0, 1.0, 1.0),
         patch_size=(8, 16, 16),
-        network={"architecture": "e2miseg", "config": network.config.to_json()},
+        network=network_to_json(network.config),
         calibration={"temperature": 1.5},
         licence="CC0",
     )
-    path = tmp_path_factory.mktemp("models") / "test.safetensors"
     save_model(network, card, path)
+
+
+@pytest.fixture(scope="session")
+def edge_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an edge head."""
+    torch.manual_seed(4)
+    config = preset_config(
+        "tiny", in_channels=1, n_classes=3, patch_size=(8, 16, 16), edge_head=True
+    )
+    network = build_network(config)
+    assert isinstance(network, E2MISeg)
+    assert network.edge_head is not None
+    _decide(network.heads[0])
+    _decide(network.edge_head.logits[-1])
+    path = tmp_path_factory.mktemp("models") / "edges.safetensors"
+    _save(network, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def edge_model(edge_model_path: Path) -> Model:
+    """The model of `edge_model_path`."""
+    return load_model(edge_model_path)
 
 
 @pytest.fixture(scope="session")
