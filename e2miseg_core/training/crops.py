@@ -23,7 +23,8 @@ from e2miseg_core.boxes import (
 )
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import replacing, writing_to
-from e2miseg_core.preprocess import ModelView, resample_box
+from e2miseg_core.preprocess import ModelView
+from e2miseg_core.training.classes import class_box
 from e2miseg_core.training.patches import Sample, margin_size
 
 __all__ = [
@@ -127,15 +128,15 @@ def cut_crop(
 
 
 def _classes(case: KnownCase, inner: Box) -> NDArray[np.uint8]:
-    """Class indices on the model's grid: each class is resampled, the largest wins."""
-
-    def read(box: Box) -> NDArray[np.bool_]:
-        stored = np.asarray(case.labels[box_slices(box)])
-        return np.stack([stored == value for value in case.values])
-
-    found = resample_box(read, case.shape, case.view.shape, inner)
-    classes: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
-    return classes
+    """Class indices on the model's grid; values that it does not know are of none."""
+    return class_box(
+        lambda box: np.asarray(case.labels[box_slices(box)]),
+        case.values,
+        case.shape,
+        case.view.shape,
+        inner,
+        only_known=False,
+    )
 
 
 def _known(

@@ -1,31 +1,33 @@
 """Cases on the model's grid, normalised once and read patch by patch afterwards."""
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.boxes import (
-    Box,
-    ScalarT,
-    box_slices,
-    clip_box,
-    pad_to_box,
-    whole_box,
+from e2miseg_core.boxes import Box, ScalarT, box_slices, clip_box, pad_to_box
+from e2miseg_core.errors import DatasetError, WriteError
+from e2miseg_core.io.atomic import replacing, writing_to
+from e2miseg_core.preprocess import ModelView, Normalization, measure_normalization
+from e2miseg_core.progress import Job, Progress
+from e2miseg_core.training.array_file import (
+    ArrayFile,
+    partial_names,
+    put,
+    remove_abandoned,
 )
-from e2miseg_core.errors import DatasetError
-from e2miseg_core.io import open_labels, open_volume
-from e2miseg_core.preprocess import (
-    ModelView,
-    Normalization,
-    measure_normalization,
-    resample_box,
-)
-from e2miseg_core.progress import run
+from e2miseg_core.training.case_files import open_case, origin_of
+from e2miseg_core.training.classes import check_classes, class_box
 from e2miseg_core.training.dataset import Case, Dataset
+from e2miseg_core.training.foreground import (
+    load_foreground,
+    sample_foreground,
+    save_foreground,
+)
 from e2miseg_core.volume import Volume
 
 __all__ = [
@@ -37,8 +39,8 @@ __all__ = [
     "read_padded",
 ]
 
-MAX_CLASSES = 256  # class indices are bytes
-MAX_COORDINATES = 5000  # of a class, kept for foreground oversampling
+BLOCK_VOXELS = 4 << 20  # of all channels, made at once: 16 MiB, some of them needed
+VERSION = 2  # of the files; others are made anew
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,42 +100,16 @@ def read_padded(array: NDArray[ScalarT], box: Box) -> NDArray[ScalarT]:
     return pad_to_box(np.asarray(array[..., z, y, x]), inner, box)
 
 
-def open_case(case: Case) -> tuple[Volume, Volume]:
-    """Image and labels of a case, on one grid.
-
-    Raises
-    ------
-    DatasetError
-        If the grids differ.
-    """
-    if len(case.images) != 1:
-        raise DatasetError(
-            found=f"{len(case.images)} image files for the case {case.name}",
-            needed="one file; several channels may stand in one 4D file",
-            do="join the channels into one file",
-        )
-    image, labels = open_volume(case.images[0]), open_labels(case.labels)
-    # Rounding in text headers moves a far corner by up to a tenth of a voxel.
-    if not image.geometry.matches(labels.geometry, tolerance=1e-3, voxels=0.1):
-        raise DatasetError(
-            found=f"{case.name}: image and labels on different grids, "
-            f"{image.geometry.shape} and {labels.geometry.shape} voxels",
-            needed="the same shape and position",
-            do="resample one onto the other, or leave the case out",
-        )
-    return image, labels
-
-
 def prepare_case(
     case: Case,
     dataset: Dataset,
     spacing: Sequence[float],
     normalizations: Sequence[Normalization],
     folder: Path,
-) -> PreparedCase:
+) -> Job[PreparedCase]:
     """Bring a case to the model's grid and keep it in `folder`.
 
-    What is there already is read, not made again.
+    What is there already is read, not made again. See `prepare_volume`.
     """
     return prepare_volume(
         case.name,
@@ -143,10 +119,7 @@ def prepare_case(
             spacing=tuple(spacing),
             normalizations=tuple(normalizations),
         ),
-        origin=[
-            [str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns]
-            for f in (*case.images, case.labels)
-        ],
+        origin=origin_of(case),
         folder=folder,
     )
 
@@ -158,11 +131,12 @@ def prepare_volume(
     grid: ModelGrid,
     origin: Sequence[object],
     folder: Path,
-) -> PreparedCase:
+) -> Job[PreparedCase]:
     """Bring image and labels to the model's grid and keep them in `folder`.
 
-    A file that names the origin is written last, so that an interrupted preparation
-    is repeated.
+    Memory does not grow with the volumes. Files get their names when they are whole,
+    and one that names the origin comes last: an interrupted preparation is repeated,
+    and processes that prepare the same case at the same time do not meet.
 
     Parameters
     ----------
@@ -173,76 +147,134 @@ def prepare_volume(
     origin : sequence
         JSON values that change when the volumes do.
     folder : Path
+
+    Yields
+    ------
+    Progress
+        Before every block, where there are several.
+
+    Raises
+    ------
+    DatasetError
+        If there are labels without a class.
+    WriteError
+        If the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    image_path, classes_path = (
-        folder / f"{name}.{kind}.npy" for kind in ("image", "classes")
-    )
-    done = folder / f"{name}.json"
-    fingerprint = _fingerprint(origin, grid)
-    if not done.is_file() or done.read_text(encoding="utf-8") != fingerprint:
-        done.unlink(missing_ok=True)
-        volume, labels = open_volumes()
-        rules = run(measure_normalization(volume.data, grid.normalizations))
-        view = ModelView(volume, grid.spacing, rules)
-        np.save(image_path, view.read(whole_box(view.shape)))
-        np.save(classes_path, _classes(labels, grid.values, view.shape))
-        done.write_text(fingerprint, encoding="utf-8")
-    image = np.load(image_path, mmap_mode="r", allow_pickle=False)
-    classes = np.load(classes_path, mmap_mode="r", allow_pickle=False)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    files = _Files(folder, name, _fingerprint(origin, grid))
+    if not files.are_done():
+        check_classes([0, *grid.values])
+        remove_abandoned(folder, name)
+        yield from _make(files, *open_volumes(), grid)
     return PreparedCase(
         name=name,
-        image=image,
-        classes=classes,
-        foreground=_foreground(classes, len(grid.values)),
+        image=np.load(files.image, mmap_mode="r", allow_pickle=False),
+        classes=np.load(files.classes, mmap_mode="r", allow_pickle=False),
+        foreground=load_foreground(files.foreground),
     )
+
+
+class _Files:
+    """The files of a prepared case."""
+
+    def __init__(self, folder: Path, name: str, fingerprint: str) -> None:
+        self.name = name
+        self.image = folder / f"{name}.image.npy"
+        self.classes = folder / f"{name}.classes.npy"
+        self.foreground = folder / f"{name}.foreground.npz"
+        self._done = folder / f"{name}.json"
+        self._fingerprint = fingerprint
+
+    def are_done(self) -> bool:
+        """Whether all is there, made of the same."""
+        try:
+            return self._done.read_text(encoding="utf-8") == self._fingerprint
+        except (OSError, ValueError):
+            return False
+
+    def finish(self, image: Path, classes: Path, foreground: Path) -> None:
+        """Give the files their names."""
+        try:
+            self._done.unlink(missing_ok=True)
+            put(image, self.image)
+            put(classes, self.classes)
+            put(foreground, self.foreground)
+            with replacing(self._done) as partial:
+                partial.write_text(self._fingerprint, encoding="utf-8")
+        except (OSError, WriteError):
+            # Another process was faster, and reads what we cannot replace then.
+            if not self.are_done():
+                raise
+
+
+def _make(files: _Files, volume: Volume, labels: Volume, grid: ModelGrid) -> Job[None]:
+    """Make the files of a case, block by block."""
+    rules = yield from measure_normalization(volume.data, grid.normalizations)
+    view = ModelView(volume, grid.spacing, rules)
+    blocks = list(_blocks(view.shape, volume.geometry.shape, volume.n_channels))
+    with partial_names(files.image, files.classes, files.foreground) as partial:
+        image, classes, foreground = partial
+        with (
+            ArrayFile(image, (volume.n_channels, *view.shape), np.float32) as images,
+            ArrayFile(classes, view.shape, np.uint8) as indices,
+        ):
+            for number, box in enumerate(blocks):
+                if len(blocks) > 1:
+                    yield Progress(
+                        done=number, total=len(blocks), stage=f"preparing {files.name}"
+                    )
+                indices.write(box, _classes(labels, grid.values, view, box))
+                images.write(box, view.read(box))
+        stored = np.load(classes, mmap_mode="r", allow_pickle=False)
+        save_foreground(foreground, sample_foreground(stored, len(grid.values)))
+        del stored  # Windows renames no file that is mapped
+        files.finish(*partial)
 
 
 def _classes(
-    labels: Volume, values: Sequence[int], shape: tuple[int, int, int]
+    labels: Volume, values: Sequence[int], view: ModelView, box: Box
 ) -> NDArray[np.uint8]:
-    """Class indices on the model's grid: each class is resampled, the largest wins."""
-    stored = np.asarray(labels.data[0])
-    known = [0, *values]
-    if len(known) > MAX_CLASSES:
-        raise DatasetError(
-            found=f"{len(known)} classes",
-            needed=f"at most {MAX_CLASSES}, background included",
-            do="join labels",
+    """Class indices of a box of the model's grid."""
+    data = labels.data[0]
+    try:
+        return class_box(
+            lambda source: np.asarray(data[box_slices(source)]),
+            [0, *values],
+            labels.geometry.shape,
+            view.shape,
+            box,
         )
-    unknown = np.setdiff1d(np.unique(stored), known)
-    if unknown.size:
+    except DatasetError as error:
         place = f" in {labels.source.uri}" if labels.source else ""
         raise DatasetError(
-            found=f"the label values {unknown[:5].tolist()}{place}",
-            needed=f"values out of {known}",
-            do="name them in dataset.json, or correct the labels",
-        )
-    masks = np.stack([stored == value for value in known])
-
-    def read(box: Box) -> NDArray[np.bool_]:
-        return masks[(slice(None), *box_slices(box))]
-
-    resampled = resample_box(read, stored.shape, shape, whole_box(shape))
-    classes: NDArray[np.uint8] = resampled.argmax(axis=0).astype(np.uint8)
-    return classes
+            found=error.found + place, needed=error.needed, do=error.do
+        ) from None
 
 
-def _foreground(
-    classes: NDArray[np.uint8], n_labels: int
-) -> tuple[NDArray[np.intp], ...]:
-    found = []
-    for index in range(1, n_labels + 1):
-        voxels = np.argwhere(classes == index)
-        if len(voxels):
-            # Every n-th voxel: even over the structure, and the same each time.
-            found.append(voxels[:: 1 + len(voxels) // MAX_COORDINATES])
-    return tuple(found)
+def _blocks(
+    shape: Sequence[int], source: Sequence[int], n_channels: int
+) -> Iterator[Box]:
+    """Boxes that reach over all of X and hold about so many voxels on either grid."""
+    depth, height, width = shape
+    # A coarser grid is made of more voxels than it has.
+    scale = math.prod(max(1.0, n / m) for n, m in zip(source, shape, strict=True))
+    row = max(1.0, width * n_channels * scale)
+    rows = int(min(height, max(1, BLOCK_VOXELS // row)))
+    planes = int(min(depth, max(1, BLOCK_VOXELS // (row * height))))
+    for z in range(0, depth, planes):
+        for y in range(0, height, rows):
+            yield (
+                (z, min(z + planes, depth)),
+                (y, min(y + rows, height)),
+                (0, width),
+            )
 
 
 def _fingerprint(origin: Sequence[object], grid: ModelGrid) -> str:
     return json.dumps(
         {
+            "version": VERSION,
             "files": list(origin),
             "labels": list(grid.values),
             "spacing": list(grid.spacing),

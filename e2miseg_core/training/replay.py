@@ -22,6 +22,7 @@ from e2miseg_core.training.prepare import (
     open_case,
     prepare_volume,
 )
+from e2miseg_core.training.validation import retold
 from e2miseg_core.volume import Volume
 
 __all__ = ["CaseSampler", "Replay", "can_replay", "prepare_replay"]
@@ -131,11 +132,13 @@ def prepare_replay(card: ModelCard, dataset: Path | None, folder: Path) -> Job[R
     prepared: dict[str, PreparedCase] = {}
     names = [*training, *tested]
     for number, name in enumerate(names):
-        yield Progress(done=number, total=len(names), stage="preparing")
+        step = Progress(done=number, total=len(names), stage="preparing")
+        yield step
         origin = [name, str(dataset), card.training.get("replay")]
-        prepared[name] = prepare_volume(
+        job = prepare_volume(
             name, openers[name], grid=grid, origin=origin, folder=folder
         )
+        prepared[name] = yield from retold(job, step)
     return Replay(
         training=tuple(prepared[name] for name in training),
         tested=tuple(prepared[name] for name in tested),

@@ -249,22 +249,24 @@ def test_the_other_list_turns_mirrors_and_makes_holes_in_the_image_alone() -> No
 def test_intensities_change_as_worked_out_by_hand() -> None:
     image = torch.arange(8.0).reshape(1, 2, 2, 2)
 
-    def made(**values: tuple[float, ...]) -> torch.Tensor:
-        return change_intensities(image, replace(Changes(), **values), None)
+    def made(changes: Changes) -> torch.Tensor:
+        return change_intensities(image, changes, None)
 
-    torch.testing.assert_close(made(brightness=(1.2,)), image * 1.2)
+    torch.testing.assert_close(made(Changes(brightness=(1.2,))), image * 1.2)
     spread = ((image - 3.5) * 1.25 + 3.5).clamp(0, 7)
-    torch.testing.assert_close(made(contrast=(1.25,)), spread)
+    torch.testing.assert_close(made(Changes(contrast=(1.25,))), spread)
     torch.testing.assert_close(
-        made(contrast=(0.5,)), (image - 3.5) * 0.5 + 3.5, rtol=0, atol=1e-6
+        made(Changes(contrast=(0.5,))), (image - 3.5) * 0.5 + 3.5, rtol=0, atol=1e-6
     )
     curved = (image / 7) ** 1.4 * 7
     curved = (curved - curved.mean()) / curved.std() * image.std() + 3.5
-    torch.testing.assert_close(made(gamma=(1.4,)), curved, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        made(Changes(gamma=(1.4,))), curved, rtol=1e-5, atol=1e-5
+    )
     inverted = 7 - (1 - image / 7) ** 1.4 * 7
     inverted = (inverted - inverted.mean()) / inverted.std() * image.std() + 3.5
     torch.testing.assert_close(
-        made(inverted_gamma=(1.4,)), inverted, rtol=1e-5, atol=1e-5
+        made(Changes(inverted_gamma=(1.4,))), inverted, rtol=1e-5, atol=1e-5
     )
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from e2miseg_core.boxes import Box, make_box
+from e2miseg_core.boxes import Box, box_slices, make_box
 from e2miseg_core.errors import ReadError, WriteError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.preprocess import ModelView, Normalization
 from e2miseg_core.training.augment import NNUNET, Augmentation
+from e2miseg_core.training.classes import class_box
 from e2miseg_core.training.crops import (
     CropSampler,
     KnownCase,
@@ -103,11 +104,14 @@ def test_on_another_grid_a_voxel_is_known_where_its_nearest_is(
 
 
 def test_labels_are_resampled_as_for_training() -> None:
-    from e2miseg_core.training.prepare import _classes
-
     case, labels, _ = known_case((12, 30, 9), (2.0, 0.5, 1.0))
-    volume = Volume.from_array(labels, spacing=(2.0, 0.5, 1.0))
-    whole = _classes(volume, (2, 7), case.view.shape)
+    whole = class_box(
+        lambda box: labels[box_slices(box)],
+        (0, 2, 7),
+        labels.shape,
+        case.view.shape,
+        make_box((0, 0, 0), case.view.shape),
+    )
     place: Box = ((4, 16), (3, 11), (1, 9))
     crop = cut_crop(case, place)
     np.testing.assert_array_equal(crop.classes, whole[4:16, 3:11, 1:9])
