@@ -118,9 +118,11 @@ class RunLog:
         from tensorboardX import SummaryWriter  # only training needs it
 
         epoch = int(values["epoch"] or 0)
-        if self._writer is None:  # hides what a killed run wrote from here on
+        if self._writer is None:
             self._writer = SummaryWriter(
-                str(self._folder / TENSORBOARD), purge_step=epoch
+                str(self._folder / TENSORBOARD),
+                purge_step=epoch,  # hides what a killed run wrote from here on
+                filename_suffix=f".{epoch:05d}",  # names differ within a second
             )
         for name, value in values.items():
             if name != "epoch" and value is not None:
