@@ -9,11 +9,11 @@ from e2miseg_core.io.stated_spacing import has_assumed_spacing
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.volume import Volume
 
-__all__ = ["check_fit", "check_grid_fit", "doubt_fit"]
+__all__ = ["check_fit", "check_grid_fit", "doubt_fit", "modality"]
 
 # Words in the names of channels. DICOM's are CT, MR and, of PET, PT or SUV.
 _MODALITIES = {
-    "CT": frozenset({"ct", "cbct", "hu"}),
+    "CT": frozenset({"ct", "cta", "cbct", "hu"}),
     "PET": frozenset({"pet", "pt", "suv", "suvbw", "fdg"}),
     "MR": frozenset(
         {"mr", "mri", "t1", "t1w", "t1c", "t1ce", "t1gd", "t2", "t2w", "flair", "dwi"}
@@ -95,7 +95,7 @@ def _doubt_channels(card: ModelCard, channels: Sequence[str]) -> str:
     for number, (mine, theirs) in enumerate(
         zip(channels, card.channels, strict=False), start=1
     ):
-        found, wanted = _modality(mine), _modality(theirs)
+        found, wanted = modality(mine), modality(theirs)
         if found and wanted and found != wanted:
             which = "The image" if len(card.channels) == 1 else f"Channel {number}"
             return (
@@ -105,7 +105,7 @@ def _doubt_channels(card: ModelCard, channels: Sequence[str]) -> str:
     return ""
 
 
-def _modality(channel: str) -> str:
+def modality(channel: str) -> str:
     """What a channel's name says that it was taken with, empty if it says nothing."""
     words = set(re.findall(r"[a-z]+[0-9]*", channel.lower()))
     found = [name for name, known in _MODALITIES.items() if words & known]

@@ -24,6 +24,7 @@ __all__ = [
     "axis_plan",
     "denormalize",
     "measure_normalization",
+    "nonzero_mask",
     "normalize",
     "resample_box",
 ]
@@ -103,7 +104,7 @@ def normalize(
         normalised[channel] /= np.float32(std)
     np.nan_to_num(normalised, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     if any(rule.nonzero for rule in normalizations):
-        outside = ~_inside(block)
+        outside = ~nonzero_mask(block)
         for channel, rule in enumerate(normalizations):
             if rule.nonzero:
                 normalised[channel][normalised[channel] == 0] = _MEAN_INSIDE
@@ -125,10 +126,13 @@ def denormalize(
     return image
 
 
-def _inside(block: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where any channel of a block (C, Z, Y, X) is not 0."""
-    inside: NDArray[np.bool_] = ((block != 0) & np.isfinite(block)).any(axis=0)
-    return inside
+def nonzero_mask(block: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where any channel of a block (C, Z, Y, X) is a number other than 0."""
+    inside = block != 0
+    if not np.issubdtype(block.dtype, np.integer):
+        inside &= np.isfinite(block)
+    found: NDArray[np.bool_] = inside.any(axis=0)
+    return found
 
 
 def measure_normalization(
@@ -191,7 +195,9 @@ def _measure_channels(
         yield Progress(done=start, total=depth, stage="reading intensities")
         read = data[channels[0] : channels[-1] + 1, start : start + rows]
         block = np.asarray(read)
-        inside = _inside(block) if any(rules[c].nonzero for c in channels) else None
+        inside = (
+            nonzero_mask(block) if any(rules[c].nonzero for c in channels) else None
+        )
         for values, channel in zip(block, channels, strict=True):
             if channel in moments:
                 counted = inside if rules[channel].nonzero else None

@@ -1,0 +1,202 @@
+"""The plan of a training: its options, and how people see it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.table import Table
+
+from e2miseg_core.cli.output import Output
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.progress import Progress
+
+if TYPE_CHECKING:
+    from e2miseg_core.preprocess import Normalization
+    from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
+
+__all__ = [
+    "BatchSize",
+    "Dummy2D",
+    "Normalizations",
+    "Patch",
+    "PlanOnly",
+    "SliceAxis",
+    "Spacing",
+    "StemStride",
+    "plan_overrides",
+    "show_plan",
+    "show_progress",
+]
+
+Number = TypeVar("Number", int, float)
+AXES = "zyx"
+NAMES = {
+    "patch_size": "patch",
+    "batch_size": "batch",
+    "stem_stride": "stem stride",
+    "slice_axis": "slices",
+    "anisotropic": "augmentation",
+}
+
+Spacing = Annotated[
+    str | None,
+    typer.Option("--spacing", metavar="Z,Y,X", help="The model's spacing in mm."),
+]
+Patch = Annotated[
+    str | None,
+    typer.Option("--patch", metavar="Z,Y,X", help="Voxels of a training patch."),
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Patches in a batch.")
+]
+Normalizations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--normalization",
+        metavar="NAME",
+        help="zscore, nonzero or ct, for all channels; repeat for one a channel.",
+    ),
+]
+StemStride = Annotated[
+    str | None,
+    typer.Option("--stem", metavar="Z,Y,X", help="Stride of the network's stem."),
+]
+SliceAxis = Annotated[
+    str | None,
+    typer.Option("--slice-axis", metavar="AXIS", help="z, y or x, for 2D networks."),
+]
+Dummy2D = Annotated[
+    bool | None,
+    typer.Option(
+        "--dummy-2d/--no-dummy-2d", help="Turn and scale slices, or whole patches."
+    ),
+]
+PlanOnly = Annotated[
+    bool, typer.Option("--plan-only", help="Show the plan and train nothing.")
+]
+
+
+def plan_overrides(
+    *,
+    spacing: str | None,
+    patch: str | None,
+    batch_size: int | None,
+    normalization: Sequence[str] | None,
+    stem: str | None,
+    slice_axis: str | None,
+    dummy_2d: bool | None,
+) -> "PlanOverrides":
+    """Read the options; ConfigError for what cannot be read."""
+    axis = None
+    if slice_axis is not None:
+        axis = AXES.find(slice_axis.lower())
+        if len(slice_axis) != 1 or axis < 0:
+            raise ConfigError(
+                found=f"--slice-axis {slice_axis}",
+                needed="z, y or x",
+                do="correct the option",
+            )
+    numbers = {
+        "spacing": _triple("--spacing", spacing, float),
+        "patch_size": _triple("--patch", patch, int),
+        "stem_stride": _triple("--stem", stem, int),
+    }
+    from e2miseg_core.training.plan import PlanOverrides
+
+    return PlanOverrides(
+        **numbers,
+        batch_size=batch_size,
+        normalizations=tuple(normalization) if normalization else None,
+        slice_axis=axis,
+        anisotropic=dummy_2d,
+    )
+
+
+def _triple(option: str, text: str | None, kind: type[Number]) -> Any:
+    if text is None:
+        return None
+    try:
+        z, y, x = (kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            found=f"{option} {text}",
+            needed="three numbers along Z, Y, X, such as "
+            + ("3,0.8,0.8" if kind is float else "16,64,64"),
+            do="correct the option",
+        ) from error
+    return z, y, x
+
+
+def show_progress(out: Output, step: Progress) -> None:
+    """Show where a training is; the plan, as soon as there is one, as a table."""
+    stored = step.details.get("plan")
+    if out.as_json or not isinstance(stored, dict):
+        out.progress(step)
+        return
+    from e2miseg_core.training.plan import TrainingPlan
+
+    show_plan(out, TrainingPlan.from_json(stored))
+
+
+def show_plan(out: Output, plan: "TrainingPlan") -> None:
+    """Show a plan to people; programs get it as an event."""
+    if out.as_json:
+        return
+    out.table(_table(plan))
+    for note in plan.notes:
+        out.warning(note)
+
+
+def _table(plan: "TrainingPlan") -> Table:
+    """Every choice with its reason, after a line about the data."""
+    table = Table(title=_title(plan), title_justify="left", show_lines=True)
+    table.add_column("choice", no_wrap=True)
+    table.add_column("value", max_width=36, overflow="fold")
+    table.add_column("why", overflow="fold")
+    values = _values(plan)
+    for choice, reason in plan.reasons.items():
+        table.add_row(NAMES.get(choice, choice), values.get(choice, ""), reason)
+    return table
+
+
+def _title(plan: "TrainingPlan") -> str:
+    data = plan.data
+    shape, shares = data["shape"]["median"], data["label_share"]
+    labels = ", ".join(f"{value} {share:.2%}" for value, share in shares.items())
+    line = f"Plan for {data['cases']} cases of {_by(shape)} voxels (median); "
+    line += f"share of labels {labels}" if labels else "no labels"
+    if plan.memory_bytes is not None:
+        line += f"; about {plan.memory_bytes / 1e9:.2g} GB of memory in float32"
+    return line
+
+
+def _values(plan: "TrainingPlan") -> dict[str, str]:
+    # No torch here: the network's own fields, as they are stored.
+    network = plan.to_json()["network"]["config"]
+    axis = AXES[network.get("axis", 0)].upper()
+    return {
+        "spacing": f"{_by(plan.spacing)} mm",
+        "normalization": "; ".join(_rule(rule) for rule in plan.normalizations),
+        "stem_stride": _by(network.get("stem_stride", ())),
+        "slice_axis": f"across {axis}",
+        "patch_size": f"{_by(plan.patch_size)} voxels, "
+        f"{_by([p * s for p, s in zip(plan.patch_size, plan.spacing, strict=True)])} "
+        "mm",
+        "batch_size": str(plan.batch_size),
+        "anisotropic": "slice by slice" if plan.anisotropic else "in three dimensions",
+    }
+
+
+def _rule(rule: "Normalization") -> str:
+    if rule.scheme == "clipped":
+        return (
+            f"clip to {rule.low:.4g} .. {rule.high:.4g}, less {rule.mean:.4g}, "
+            f"by {rule.std:.4g}"
+        )
+    return "z-score inside, 0 outside" if rule.nonzero else "z-score of each case"
+
+
+def _by(values: Sequence[float]) -> str:
+    return " x ".join(
+        f"{value:.3g}" if value < 1000 else f"{value:g}" for value in values
+    )

@@ -1,0 +1,47 @@
+"""How much memory a training step needs, without taking it."""
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from e2miseg_core.networks import NetworkConfig, build_network
+
+__all__ = ["activation_bytes", "training_bytes"]
+
+COPIES = 4  # weights, gradients, two moments of the optimiser
+
+
+def activation_bytes(config: NetworkConfig) -> int:
+    """Bytes that the backward pass of one patch in float32 keeps, weights apart.
+
+    The network runs on torch's meta device, which computes shapes only.
+    """
+    return _measure(config)[0]
+
+
+def training_bytes(config: NetworkConfig, batch_size: int) -> int:
+    """Bytes of a training step in float32: weights, moments, activations.
+
+    An estimate: libraries take working memory besides, mixed precision takes less.
+    """
+    activations, weights = _measure(config)
+    return batch_size * activations + COPIES * weights
+
+
+def _measure(config: NetworkConfig) -> tuple[int, int]:
+    with torch.device("meta"):
+        network = build_network(config).train()
+        image = torch.zeros(1, config.in_channels, *config.patch_size)
+    own = {p.untyped_storage()._cdata for p in network.parameters()}
+    kept: dict[int, Tensor] = {}  # by storage: what is saved twice is there once
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = network.forward_training(image)
+    del outputs
+    sizes = {key: t.untyped_storage().nbytes() for key, t in kept.items()}
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    return sum(size for key, size in sizes.items() if key not in own), weights
