@@ -24,13 +24,8 @@ from e2miseg_core.inference.prediction import PredictionOptions
 from e2miseg_core.io import open_labels
 from e2miseg_core.model import Model
 from e2miseg_core.progress import run
-from e2miseg_core.training.dataset import (
-    Case,
-    Dataset,
-    Split,
-    find_dataset,
-    split_cases,
-)
+from e2miseg_core.training.dataset import Case, Dataset, find_dataset
+from e2miseg_core.training.splits import Split, split_cases
 
 __all__ = [
     "TOLERANCE_MM",

@@ -1,32 +1,31 @@
 """Find the cases of a training set on disk."""
 
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from e2miseg_core.errors import ConfigError, DatasetError
-from e2miseg_core.io import open_labels, split_suffix
+from e2miseg_core.errors import DatasetError
+from e2miseg_core.io import Address, open_labels, open_volume, split_suffix
 from e2miseg_core.io.listing import list_images
 from e2miseg_core.model_card import LabelInfo, default_color
 
-__all__ = ["Case", "Dataset", "Split", "find_dataset", "pair_folders", "split_cases"]
+__all__ = ["Case", "Dataset", "find_dataset", "pair_folders"]
 
-N_FOLDS = 5
-SELECTION_PART = 8  # one of so many training cases chooses the checkpoint
+IGNORE = "ignore"  # nnU-Net v2's name for voxels without a label
+Source: TypeAlias = Path | Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One case: a file a channel, and its labels."""
+    """One case: an image, or one a channel, and its labels."""
 
     name: str
-    images: tuple[Path, ...]
-    labels: Path
+    images: tuple[Source, ...]
+    labels: Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,25 +51,6 @@ class Dataset:
     licence: str = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Names of the cases by what they are used for; no case is in two of them.
-
-    Attributes
-    ----------
-    training : tuple of str
-        The network learns from them.
-    selection : tuple of str
-        They choose the checkpoint and fit the calibration.
-    unseen : tuple of str
-        Only reported on.
-    """
-
-    training: tuple[str, ...]
-    selection: tuple[str, ...]
-    unseen: tuple[str, ...]
-
-
 def find_dataset(
     folder: str | Path, *, label_names: Mapping[int, str] | None = None
 ) -> Dataset:
@@ -81,7 +61,8 @@ def find_dataset(
     folder : str or Path
         Medical Segmentation Decathlon and nnU-Net v1 (`imagesTr`, `labelsTr`,
         `dataset.json` with a list of cases), nnU-Net v2 (`imagesTr` with `_0000`
-        names), or `images` and `labels`.
+        names), or `images` and `labels`. Images may be files or folders of any format
+        that is read.
     label_names : mapping, optional
         Names by label value, instead of those in `dataset.json`.
 
@@ -124,11 +105,13 @@ def pair_folders(
     Parameters
     ----------
     images, labels : str or Path
-        Folders; a label file bears its image's name, less a channel's `_0000`.
+        Folders; a label file bears its image's name, less a channel's `_0000`. As text
+        also with what to open in each file, such as ``cases#part=/label``.
     name : str, optional
         Of the data set.
     description : mapping, optional
-        The contents of a `dataset.json`.
+        The contents of a `dataset.json`. Where it names no channels, there are as many
+        as files of a case, or as in its one file.
     label_names : mapping, optional
         Names by label value; without any, the values are read from the files.
 
@@ -137,13 +120,14 @@ def pair_folders(
     DatasetError
         If no pair is found, or an image or label stands alone.
     """
-    images, labels = Path(images), Path(labels)
     description = description or {}
-    channels = _channel_names(description)
-    cases = _pair(images, labels, len(channels))
+    ending = str(description.get("file_ending", ""))
+    cases = _pair(_list(images, ending), _list(labels, ending), images, labels)
+    channels = _channel_names(description) or _found_channels(cases)
+    _check_channels(cases, channels)
     names = dict(label_names or _label_names(description) or _scan_labels(cases))
     return Dataset(
-        name=name or images.resolve().parent.name,
+        name=name or Address.parse(str(images)).path.resolve().parent.name,
         cases=cases,
         labels=tuple(
             LabelInfo(value=value, name=names[value], color=default_color(index))
@@ -151,52 +135,6 @@ def pair_folders(
         ),
         channels=channels,
         licence=str(description.get("licence", description.get("license", "unknown"))),
-    )
-
-
-def split_cases(names: list[str], *, fold: int, seed: int = 12345) -> Split:
-    """Split cases into training, selection and unseen ones.
-
-    The order is that of a hash of seed and name, so adding a case moves no other
-    between folds by more than its place.
-
-    Parameters
-    ----------
-    names : list of str
-        At least 3.
-    fold : int
-        0 to 4; the unseen fifth.
-    seed : int
-
-    Raises
-    ------
-    DatasetError
-        If there are fewer than 3 cases.
-    ConfigError
-        If there is no such fold.
-    """
-    if len(names) < 3:
-        raise DatasetError(
-            found=f"{len(names)} labelled cases",
-            needed="at least 3: to train, to choose the checkpoint, to report",
-            do="label more cases",
-        )
-    if not 0 <= fold < N_FOLDS:
-        raise ConfigError(
-            found=f"fold {fold}", needed=f"0 to {N_FOLDS - 1}", do="choose another fold"
-        )
-    order = sorted(names, key=lambda n: hashlib.sha256(f"{seed} {n}".encode()).digest())
-    n_folds = min(N_FOLDS, len(order))
-    unseen = order[fold % n_folds :: n_folds]
-    rest = [name for name in order if name not in set(unseen)]
-    selection = rest[::SELECTION_PART]
-    training = [name for name in rest if name not in set(selection)]
-    if not training:  # three cases: one each
-        training, selection = rest[1:], rest[:1]
-    return Split(
-        training=tuple(sorted(training)),
-        selection=tuple(sorted(selection)),
-        unseen=tuple(sorted(unseen)),
     )
 
 
@@ -215,10 +153,20 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _channel_names(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the channels, none where they are not stated."""
     stated = description.get("channel_names", description.get("modality"))
-    if not isinstance(stated, dict) or not stated:
-        return ("image",)
-    return tuple(str(stated[key]) for key in sorted(stated, key=int))
+    if isinstance(stated, list):
+        return tuple(map(str, stated))
+    if not isinstance(stated, dict):
+        return ()
+    try:
+        return tuple(str(stated[key]) for key in sorted(stated, key=int))
+    except ValueError as error:
+        raise DatasetError(
+            found=f"channels {stated} in dataset.json",
+            needed="a name for each of the numbers from 0",
+            do="correct the file",
+        ) from error
 
 
 def _label_names(description: Mapping[str, Any]) -> dict[int, str]:
@@ -226,6 +174,12 @@ def _label_names(description: Mapping[str, Any]) -> dict[int, str]:
     stated = description.get("labels")
     if not isinstance(stated, dict):
         return {}
+    if IGNORE in stated:
+        raise DatasetError(
+            found="a label 'ignore' in dataset.json",
+            needed="labels of all voxels",
+            do="leave out the cases that are labelled in part, and remove it",
+        )
     try:
         if all(str(key).isdigit() for key in stated):
             return {int(value): str(name) for value, name in stated.items()}
@@ -247,38 +201,95 @@ def _scan_labels(cases: tuple[Case, ...]) -> dict[int, str]:
     return {value: f"label {value}" for value in sorted(values)}
 
 
-def _pair(images: Path, labels: Path, n_channels: int) -> tuple[Case, ...]:
-    by_label = {split_suffix(path)[0]: path for path in list_images(labels)}
-    by_case: dict[str, list[Path]] = {}
-    for path in list_images(images):
-        by_case.setdefault(_case_name(path, by_label), []).append(path)
-    alone = sorted(set(by_case) ^ set(by_label))
+def _list(folder: str | Path, ending: str) -> dict[str, Source]:
+    """The images in a folder by file name, less the suffix, in order."""
+    address = Address.parse(folder)
+    try:
+        paths = [path for path in list_images(address.path) if _ends(path, ending)]
+    except OSError as error:
+        raise DatasetError(
+            found=f"{address.place} cannot be read ({error.strerror or error})",
+            needed="a folder of images, and one of labels",
+            do="check the path",
+        ) from error
+    found: dict[str, Source] = {}
+    for path in paths:
+        stem = split_suffix(path)[0]
+        if stem in found:
+            raise DatasetError(
+                found=f"{found[stem]} and {path.name}",
+                needed="one image of a name",
+                do="remove one of them",
+            )
+        inside = replace(address, place=str(path))
+        found[stem] = path if str(inside) == str(path) else inside
+    return found
+
+
+def _ends(path: Path, ending: str) -> bool:
+    return path.name.endswith(ending)
+
+
+def _pair(
+    images: Mapping[str, Source],
+    labels: Mapping[str, Source],
+    image_folder: str | Path,
+    label_folder: str | Path,
+) -> tuple[Case, ...]:
+    by_case: dict[str, list[str]] = {}
+    for stem in images:
+        by_case.setdefault(_case_name(stem, labels), []).append(stem)
+    alone = sorted(set(by_case) ^ set(labels))
     if alone or not by_case:
         raise DatasetError(
             found=f"{len(alone)} names without a partner ({', '.join(alone[:3])})"
             if alone
-            else f"no image in {images}",
+            else f"no image in {image_folder}",
             needed="for each image a label file of the same name",
-            do=f"add or remove the odd files in {images} and {labels}",
+            do=f"add or remove the odd files in {image_folder} and {label_folder}",
         )
-    for name, paths in by_case.items():
-        if len(paths) != n_channels:
+    for name, stems in by_case.items():
+        numbers = [stem.removeprefix(name) for stem in stems]
+        if len(stems) > 1 and numbers != [f"_{n:04d}" for n in range(len(stems))]:
             raise DatasetError(
-                found=f"{len(paths)} image files for the case {name}",
-                needed=f"{n_channels}, one a channel",
-                do="add the missing channel, or correct dataset.json",
+                found=f"the files {', '.join(stems)} of the case {name}",
+                needed=f"{name}_0000, {name}_0001 and so on, one a channel",
+                do="add the missing channel, or correct the names",
             )
     return tuple(
-        Case(name=name, images=tuple(by_case[name]), labels=by_label[name])
+        Case(
+            name=name,
+            images=tuple(images[stem] for stem in by_case[name]),
+            labels=labels[name],
+        )
         for name in sorted(by_case)
     )
 
 
-def _case_name(path: Path, by_label: Mapping[str, Path]) -> str:
+def _case_name(stem: str, labels: Mapping[str, Source]) -> str:
     """Name of the case: the label's, to which nnU-Net adds a channel number.
 
     Cases may end in four digits themselves; only the labels can tell.
     """
-    stem = split_suffix(path)[0]
     is_channel = stem[-5:-4] == "_" and stem[-4:].isdigit()
-    return stem[:-5] if is_channel and stem not in by_label else stem
+    return stem[:-5] if is_channel and stem not in labels else stem
+
+
+def _found_channels(cases: Sequence[Case]) -> tuple[str, ...]:
+    """Names of the channels where nobody states them."""
+    n_files = len(cases[0].images)
+    if n_files > 1:
+        return tuple(f"channel {number}" for number in range(n_files))
+    volume = open_volume(cases[0].images[0])
+    return volume.channels if volume.n_channels > 1 else ("image",)
+
+
+def _check_channels(cases: Sequence[Case], channels: Sequence[str]) -> None:
+    """Raise DatasetError where a case has neither one file nor one a channel."""
+    for case in cases:
+        if len(case.images) not in (1, len(channels)):
+            raise DatasetError(
+                found=f"{len(case.images)} image files for the case {case.name}",
+                needed=f"{len(channels)}, one a channel ({', '.join(channels)})",
+                do="add the missing channel, or correct dataset.json",
+            )

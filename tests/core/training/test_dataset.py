@@ -1,48 +1,13 @@
-"""Finding and splitting the cases of a data set."""
+"""Finding the cases of a data set."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from e2miseg_core.errors import ConfigError, DatasetError
-from e2miseg_core.training.dataset import find_dataset, pair_folders, split_cases
-
-names_of_cases = st.lists(
-    st.text("abcdefgh0123_", min_size=1, max_size=8),
-    min_size=3,
-    max_size=60,
-    unique=True,
-)
-
-
-@given(names=names_of_cases, fold=st.integers(0, 4))
-def test_a_split_uses_every_case_once(names: list[str], fold: int) -> None:
-    split = split_cases(names, fold=fold)
-    parts = [*split.training, *split.selection, *split.unseen]
-    assert sorted(parts) == sorted(names)
-    assert split.training
-    assert split.selection
-    assert split.unseen
-    assert split == split_cases(list(reversed(names)), fold=fold)
-
-
-@given(names=names_of_cases.filter(lambda n: len(n) >= 5))
-def test_every_case_is_unseen_in_exactly_one_fold(names: list[str]) -> None:
-    unseen = [
-        name for fold in range(5) for name in split_cases(names, fold=fold).unseen
-    ]
-    assert sorted(unseen) == sorted(names)
-
-
-def test_too_few_cases_and_unknown_folds_are_refused() -> None:
-    with pytest.raises(DatasetError, match="at least 3"):
-        split_cases(["a", "b"], fold=0)
-    with pytest.raises(ConfigError, match="fold 5"):
-        split_cases(["a", "b", "c"], fold=5)
+from e2miseg_core.errors import DatasetError
+from e2miseg_core.training.dataset import find_dataset, pair_folders
 
 
 def test_plain_folders_are_paired_and_their_labels_found(dataset_folder: Path) -> None:

@@ -1,0 +1,281 @@
+"""Which cases are learnt from, which choose the checkpoint, which are reported on."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2miseg_core.errors import ConfigError, DatasetError
+
+__all__ = ["Split", "SplitRule", "group_cases", "read_split", "split_cases"]
+
+N_FOLDS = 5
+SELECTION_PART = 8  # one of so many training cases chooses the checkpoint
+SEED = 12345
+# By the keys of a file: ours, and nnU-Net's splits_final.json.
+_PARTS = {"training": "training", "selection": "selection", "unseen": "unseen"}
+_NNUNET = {"train": "training", "val": "unseen"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Names of the cases by what they are used for; no case is in two of them.
+
+    Attributes
+    ----------
+    training : tuple of str
+        The network learns from them.
+    selection : tuple of str
+        They choose the checkpoint and fit the calibration.
+    unseen : tuple of str
+        Only reported on.
+    """
+
+    training: tuple[str, ...]
+    selection: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRule:
+    """How cases are split.
+
+    Attributes
+    ----------
+    file : Path or None
+        A split that somebody made, see `read_split`; else it follows from the names.
+    group : str or None
+        Regular expression: cases in whose names it finds the same at the beginning
+        are of one patient, and never fall into two parts.
+    """
+
+    file: Path | None = None
+    group: str | None = None
+
+    def split(self, names: Sequence[str], *, fold: int) -> Split:
+        """Split cases; DatasetError or ConfigError where that cannot be."""
+        groups = None if self.group is None else group_cases(names, self.group)
+        if self.file is None:
+            return split_cases(names, fold=fold, groups=groups)
+        return read_split(self.file, names, fold=fold, groups=groups)
+
+
+def split_cases(
+    names: Sequence[str],
+    *,
+    fold: int,
+    seed: int = SEED,
+    groups: Mapping[str, str] | None = None,
+) -> Split:
+    """Split cases into training, selection and unseen ones.
+
+    The order is that of a hash of seed and name, so adding a case moves no other
+    between folds by more than its place.
+
+    Parameters
+    ----------
+    names : sequence of str
+        At least 3.
+    fold : int
+        0 to 4; the unseen fifth.
+    seed : int
+    groups : mapping, optional
+        The group of each name; a group stays together, and is split in place of its
+        cases.
+
+    Raises
+    ------
+    DatasetError
+        If there are fewer than 3 cases, or groups.
+    ConfigError
+        If there is no such fold.
+    """
+    members = _members(names, groups)
+    if len(members) < 3:
+        what = "labelled cases" if groups is None else "groups of labelled cases"
+        raise DatasetError(
+            found=f"{len(members)} {what}",
+            needed="at least 3: to train, to choose the checkpoint, to report",
+            do="label more cases",
+        )
+    _check_fold(fold, N_FOLDS)
+    order = _in_order(members, seed)
+    n_folds = min(N_FOLDS, len(order))
+    unseen = order[fold % n_folds :: n_folds]
+    taken = set(unseen)
+    training, selection = _with_selection([n for n in order if n not in taken])
+    return Split(
+        training=_cases_of(training, members),
+        selection=_cases_of(selection, members),
+        unseen=_cases_of(unseen, members),
+    )
+
+
+def group_cases(names: Iterable[str], pattern: str) -> dict[str, str]:
+    """Tell of each case to which group, such as a patient, it belongs.
+
+    Parameters
+    ----------
+    names : iterable of str
+    pattern : str
+        Regular expression, matched at the beginning of the names. What its first
+        parenthesis holds is the group, or all of what it matches.
+
+    Raises
+    ------
+    ConfigError
+        If it is no regular expression.
+    DatasetError
+        If it does not match a name.
+    """
+    try:
+        rule = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            found=f"the pattern {pattern!r} of groups ({error})",
+            needed=r"a regular expression, such as patient\d+",
+            do="correct it",
+        ) from error
+    found: dict[str, str] = {}
+    for name in names:
+        match = rule.match(name)
+        group = "" if match is None else match[1 if rule.groups else 0]
+        if not group:
+            raise DatasetError(
+                found=f"the case {name}, in which {pattern!r} finds no group",
+                needed="a pattern that matches the beginning of every name",
+                do="correct the pattern, or rename the case",
+            )
+        found[name] = group
+    return found
+
+
+def read_split(
+    path: Path,
+    names: Sequence[str],
+    *,
+    fold: int,
+    groups: Mapping[str, str] | None = None,
+) -> Split:
+    """Read a split that somebody made.
+
+    Parameters
+    ----------
+    path : Path
+        JSON: lists of names under "training", "unseen" and, if wanted, "selection"; or
+        nnU-Net's "train" and "val", which is reported on. One such split, or a list of
+        them, of which `fold` chooses one. Cases that it does not name are not used.
+    names : sequence of str
+        Of the cases that there are.
+    fold : int
+        From 0.
+    groups : mapping, optional
+        The group of each name.
+
+    Raises
+    ------
+    DatasetError
+        If it is no such file, names a case that there is not, or names a case or group
+        in two parts.
+    ConfigError
+        If there is no such fold.
+    """
+    entry = _entry(path, fold)
+    keys = _NNUNET if "train" in entry else _PARTS
+    parts: dict[str, list[str]] = {"training": [], "selection": [], "unseen": []}
+    for key, stated in entry.items():
+        if key not in keys or not isinstance(stated, list):
+            raise _unusable(path, f"with {key!r:.40}")
+        parts[keys[key]] = [str(name) for name in stated]
+    _check(path, parts, names, groups)
+    if not parts["selection"]:
+        members = _members(parts["training"], groups)
+        training, selection = _with_selection(_in_order(members, SEED))
+        parts["training"] = list(_cases_of(training, members))
+        parts["selection"] = list(_cases_of(selection, members))
+    for part, found in parts.items():
+        if not found:
+            raise _unusable(path, f"that leaves no case for {part}")
+    return Split(**{part: tuple(sorted(found)) for part, found in parts.items()})
+
+
+def _entry(path: Path, fold: int) -> dict[str, Any]:
+    """One of the splits of a file."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unusable(path, f"that cannot be read ({error!s:.200})") from error
+    entries = read if isinstance(read, list) else [read]
+    _check_fold(fold, len(entries))
+    entry = entries[fold]
+    if not isinstance(entry, dict):
+        raise _unusable(path, "without lists of names")
+    return entry
+
+
+def _check(
+    path: Path,
+    parts: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    groups: Mapping[str, str] | None,
+) -> None:
+    known, place = set(names), dict[str, str]()
+    for part, found in parts.items():
+        for name in found:
+            if name not in known:
+                raise _unusable(path, f"with {name!r:.60}, which is no case")
+            group = name if groups is None else groups[name]
+            if place.setdefault(group, part) != part:
+                raise _unusable(
+                    path, f"with {group!r:.60} in {place[group]} and {part}"
+                )
+        if len(set(found)) < len(found):
+            raise _unusable(path, f"with a case twice in {part}")
+
+
+def _unusable(path: Path, what: str) -> DatasetError:
+    return DatasetError(
+        found=f"the split file {path} {what}",
+        needed='JSON such as {"training": [NAMES], "unseen": [NAMES]}, or nnU-Net\'s '
+        "splits_final.json, every case and group in one part",
+        do="correct the file",
+    )
+
+
+def _check_fold(fold: int, n_folds: int) -> None:
+    if not 0 <= fold < n_folds:
+        raise ConfigError(
+            found=f"fold {fold}", needed=f"0 to {n_folds - 1}", do="choose another fold"
+        )
+
+
+def _members(
+    names: Iterable[str], groups: Mapping[str, str] | None
+) -> dict[str, list[str]]:
+    """Cases by group; without groups each is its own."""
+    members: dict[str, list[str]] = {}
+    for name in names:
+        group = name if groups is None else groups.get(name, name)
+        members.setdefault(group, []).append(name)
+    return members
+
+
+def _in_order(groups: Iterable[str], seed: int) -> list[str]:
+    """In an order that depends on seed and names alone."""
+    return sorted(groups, key=lambda n: hashlib.sha256(f"{seed} {n}".encode()).digest())
+
+
+def _with_selection(order: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part what is not reported on into training and selection."""
+    selection = list(order[::SELECTION_PART])
+    taken = set(selection)
+    return [name for name in order if name not in taken], selection
+
+
+def _cases_of(
+    groups: Iterable[str], members: Mapping[str, Sequence[str]]
+) -> tuple[str, ...]:
+    return tuple(sorted(name for group in groups for name in members[group]))
