@@ -1,19 +1,18 @@
-"""The layers of the case on show: image, labels, error map."""
+"""The layers of the case on show: image, labels, error map, edges."""
 
 from collections.abc import Collection
-from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from e2miseg_core.boxes import Box
 from e2miseg_core.project import LabelStore
-from e2miseg_napari.case_opening import OpenCase
+from e2miseg_napari.case_opening import OpenCase, ResultMaps
 from e2miseg_napari.convert import KEY, make_layer, own_metadata
 from e2miseg_napari.label_layer import PyramidLabels, make_labels_layer
 from e2miseg_napari.preview import MOST_VOXELS, Preview
 from e2miseg_napari.remaining_errors import RemainingErrors
-from e2miseg_napari.result_layers import make_error_layer
+from e2miseg_napari.result_layers import make_edge_layer, make_error_layer
 
 __all__ = ["CaseLayers", "meets_view"]
 
@@ -30,7 +29,7 @@ class CaseLayers:
 
     Attributes
     ----------
-    image, labels, error_map : Layer or None
+    image, labels, error_map, edge_map : Layer or None
         What is in the viewer; None where there is none, or the user removed it.
     """
 
@@ -42,6 +41,7 @@ class CaseLayers:
         self.image: Image | None = None
         self.labels: PyramidLabels | None = None
         self.error_map: Image | None = None
+        self.edge_map: Image | None = None
 
     def show(self, opened: OpenCase, store: LabelStore, image: Image | None) -> None:
         """Add the layers of a case.
@@ -63,26 +63,28 @@ class CaseLayers:
         classes = opened.case.project.classes
         self.labels = make_labels_layer(store, self.image, classes, opened.metadata)
         self._add(self.labels)
-        path = "" if opened.merged is None else str(opened.merged.error_map)
-        self._add_error_map(opened.error_map, path)
+        self._show_edges(opened.maps)
+        self._add_error_map(opened.maps)
         self._viewer.layers.selection.active = self.labels
         if alone:
             self._viewer.reset_view()
 
-    def show_error_map(self, array: Any, path: str) -> None:
-        """Show another prediction's error map instead, in the same layer."""
+    def show_maps(self, maps: ResultMaps) -> None:
+        """Show another prediction's maps instead, in the same layers."""
+        selection = self._viewer.layers.selection
+        active = selection.active
+        self._show_edges(maps)
         layer = self.error_map
         if layer is None:  # the user has removed it
-            selection = self._viewer.layers.selection
-            active = selection.active
-            self._add_error_map(array, path)
-            selection.active = active
+            self._add_error_map(maps)
         else:
             first = layer.data.errors is None and layer.data.preview is None
-            layer.data.errors = array
-            layer.metadata[KEY]["store"] = path
+            layer.data.errors = maps.error_map
+            layer.metadata[KEY]["store"] = str(maps.prediction.error_map)
             self._refresh(layer)
             layer.visible = layer.visible or first
+        if active is None or active in self._viewer.layers:
+            selection.active = active
 
     def show_preview(self, preview: Preview | None) -> None:
         """Show a first prediction in the layers of the case; None ends that."""
@@ -137,6 +139,8 @@ class CaseLayers:
         """Take note that a layer has gone; return whether it held the labels."""
         if layer is self.error_map:
             self.error_map = None
+        if layer is self.edge_map:
+            self.edge_map = None
         if layer is self.image:
             self.image = None
         return layer is not None and layer is self.labels
@@ -148,7 +152,8 @@ class CaseLayers:
 
     def let_go(self) -> None:
         """Do so, but leave the layers to `tidy`: napari may be at removing some."""
-        labels, self.labels, self.image, self.error_map = self.labels, None, None, None
+        labels, self.labels = self.labels, None
+        self.image = self.error_map = self.edge_map = None
         if labels is not None:
             labels.release()
         self._opened = self._grid = None
@@ -187,15 +192,32 @@ class CaseLayers:
             self._add(layer)
         return layers[0]
 
-    def _add_error_map(self, array: Any, path: str) -> None:
+    def _add_error_map(self, maps: ResultMaps | None) -> None:
         opened, grid = self._opened, self._grid
         if opened is None or opened.store is None or grid is None:
             return
+        path = "" if maps is None else str(maps.prediction.error_map)
         metadata = {**opened.metadata, "store": path}
+        array = None if maps is None else maps.error_map
         remaining = RemainingErrors(array, opened.store)
         self.error_map = make_error_layer(grid, remaining, metadata)
         self.error_map.visible = array is not None  # else there is nothing to see
         self._add(self.error_map)
+
+    def _show_edges(self, maps: ResultMaps | None) -> None:
+        """Show a prediction's edges, in the layer that is there; take away none."""
+        opened, grid, layer = self._opened, self._grid, self.edge_map
+        if maps is None or maps.edge_map is None:
+            if layer is not None:
+                self._remove(layer)
+            self.edge_map = None
+        elif layer is not None:
+            layer.data = maps.edge_map
+            layer.metadata[KEY]["store"] = str(maps.prediction.edge_map)
+        elif opened is not None and grid is not None:
+            metadata = {**opened.metadata, "store": str(maps.prediction.edge_map)}
+            self.edge_map = make_edge_layer(grid, maps.edge_map, metadata)
+            self._add(self.edge_map)
 
     def _refresh(self, layer: Layer) -> None:
         if layer.visible:  # a hidden one reads anew when it is shown

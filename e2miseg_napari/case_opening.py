@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zarr
 
@@ -27,10 +27,11 @@ from e2miseg_napari.images import ImageChoice
 __all__ = [
     "OpenCase",
     "OpenProject",
+    "ResultMaps",
     "add_case",
     "create_project",
     "open_case",
-    "open_error_map",
+    "open_maps",
 ]
 
 
@@ -77,6 +78,22 @@ class OpenProject:
             shutil.rmtree(self.project.path)
 
 
+class ResultMaps(NamedTuple):
+    """What a prediction tells beside its labels, as stores of bytes.
+
+    Attributes
+    ----------
+    prediction : CasePrediction
+    error_map : zarr.Array
+    edge_map : zarr.Array or None
+        None if its model has no edge head.
+    """
+
+    prediction: CasePrediction
+    error_map: Any
+    edge_map: Any
+
+
 @dataclass(eq=False, kw_only=True)
 class OpenCase:
     """A case as read from the disk.
@@ -91,14 +108,14 @@ class OpenCase:
     images : list of LayerData
         Layers of the image.
     metadata : dict
-        For the layers of labels and error map.
+        For the layers of labels and maps.
     store : LabelStore or None
         Its labels, to be closed by whoever gets this.
     merged : CasePrediction or None
         The prediction that the labels hold.
     newest : CasePrediction or None
         The newest complete one.
-    error_map : zarr.Array or None
+    maps : ResultMaps or None
         Of `merged`.
     """
 
@@ -110,7 +127,7 @@ class OpenCase:
     store: LabelStore | None = None
     merged: CasePrediction | None = None
     newest: CasePrediction | None = None
-    error_map: Any = None
+    maps: ResultMaps | None = None
     _closing: threading.Lock = field(default_factory=threading.Lock)
 
     def close(self) -> None:
@@ -139,7 +156,7 @@ def create_project(path: Path, model: str | Path) -> OpenProject:
 
 
 def open_case(case: Case) -> OpenCase:
-    """Open image, labels and error map.
+    """Open image, labels and maps.
 
     Raises
     ------
@@ -159,14 +176,19 @@ def open_case(case: Case) -> OpenCase:
         metadata=_metadata(case, uri),
         merged=merged,
         newest=case.prediction,
-        error_map=None if merged is None else open_error_map(merged),
+        maps=None if merged is None else open_maps(merged),
         store=case.open_labels(),
     )
 
 
-def open_error_map(prediction: CasePrediction) -> Any:
-    """Open the error map of a prediction, for reading."""
-    return zarr.open_array(str(prediction.error_map), path="0", mode="r")
+def open_maps(prediction: CasePrediction) -> ResultMaps:
+    """Open the maps of a prediction, for reading."""
+    edges = prediction.edge_map
+    return ResultMaps(
+        prediction,
+        zarr.open_array(str(prediction.error_map), path="0", mode="r"),
+        None if edges is None else zarr.open_array(str(edges), path="0", mode="r"),
+    )
 
 
 def add_case(

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from napari.layers import Image
 
@@ -12,7 +11,12 @@ from e2miseg_core.errors import Cancelled
 from e2miseg_core.progress import run
 from e2miseg_core.project import CasePrediction, LabelStore
 from e2miseg_napari.background import Background
-from e2miseg_napari.case_opening import OpenCase, OpenProject, open_error_map
+from e2miseg_napari.case_opening import (
+    OpenCase,
+    OpenProject,
+    ResultMaps,
+    open_maps,
+)
 
 __all__ = ["Merges", "Merging", "Opened"]
 
@@ -33,15 +37,15 @@ class Merging:
         self._unwanted, self._ended = threading.Event(), threading.Event()
         self._begun, self._lock = False, threading.Lock()
 
-    def work(self) -> Any:
-        """Merge; return the error map, None where the merge was stopped."""
+    def work(self) -> ResultMaps | None:
+        """Merge; return the maps, None where the merge was stopped."""
         with self._lock:
             if self._unwanted.is_set():
                 return None
             self._begun = True
         try:
             run(self.store.merge(self.prediction), cancelled=self._unwanted.is_set)
-            return open_error_map(self.prediction)
+            return open_maps(self.prediction)
         except Cancelled:
             return None
         finally:
@@ -90,7 +94,7 @@ class Merges:
     background : Background
         Runs them.
     done : callable
-        Gets a prediction, its error map, and whether none waits after it.
+        Gets a prediction's maps, and whether none waits after it.
     failed : callable
         Gets what the last one has raised.
     """
@@ -98,7 +102,7 @@ class Merges:
     def __init__(
         self,
         background: Background,
-        done: Callable[[CasePrediction, Any, bool], None],
+        done: Callable[[ResultMaps, bool], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._background, self._done, self._failed = background, done, failed
@@ -125,11 +129,11 @@ class Merges:
     def _begin(self, store: LabelStore, prediction: CasePrediction) -> None:
         merging = self._current = Merging(store, prediction)
 
-        def done(error_map: Any) -> None:
+        def done(maps: ResultMaps | None) -> None:
             if self._current is merging:
                 waiting = self._take_next()
-                if error_map is not None:
-                    self._done(prediction, error_map, waiting is None)
+                if maps is not None:
+                    self._done(maps, waiting is None)
                 if waiting is not None:
                     self._begin(store, waiting)
 

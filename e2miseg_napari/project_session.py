@@ -23,6 +23,7 @@ from e2miseg_napari.case_layers import CaseLayers
 from e2miseg_napari.case_opening import (
     OpenCase,
     OpenProject,
+    ResultMaps,
     add_case,
     create_project,
     open_case,
@@ -142,6 +143,11 @@ class ProjectSession(QObject):
     def error_layer(self) -> Image | None:
         """Error map of the merged prediction."""
         return self._layers.error_map
+
+    @property
+    def edge_layer(self) -> Image | None:
+        """Edge probability of the merged prediction, where its model has told it."""
+        return self._layers.edge_map
 
     @property
     def busy(self) -> bool:
@@ -373,12 +379,10 @@ class ProjectSession(QObject):
             self._queue.close_soon(Opened(case=shown, project=held, merging=merging))
             self._retry.start(_RETRY_MS)
 
-    def _on_merged(
-        self, prediction: CasePrediction, error_map: Any, last: bool
-    ) -> None:
+    def _on_merged(self, maps: ResultMaps, last: bool) -> None:
         if self._shown is not None:
-            self._shown.merged = prediction
-            self._layers.show_error_map(error_map, str(prediction.error_map))
+            self._shown.merged = maps.prediction
+            self._layers.show_maps(maps)
             self._on_tick()
             if last:  # else it is out of date by now
                 self.predicted.emit()

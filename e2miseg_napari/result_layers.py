@@ -1,4 +1,4 @@
-"""How labels and error maps look: colours, names, and the error map's layer."""
+"""How labels and maps look: colours, names, and the layers of the maps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ __all__ = [
     "error_colormap",
     "label_colors",
     "label_features",
+    "make_edge_layer",
     "make_error_layer",
 ]
 
@@ -61,6 +62,30 @@ def make_error_layer(image: Image, array: Any, metadata: Mapping[str, Any]) -> I
     )
     layer.contrast_limits = (0, TOP * 255)
     return layer
+
+
+def make_edge_layer(image: Image, array: Any, metadata: Mapping[str, Any]) -> Image:
+    """Layer over an edge probability, exactly above the image, hidden at first.
+
+    Cyan light is added to what lies below, so that image and labels stay to be seen;
+    models colour their classes otherwise.
+
+    Parameters
+    ----------
+    image, array, metadata
+        As for `make_error_layer`.
+    """
+    return Image(
+        array,
+        name=f"edge probability: {metadata['title']}",
+        metadata={KEY: {**metadata, "role": "edge_map"}},
+        colormap="cyan",
+        contrast_limits=(0, 255),  # the range; without it napari would read the data
+        blending="additive",
+        interpolation2d="nearest",
+        visible=False,  # the error map is what is looked at first
+        **grid_of(image),
+    )
 
 
 def label_colors(classes: Sequence[LabelInfo]) -> DirectLabelColormap:

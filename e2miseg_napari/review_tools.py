@@ -83,11 +83,11 @@ class ReviewTools(QObject):
         self._minded = [_MindedLayer(layer, self._keys(layer)) for layer in layers]
 
     def _layers(self) -> list[Layer]:
-        """Image, with all its channels, labels and error map of the case."""
+        """Image, with all its channels, labels and maps of the case."""
         session = self._session
         if session.labels_layer is None:
             return []
-        own = [session.labels_layer, session.error_layer]
+        own = [session.labels_layer, session.error_layer, session.edge_layer]
         image = session.image_layer
         uri = None if image is None else own_metadata(image).get("uri")
         return [

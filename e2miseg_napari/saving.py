@@ -1,4 +1,4 @@
-"""Writing a case's labels and error map to files, on the image's exact grid."""
+"""Writing a case's labels and maps to files, on the image's exact grid."""
 
 import os
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from e2miseg_core.project import Case, LabelStore
 from e2miseg_napari.background import Background
 from e2miseg_napari.problems import problem_of
 
-__all__ = ["ERROR_MAP", "LABELS", "Saver"]
+__all__ = ["EDGE_MAP", "ERROR_MAP", "LABELS", "Saver"]
 
-LABELS, ERROR_MAP = "labels", "error map"
+LABELS, ERROR_MAP, EDGE_MAP = "labels", "error map", "edge map"
 _FOR_NUMBERS = (".nii", ".nii.gz", ".ome.zarr", ".nrrd", ".mha")
 
 
@@ -54,7 +54,7 @@ class Saver(QObject):
     def save(
         self, case: Case, store: LabelStore, what: str, path: Path, *, overwrite: bool
     ) -> None:
-        """Write labels or error map.
+        """Write labels or a map.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Saver(QObject):
         store : LabelStore
             Its labels; what is painted meanwhile may or may not be in the file.
         what : str
-            `LABELS` or `ERROR_MAP`.
+            `LABELS`, `ERROR_MAP` or `EDGE_MAP`.
         path : Path
             Its suffix chooses the format.
         overwrite : bool
@@ -72,7 +72,7 @@ class Saver(QObject):
         task = (
             _labels_writer(case, store, path, overwrite=overwrite)
             if what == LABELS
-            else _error_map_writer(case, path, overwrite=overwrite)
+            else _map_writer(case, what, path, overwrite=overwrite)
         )
 
         def done(written: Path) -> None:
@@ -103,16 +103,23 @@ def _labels_writer(
     return write
 
 
-def _error_map_writer(case: Case, path: Path, *, overwrite: bool) -> Callable[[], Path]:
+def _map_writer(
+    case: Case, what: str, path: Path, *, overwrite: bool
+) -> Callable[[], Path]:
     def write() -> Path:
         prediction = case.merged  # the one on show
-        if prediction is None:
+        store = None
+        if prediction is not None:
+            edges = what == EDGE_MAP
+            store = prediction.edge_map if edges else prediction.error_map
+        if store is None:
             raise ReadError(
-                found=f"no prediction of {case.name}",
-                needed="one, with its error map",
-                do="press Predict first",
+                found=f"no prediction of {case.name} with an {what}",
+                needed="one",
+                do="press Predict first"
+                + (", with a model that has an edge head" if what == EDGE_MAP else ""),
             )
-        stored = zarr.open_array(str(prediction.error_map), path="0", mode="r")
+        stored = zarr.open_array(str(store), path="0", mode="r")
         lazy = da.from_array(stored, chunks=stored.chunks, name=False)
         # In files a chance is a number from 0 to 1.
         chances = lazy.astype(np.float32) / np.float32(255)

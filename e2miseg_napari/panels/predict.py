@@ -95,6 +95,7 @@ class PredictTab(QWidget):
             self.button,
             self.result.save_labels,
             self.result.save_error_map,
+            self.result.save_edge_map,
         ]
         for first, second in itertools.pairwise(stops):
             self.setTabOrder(first, second)

@@ -7,7 +7,7 @@ from e2miseg_core.errors import E2MISegError
 from e2miseg_core.project import Case, CasePrediction
 from e2miseg_napari.panels.parts import ClassLegend, ErrorLegend, TextLine, heading
 from e2miseg_napari.problems import problem_of
-from e2miseg_napari.saving import ERROR_MAP, LABELS
+from e2miseg_napari.saving import EDGE_MAP, ERROR_MAP, LABELS
 from e2miseg_napari.wording import volume_in_words
 
 __all__ = ["ResultSection"]
@@ -16,7 +16,7 @@ __all__ = ["ResultSection"]
 class ResultSection(QWidget):
     """Legend of the case on show, and the buttons that write files."""
 
-    save_asked = Signal(str)  # LABELS or ERROR_MAP
+    save_asked = Signal(str)  # LABELS, ERROR_MAP or EDGE_MAP
     problem = Signal(object)  # Problem
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -34,6 +34,11 @@ class ResultSection(QWidget):
             "Write the chance of error, 0 to 1, on the exact grid of the image"
         )
         self.save_error_map.clicked.connect(self._ask_error_map)
+        self.save_edge_map = QPushButton("Save edge map…")
+        self.save_edge_map.setToolTip(
+            "Write the probability of an edge, 0 to 1, on the exact grid of the image"
+        )
+        self.save_edge_map.clicked.connect(self._ask_edge_map)
         buttons = QHBoxLayout()
         buttons.addWidget(self.save_labels)
         buttons.addWidget(self.save_error_map)
@@ -43,6 +48,7 @@ class ResultSection(QWidget):
         for part in (self.title, self.legend, self.error_legend):
             column.addWidget(part)
         column.addLayout(buttons)
+        column.addWidget(self.save_edge_map)
         self.show_case(None)
 
     def show_case(self, case: Case | None) -> None:
@@ -61,6 +67,7 @@ class ResultSection(QWidget):
             f"{case.name}, prediction {prediction.number} by version "
             f"{prediction.version}; volumes as predicted"
         )
+        self.save_edge_map.setVisible(prediction.edge_map is not None)
         voxels = prediction.figures.get("voxels", {})
         geometry = case.geometry
         self.legend.show_classes(
@@ -79,6 +86,9 @@ class ResultSection(QWidget):
 
     def _ask_labels(self) -> None:
         self.save_asked.emit(LABELS)
+
+    def _ask_edge_map(self) -> None:
+        self.save_asked.emit(EDGE_MAP)
 
     def _ask_error_map(self) -> None:
         self.save_asked.emit(ERROR_MAP)

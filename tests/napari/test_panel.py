@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 
 from e2miseg_core.errors import WriteError
-from e2miseg_core.io import open_labels, open_volume
+from e2miseg_core.io import create_store, open_labels, open_volume
 from e2miseg_core.models import add_model, models_folder
 from e2miseg_core.project import Case, LabelStore, Project
 from e2miseg_napari import dialogs, project_places
@@ -575,6 +575,29 @@ def test_saving_lands_on_the_images_grid(
     assert float(values.max()) == pytest.approx(128 / 255)
 
 
+def test_an_edge_map_is_saved_where_the_model_has_told_one(
+    qtbot, viewer, open_panel, oblique_scan, tmp_path, monkeypatch
+):
+    panel = open_panel(QUICK)
+    viewer.open(str(oblique_scan), plugin="e2miseg-napari")
+    predict(qtbot, panel)
+    panel.show_tab(panel.predict)
+    button, case = panel.predict.result.save_edge_map, panel.session.case
+    assert not button.isVisible()
+    store = case.merged.folder / "edges.ome.zarr"
+    create_store(store, case.geometry, np.uint8)[2:4] = 51
+    panel.predict.result.show_case(case)
+    answer_save(monkeypatch, tmp_path / "edges.nii.gz")
+    with qtbot.waitSignal(panel._saver.saved):
+        click(qtbot, button)
+    edges = open_volume(tmp_path / "edges.nii.gz")
+    assert edges.geometry.matches(open_volume(oblique_scan).geometry)
+    values = edges.data[0].compute()
+    assert values.dtype == np.float32
+    assert values[2:4] == pytest.approx(0.2)
+    assert values.sum() == pytest.approx(values[2:4].sum())
+
+
 def test_a_name_the_dialog_did_not_ask_about_is_not_overwritten(
     qtbot, viewer, open_panel, tmp_path, monkeypatch
 ):
@@ -797,6 +820,7 @@ def test_all_controls_are_reached_by_tab_in_reading_order(viewer, open_panel):
         tab.button,
         tab.result.save_labels,
         tab.result.save_error_map,
+        tab.result.save_edge_map,
     ]
     positions = [stops.index(widget) for widget in wanted]
     assert positions == sorted(positions)

@@ -103,9 +103,15 @@ def project(tmp_path, tiny_model, scan) -> Path:
     return path
 
 
-def add_prediction(case: Case, label: int, chance: int = 100) -> None:
+def add_prediction(
+    case: Case, label: int, chance: int = 100, *, edge: int | None = None
+) -> None:
+    """Make a prediction; with an `edge`, of a model that has an edge head."""
     folder = case.new_prediction_folder()
-    for name, value in (("labels", label), ("error_map", chance)):
+    values = {"labels": label, "error_map": chance}
+    if edge is not None:
+        values["edges"] = edge
+    for name, value in values.items():
         create_store(folder / f"{name}.ome.zarr", case.geometry, np.uint8)[:] = value
     complete_prediction(folder, version=0, figures={})
 
@@ -648,6 +654,75 @@ def test_one_goes_from_case_to_case_and_from_project_to_project(
     wait(qtbot, session)
     assert session.told.problems == []
     assert names(viewer) == ["scan", "labels: scan", "error map: scan"]
+
+
+EDGES = "edge probability: scan"
+
+
+def test_edges_are_shown_beside_the_error_map_where_a_model_tells_them(
+    qtbot, session, viewer, project, new_session
+):
+    def predict(label: int, edge: int | None) -> None:
+        add_prediction(session.case, label, edge=edge)
+        with qtbot.waitSignal(session.predicted, timeout=20000):
+            session.merge(session.case.prediction)
+
+    session.open(project)
+    wait(qtbot, session)
+    predict(1, None)  # by a model without an edge head
+    plain = ["scan", "labels: scan", "error map: scan"]
+    assert session.edge_layer is None
+    assert names(viewer) == plain
+    predict(1, 200)
+    layer = session.edge_layer
+    assert names(viewer) == [*plain, EDGES]
+    assert np.asarray(layer.data[9, 9, 9]) == 200
+    assert not layer.visible
+    assert viewer.layers.selection.active is session.labels_layer
+    for other in (session.error_layer, session.labels_layer):
+        np.testing.assert_array_equal(layer.scale, other.scale)
+        np.testing.assert_array_equal(layer.affine, other.affine)
+    layer.visible = True
+    predict(2, 90)
+    assert session.edge_layer is layer  # a new layer would stall the window
+    assert layer.visible
+    assert np.asarray(layer.data[9, 9, 9]) == 90
+    viewer.dims.set_current_step(0, 9)
+    assert (np.asarray(layer._slice.image.raw) == 90).all()
+    assert tuple(layer.contrast_limits) == (0, 255)
+    session.close()
+    again = open_again(qtbot, new_session, project)
+    assert np.asarray(again.edge_layer.data[9, 9, 9]) == 90
+    assert not again.edge_layer.visible
+
+
+def test_edges_go_with_a_model_that_tells_none(qtbot, session, viewer, project):
+    add_prediction(Project.open(project).case("scan"), 1, edge=200)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    assert EDGES in names(viewer)
+    add_prediction(session.case, 2)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.merge(session.case.prediction)
+    assert session.edge_layer is None
+    assert names(viewer) == ["scan", "labels: scan", "error map: scan"]
+
+
+def test_edges_that_the_user_took_away_come_with_the_next_prediction(
+    qtbot, session, viewer, project
+):
+    add_prediction(Project.open(project).case("scan"), 1, edge=200)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.open(project)
+    viewer.layers.remove(session.edge_layer)
+    assert session.edge_layer is None
+    assert session.case is not None
+    add_prediction(session.case, 2, edge=30)
+    with qtbot.waitSignal(session.predicted, timeout=20000):
+        session.merge(session.case.prediction)
+    assert np.asarray(session.edge_layer.data[9, 9, 9]) == 30
+    session.close()
+    assert EDGES not in names(viewer)
 
 
 def test_a_layer_taken_away_by_the_user_closes_the_case(

@@ -113,7 +113,9 @@ def predict(case: Case, *, edges: EdgeList | None = None) -> None:
     labels = create_store(folder / "labels.ome.zarr", case.geometry, np.uint8)
     middle = case.geometry.shape[2] // 2
     labels[:, :, :middle] = 1
-    create_store(folder / "error_map.ome.zarr", case.geometry, np.uint8, kind="image")
+    for name in ("error_map", "edges"):
+        store = folder / f"{name}.ome.zarr"
+        create_store(store, case.geometry, np.uint8, kind="image")
     if edges is not None:
         write_edges(folder / "edges.json", edges)
     complete_prediction(folder, version=0, figures={})
@@ -373,7 +375,7 @@ def test_the_keys_fire_in_every_mode_of_the_labels_layer(reviewing, qtbot):
     assert number(reviewing) == 5  # the only one that is left
 
 
-@pytest.mark.parametrize("which", ["image_layer", "error_layer"])
+@pytest.mark.parametrize("which", ["image_layer", "error_layer", "edge_layer"])
 def test_the_keys_fire_with_another_layer_of_ours_active(reviewing, qtbot, which):
     reviewing.viewer.layers.selection.active = getattr(reviewing.session, which)
     press(qtbot, reviewing, ".")
@@ -384,7 +386,7 @@ def test_the_keys_fire_with_another_layer_of_ours_active(reviewing, qtbot, which
     assert verdicts(reviewing)[0] == "corrected"
 
 
-@pytest.mark.parametrize("which", ["image_layer", "error_layer"])
+@pytest.mark.parametrize("which", ["image_layer", "error_layer", "edge_layer"])
 def test_the_tools_work_on_the_labels_whichever_layer_is_active(
     reviewing, qtbot, which
 ):
@@ -398,7 +400,9 @@ def test_the_tools_work_on_the_labels_whichever_layer_is_active(
         assert reviewing.viewer.layers.selection.active is reviewing.labels
 
 
-@pytest.mark.parametrize("which", ["image_layer", "labels_layer", "error_layer"])
+@pytest.mark.parametrize(
+    "which", ["image_layer", "labels_layer", "error_layer", "edge_layer"]
+)
 def test_the_layers_of_a_case_cannot_be_moved(reviewing, monkeypatch, which):
     told = []
     monkeypatch.setattr(review_tools, "show_info", told.append)
