@@ -148,7 +148,8 @@ def test_one_file_may_hold_all_channels(
     folder = make_set(tmp_path, ".nii.gz", make_image)
     for number, path in enumerate(sorted((folder / "imagesTr").iterdir())):
         volume = make_image(number, (6, 8, 7))
-        write_image(np.concatenate([np.asarray(volume.data)] * 2), path, like=volume)
+        both = np.concatenate([np.asarray(volume.data)] * 2)
+        write_image(both, path, like=volume, overwrite=True)
     assert len(find_dataset(folder).channels) == 2
     names = {"modality": {"0": "FLAIR", "1": "T1w"}, "labels": {"0": "-", "1": "box"}}
     (folder / "dataset.json").write_text(json.dumps(names))
