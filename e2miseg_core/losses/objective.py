@@ -12,7 +12,7 @@ from e2miseg_core.losses.compound import segmentation_loss
 from e2miseg_core.losses.deep_supervision import deep_supervision_loss
 from e2miseg_core.losses.edges import edge_loss
 from e2miseg_core.losses.settings import LossSettings
-from e2miseg_core.networks import NetworkConfig, TrainingOutputs, network_to_json
+from e2miseg_core.networks import EHANetConfig, NetworkConfig, TrainingOutputs
 
 __all__ = ["Objective", "deep_objective", "objective_of", "six_term_objective"]
 
@@ -34,9 +34,8 @@ def objective_of(config: NetworkConfig) -> Objective:
         `deep_objective` for E2MISeg, `six_term_objective` in the plane of its slices
         for EHANet.
     """
-    network = network_to_json(config)
-    if network["architecture"] == "ehanet":
-        return partial(six_term_objective, axis=network["config"]["axis"])
+    if isinstance(config, EHANetConfig):
+        return partial(six_term_objective, axis=config.axis)
     return deep_objective
 
 

@@ -20,6 +20,7 @@ from e2miseg_core.preprocess import ModelView, measure_normalization
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.project import Case, Project
 from e2miseg_core.volume import Volume
+from e2miseg_core.worker.jobs import Jobs
 
 OPTIONS = PredictionOptions(device="cpu", precision="float32")
 CPU = torch.device("cpu")
@@ -176,3 +177,20 @@ def test_a_project_keeps_the_edges_of_a_prediction(
     assert np.asarray(stored[:]).std() > 1
     without = run(predict_case_job(case, tiny_model, OPTIONS, version=0))
     assert without.edge_map is None
+
+
+def test_the_worker_names_the_edge_map_where_there_is_one(
+    edge_model_path: Path, tiny_model_path: Path, scan: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, model in (("a", edge_model_path), ("b", tiny_model_path)):
+        command = {
+            "image": str(scan),
+            "model": str(model),
+            "output": str(tmp_path / name),
+            "device": "cpu",
+        }
+        found.append(list(Jobs().predict(command))[-1])
+    assert [event for event, _ in found] == ["result", "result"]
+    assert found[0][1]["edge_map"] == str(tmp_path / "a" / "edges.ome.zarr")
+    assert "edge_map" not in found[1][1]

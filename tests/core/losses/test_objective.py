@@ -16,7 +16,12 @@ from e2miseg_core.losses import (
     segmentation_loss,
 )
 from e2miseg_core.losses.objective import deep_objective, six_term_objective
-from e2miseg_core.networks import TrainingOutputs, preset_config
+from e2miseg_core.networks import (
+    EHANetConfig,
+    TrainingOutputs,
+    build_network,
+    preset_config,
+)
 
 SHAPE = (4, 8, 8)
 
@@ -121,6 +126,37 @@ def test_unknown_voxels_have_no_part_in_any_term(
 def test_e2miseg_is_trained_by_deep_supervision() -> None:
     config = preset_config("tiny", in_channels=1, n_classes=2)
     assert objective_of(config) is deep_objective
+
+
+def test_ehanet_is_trained_in_the_plane_of_its_slices(labels: Tensor) -> None:
+    outputs = TrainingOutputs((drawn(0, 2, *SHAPE),) * 5, drawn(1, 2, *SHAPE))
+    settings = LossSettings()
+    for axis in range(3):
+        objective = objective_of(EHANetConfig(in_channels=1, axis=axis))
+        found = objective(outputs, labels, settings, None)
+        expected = six_term_objective(outputs, labels, settings, axis=axis)
+        assert found == expected
+
+
+def test_an_edge_head_learns_from_the_labels_alone() -> None:
+    torch.manual_seed(0)
+    config = preset_config(
+        "tiny", in_channels=1, n_classes=2, patch_size=(8, 16, 16), edge_head=True
+    )
+    network = build_network(config)
+    labels = torch.zeros(1, 8, 16, 16, dtype=torch.long)
+    labels[:, 2:6, 4:12, 4:12] = 1
+    image = labels[:, None].float()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(8):
+        outputs = network.forward_training(image)
+        assert outputs.edges is not None
+        losses.append(edge_loss(outputs.edges, labels, LossSettings()).item())
+        optimizer.zero_grad()
+        objective_of(config)(outputs, labels, LossSettings(), None).backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.05
 
 
 @pytest.mark.parametrize(
