@@ -1,25 +1,23 @@
 """`e2miseg evaluate`: how well predicted labels agree with a reference."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
-from e2miseg_core.errors import DatasetError, WriteError
-from e2miseg_core.progress import run
+from e2miseg_core.errors import ConfigError, DatasetError, WriteError
+from e2miseg_core.progress import Job, run
 
 if TYPE_CHECKING:
-    from e2miseg_core.evaluation import Report
+    from e2miseg_core.evaluation import Judging, LesionRule, Report, Structure
 
 __all__ = ["evaluate"]
 
-_MOST_ROWS = 60  # a longer table of cases scrolls the means away
 
-
-def evaluate(
+def evaluate(  # noqa: PLR0913 - one parameter an option
     predicted: Annotated[
         str,
         typer.Argument(
@@ -46,6 +44,23 @@ def evaluate(
             help="Also write everything to this file, report.json for example.",
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="PAGE",
+            help="Also write one page with tables, plots and pictures of the worst "
+            "cases, which opens in any browser.",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="TABLE",
+            help="Also write a row for each case and structure.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -55,15 +70,83 @@ def evaluate(
             "Without it, every label that occurs is judged.",
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--regions",
+            metavar="SET",
+            help="Judge the regions of a benchmark: acdc, brats (1 edema, 2 "
+            "non-enhancing, 3 enhancing), brats2017 (4 enhancing), brats2023.",
+        ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--region",
+            metavar="NAME=VALUES",
+            help="Judge labels together, WT=1+2+3 for example; again for the next.",
+        ),
+    ] = None,
     tolerance: Annotated[
-        float,
+        list[float] | None,
         typer.Option(
             "--tolerance",
             metavar="MM",
             help="Surfaces at most this far apart count as equal in the surface Dice "
-            "(NSD). Take what two careful readers would differ by.",
+            "(NSD): what two careful readers would differ by; 1 without it. Again "
+            "for further ones.",
         ),
-    ] = 1.0,
+    ] = None,
+    probabilities: Annotated[
+        str | None,
+        typer.Option(
+            "--probabilities",
+            metavar="PROBS",
+            help="What `predict --probabilities` wrote: also judge the calibration.",
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images", metavar="IMAGES", help="Images for the pictures of the page."
+        ),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="OTHER",
+            help="Another prediction of the same cases: tell the differences, with "
+            "intervals and p values.",
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            metavar="CSV",
+            help="A table with the columns case,group: cases of one group, such as a "
+            "patient's, are drawn together for the intervals.",
+        ),
+    ] = None,
+    connectivity: Annotated[
+        int,
+        typer.Option(
+            "--connectivity", help="Neighbours that make one lesion: 6, 18 or 26."
+        ),
+    ] = 26,
+    lesion_iou: Annotated[
+        float,
+        typer.Option(
+            "--lesion-iou",
+            help="Match lesions one to one, at least so alike (intersection over "
+            "union). 0: found if touched.",
+        ),
+    ] = 0.0,
+    lesion_ml: Annotated[
+        float,
+        typer.Option("--lesion-ml", help="Leave smaller lesions out, in ml."),
+    ] = 0.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a report that exists.")
     ] = False,
@@ -74,34 +157,55 @@ def evaluate(
     Dice: share of overlap, 0 to 1.
     NSD: share of the surfaces that lies within the tolerance, 0 to 1.
     HD95: distance in mm that 95 % of the surfaces stay within.
+    ASSD: mean distance of the surfaces in mm.
 
-    A class that both leave empty counts as right (Dice 1, NSD 1, HD95 0); one that
-    only one of them leaves empty as wrong (Dice 0, NSD 0, HD95 the image's diagonal).
+    A class that both leave empty counts as right (Dice 1, NSD 1, distances 0); one
+    that only one of them leaves empty as wrong (Dice 0, NSD 0, distances the image's
+    diagonal).
 
     Both files must lie on the same grid.
     """
-    from e2miseg_core.evaluation import evaluate_paths
+    from e2miseg_core.evaluation import LesionRule
 
-    if output is not None:
-        _check_output(output, overwrite=overwrite)
-    names = _names_of(model) if model is not None else None
+    _check_outputs([output, html, table], overwrite=overwrite)
+    _check_places({"images": images, "labels": compare})
+    rule = LesionRule(connectivity=connectivity, min_iou=lesion_iou, min_ml=lesion_ml)
+    judging = _judging(model, preset, region or [], tuple(tolerance or [1.0]), rule)
+    judging = replace(judging, groups=_groups(groups))
     with Output(as_json=as_json) as out:
-        job = evaluate_paths(
-            predicted, reference, label_names=names, tolerance_mm=tolerance
-        )
+        job = _compare(predicted, reference, judging, probabilities, compare)
         report = run(job, out.progress)
-        if output is not None:
-            _write(report, output)
-        for problem in report.problems:
-            out.warning(f"left out: {problem.message}")
-        if len(report.cases) > 1 and len(report.table) <= _MOST_ROWS:
-            out.table(_cases(report))
-        out.result(report.to_json(), _means(report))
+        _write(out, report, output, table)
+        if html is not None:
+            run(_draw(report, html, images), out.progress)
+        _show(out, report)
     _check_complete(report)
 
 
-def _check_output(output: Path, *, overwrite: bool) -> None:
+def _check_outputs(outputs: list[Path | None], *, overwrite: bool) -> None:
     """What can be told before an hour of comparing."""
+    wanted = [path for path in outputs if path is not None]
+    if len({path.resolve() for path in wanted}) < len(wanted):
+        raise WriteError(
+            found="two reports of one name",
+            needed="a name for each",
+            do="choose different names",
+        )
+    for path in wanted:
+        _check_output(path, overwrite=overwrite)
+
+
+def _check_places(places: dict[str, str | None]) -> None:
+    """What is needed only in the end must be there in the beginning."""
+    from e2miseg_core.evaluation.pairing import check_exists
+    from e2miseg_core.io.address import Address
+
+    for what, place in places.items():
+        if place is not None:
+            check_exists(Address.parse(place), what)
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
     if output.is_dir() or (output.exists() and not overwrite):
         raise WriteError(
             found=f"{output} exists already",
@@ -117,6 +221,40 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         )
 
 
+def _judging(
+    model: str | None,
+    preset: str | None,
+    regions: list[str],
+    tolerances: tuple[float, ...],
+    rule: "LesionRule",
+) -> "Judging":
+    """What is judged: regions if any are named, else the model's labels, else all."""
+    from e2miseg_core.evaluation import PRESETS, Judging, parse_region
+    from e2miseg_core.evaluation.structures import named_structures
+
+    structures: list[Structure] = []
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError(
+            found=f"the regions {preset}",
+            needed=", ".join(PRESETS),
+            do="choose one of these, or name regions by --region NAME=VALUES",
+        )
+    if preset is not None:
+        structures += PRESETS[preset]
+    structures += [parse_region(text) for text in regions]
+    values = None
+    if model is not None:
+        names = _names_of(model)
+        values = (0, *names)
+        structures = structures or list(named_structures(names))
+    return Judging(
+        structures=tuple(structures) or None,
+        tolerances_mm=tolerances,
+        lesion_rule=rule,
+        class_values=values,
+    )
+
+
 def _names_of(model: str) -> dict[int, str]:
     from e2miseg_core.model_card import read_card
     from e2miseg_core.models import find_model
@@ -124,10 +262,66 @@ def _names_of(model: str) -> dict[int, str]:
     return read_card(find_model(model)).label_names
 
 
-def _write(report: "Report", output: Path) -> None:
+def _groups(path: Path | None) -> dict[str, str] | None:
+    from e2miseg_core.evaluation.pairing import read_groups
+
+    return None if path is None else read_groups(path)
+
+
+def _compare(
+    predicted: str,
+    reference: str,
+    judging: "Judging",
+    probabilities: str | None,
+    other: str | None,
+) -> Job["Report"]:
+    from e2miseg_core.evaluation import evaluate_paths
+
+    report = yield from evaluate_paths(
+        predicted, reference, judging=judging, probabilities=probabilities
+    )
+    if other is None:
+        return report
+    theirs = yield from evaluate_paths(other, reference, judging=judging)
+    return replace(report, differences=report.compare(theirs), compared_with=other)
+
+
+def _write(
+    out: Output, report: "Report", output: Path | None, table: Path | None
+) -> None:
+    from e2miseg_core.evaluation.table import write_csv
     from e2miseg_core.io.atomic import write_json
 
-    write_json(output, report.to_json())
+    if output is not None:
+        write_json(output, report.to_json())
+    if table is not None:
+        write_csv(table, report)
+    for problem in report.problems:
+        out.warning(f"left out: {problem.message}")
+    if report.other_values:
+        values = ", ".join(map(str, report.other_values))
+        out.warning(f"the label values {values} belong to no structure")
+
+
+def _draw(report: "Report", html: Path, images: str | None) -> Job[None]:
+    from e2miseg_core.evaluation.page import draw_worst, render_page, write_page
+    from e2miseg_core.evaluation.pairing import beside
+    from e2miseg_core.io.address import Address
+
+    place = None if images is None else Address.parse(images)
+    files = beside(place, [case.case for case in report.cases], "images")
+    pictures = yield from draw_worst(report, files)
+    write_page(html, render_page(report, pictures))
+
+
+def _show(out: Output, report: "Report") -> None:
+    from e2miseg_core.cli.evaluate_tables import MOST_ROWS, cases, details, means
+
+    if len(report.cases) > 1 and len(report.table) <= MOST_ROWS:
+        out.table(cases(report))
+    for table in details(report):
+        out.table(table)
+    out.result(report.to_json(), means(report))
 
 
 def _check_complete(report: "Report") -> None:
@@ -139,65 +333,3 @@ def _check_complete(report: "Report") -> None:
             needed="one prediction and one reference of each case, on one grid",
             do="see the notes above; the scores are of the other cases",
         )
-
-
-def _means(report: "Report") -> Table:
-    many = len(report.cases) > 1
-    title = f"Mean of {len(report.cases)} cases" if many else report.cases[0].case
-    table = _table(report, title, ["structure"])
-    for value, mean in report.means.items():
-        table.add_row(
-            report.label_names[value],
-            *(f"{score:.3f}" for score in (mean.dice, mean.nsd)),
-            _mm(mean.hd95_mm, far=mean.n_one_empty > 0),
-            *(f"{volume:.3f}" for volume in (mean.predicted_ml, mean.reference_ml)),
-        )
-    if len(report.label_names) > 1:
-        table.add_section()
-        table.add_row(
-            "all structures",
-            *(f"{score:.3f}" for score in (report.mean_dice, report.mean_nsd)),
-            _mm(report.mean_hd95_mm, far=_far(report)),
-        )
-    if _far(report):
-        table.caption = (
-            "* where a structure is missing from one side, HD95 is set to the "
-            "diagonal of the image"
-        )
-    return table
-
-
-def _cases(report: "Report") -> Table:
-    table = _table(report, "Cases", ["case", "structure"])
-    for row in report.table:
-        table.add_row(
-            row["case"],
-            row["name"],
-            *(f"{row[score]:.3f}" for score in ("dice", "nsd")),
-            _mm(row["hd95_mm"], far=row["predicted_empty"] != row["reference_empty"]),
-            *(f"{row[volume]:.3f}" for volume in ("predicted_ml", "reference_ml")),
-        )
-    return table
-
-
-def _table(report: "Report", title: str, first: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    for name in first:
-        table.add_column(name)
-    for name in (
-        "Dice",
-        f"NSD at {report.tolerance_mm:g} mm",
-        "HD95 (mm)",
-        "predicted (ml)",
-        "reference (ml)",
-    ):
-        table.add_column(name, justify="right")
-    return table
-
-
-def _far(report: "Report") -> bool:
-    return any(mean.n_one_empty for mean in report.means.values())
-
-
-def _mm(distance: float, *, far: bool) -> str:
-    return f"{distance:.2f}{' *' if far else ''}"

@@ -6,7 +6,8 @@ from e2miseg_core.evaluation.calibration import (
     Reliability,
     reliability,
 )
-from e2miseg_core.evaluation.evaluate import Judging, evaluate_case, evaluate_paths
+from e2miseg_core.evaluation.case import evaluate_case
+from e2miseg_core.evaluation.evaluate import Judging, evaluate_paths
 from e2miseg_core.evaluation.intervals import (
     Difference,
     Interval,

@@ -1,4 +1,4 @@
-"""Comparing predicted labels with a reference: arrays, files, folders of files."""
+"""Comparing files of predicted labels with a reference, one or a folder of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2miseg_core.errors import ConfigError, E2MISegError, ReadError
-from e2miseg_core.evaluation.calibration import (
-    ProbabilityMap,
-    Reliability,
-    reliability,
-)
-from e2miseg_core.evaluation.lesions import LesionRule, LesionScores, lesion_scores
-from e2miseg_core.evaluation.metrics import check_tolerance, dice, surface_scores
+from e2miseg_core.evaluation.calibration import ProbabilityMap, Reliability
+from e2miseg_core.evaluation.case import evaluate_case
+from e2miseg_core.evaluation.lesions import LesionRule, LesionScores
+from e2miseg_core.evaluation.metrics import check_tolerance
 from e2miseg_core.evaluation.pairing import beside, check_grids, is_case, match
 from e2miseg_core.evaluation.report import Report
 from e2miseg_core.evaluation.scores import CaseScores, ClassScores, Problem
@@ -24,12 +21,11 @@ from e2miseg_core.evaluation.structures import (
     check_structures,
     named_structures,
 )
-from e2miseg_core.evaluation.surface import Spacing
 from e2miseg_core.io import known_suffixes, open_labels, open_volume
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.progress import Job, Progress
 
-__all__ = ["Judging", "evaluate_case", "evaluate_paths"]
+__all__ = ["Judging", "evaluate_paths"]
 
 _SLAB_VOXELS = 8_000_000  # looked through at a time for the values there are
 
@@ -69,61 +65,6 @@ class Judging:
             )
         if self.structures is not None:
             check_structures(self.structures)
-
-
-def evaluate_case(
-    predicted_labels: NDArray[Any],
-    reference_labels: NDArray[Any],
-    spacing: Spacing,
-    label_names: Mapping[int, str] | Sequence[Structure],
-    *,
-    tolerance_mm: float | Sequence[float] = 1.0,
-    lesion_rule: LesionRule | None = None,
-    probabilities: ProbabilityMap | None = None,
-) -> dict[LabelKey, ClassScores]:
-    """Compare labels of one image, structure by structure.
-
-    Parameters
-    ----------
-    predicted_labels, reference_labels : integer array, shape (Z, Y, X)
-    spacing : tuple of float
-        ZYX in mm.
-    label_names : mapping of int to str, or sequence of Structure
-        The classes to compare; 0, the background, is left out.
-    tolerance_mm : float, or sequence of float
-        Of the normalised surface Dice; the first one's is `nsd`.
-    lesion_rule : LesionRule, optional
-    probabilities : ProbabilityMap, optional
-        On the same grid, for the calibration.
-
-    Returns
-    -------
-    dict of int or str to ClassScores
-        By label value, in rising order, or by the values of a region.
-
-    Raises
-    ------
-    GeometryError
-        If the shapes differ, or the spacing is not positive.
-    ConfigError
-        If the tolerance is negative, or a structure has no probabilities.
-    """
-    if isinstance(label_names, Mapping):
-        label_names = named_structures(label_names)
-    tolerances = (
-        tuple(tolerance_mm) if isinstance(tolerance_mm, Sequence) else (tolerance_mm,)
-    )
-    for tolerance in tolerances:
-        check_tolerance(tolerance)
-    scores: dict[LabelKey, ClassScores] = {}
-    for structure in label_names:
-        pair = structure.mask(predicted_labels), structure.mask(reference_labels)
-        judged = _score(*pair, spacing, tolerances, lesion_rule or LesionRule())
-        if probabilities is not None:
-            found = reliability(probabilities, structure, *pair, spacing)
-            judged = replace(judged, reliability=found)
-        scores[structure.key] = judged
-    return scores
 
 
 def evaluate_paths(
@@ -282,30 +223,6 @@ def _open_probabilities(
     volume = open_volume(maps[case])
     values = judging.class_values or tuple(range(volume.data.shape[0]))
     return ProbabilityMap(data=volume.data, class_values=values), volume.geometry
-
-
-def _score(
-    predicted: NDArray[np.bool_],
-    reference: NDArray[np.bool_],
-    spacing: Spacing,
-    tolerances_mm: tuple[float, ...],
-    lesion_rule: LesionRule,
-) -> ClassScores:
-    voxel_ml = float(np.prod(spacing)) / 1000.0
-    surface = surface_scores(predicted, reference, spacing, tolerances_mm)
-    return ClassScores(
-        dice=dice(predicted, reference),
-        hd95_mm=surface.hd95_mm,
-        nsd=surface.nsd[0],
-        predicted_ml=int(np.count_nonzero(predicted)) * voxel_ml,
-        reference_ml=int(np.count_nonzero(reference)) * voxel_ml,
-        predicted_empty=not predicted.any(),
-        reference_empty=not reference.any(),
-        hd_mm=surface.hd_mm,
-        assd_mm=surface.assd_mm,
-        lesions=lesion_scores(predicted, reference, spacing, lesion_rule),
-        nsd_at=dict(zip(tolerances_mm, surface.nsd, strict=True)),
-    )
 
 
 def _both_empty(judging: Judging, template: ClassScores | None) -> ClassScores:

@@ -14,7 +14,7 @@ from e2miseg_core.io.address import Address
 from e2miseg_core.io.listing import list_images
 from e2miseg_core.io.naming import exists, suggested_name
 
-__all__ = ["beside", "check_grids", "is_case", "match", "read_groups"]
+__all__ = ["beside", "check_exists", "check_grids", "is_case", "match", "read_groups"]
 
 # Formats keep affines in float32, and rotations as quaternions; a mistake is larger.
 _GRID_TOLERANCE, _GRID_VOXELS = 1e-4, 0.1
@@ -33,7 +33,7 @@ def match(
 ) -> tuple[list[tuple[str, Address, Address]], list[Problem]]:
     """Pairs of files with the name of their case, and what has no partner."""
     for address in (predicted, reference):
-        _check_exists(address, "labels")
+        check_exists(address, "labels")
     if is_case(predicted) != is_case(reference):
         raise ConfigError(
             found=f"a file and a folder: {predicted} and {reference}",
@@ -73,7 +73,7 @@ def beside(
     """
     if place is None:
         return {}
-    _check_exists(place, what)
+    check_exists(place, what)
     cases = list(cases)
     if not is_case(place):
         found = _cases(place.path)
@@ -125,7 +125,8 @@ def check_grids(
     )
 
 
-def _check_exists(address: Address, what: str) -> None:
+def check_exists(address: Address, what: str) -> None:
+    """Raise ReadError unless something is there."""
     if not exists(address):
         raise ReadError(
             found=f"{address.place} is missing",

@@ -116,6 +116,11 @@ class Report:
         return mean(known) if known else None
 
     @property
+    def mean_lesion_f1(self) -> float:
+        """Mean over the structures of the mean F1 of the cases' lesions."""
+        return self._mean("lesion_f1")
+
+    @property
     def in_pieces(self) -> bool:
         """Whether a structure comes in several pieces, so that lesions are of use."""
         return any(
@@ -126,10 +131,7 @@ class Report:
 
     def case_means(self, figure: str) -> list[float]:
         """Mean of a figure over the structures, of each case; NaN without any."""
-        return [
-            mean([getattr(scores, figure) for scores in case.classes.values()])
-            for case in self.cases
-        ]
+        return [case.mean(figure) for case in self.cases]
 
     @cached_property
     def mean_intervals(self) -> dict[str, Interval | None]:

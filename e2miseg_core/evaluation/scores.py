@@ -116,6 +116,10 @@ class CaseScores:
     classes: Mapping[LabelKey, ClassScores]
     group: str = ""
 
+    def mean(self, figure: str) -> float:
+        """Mean of a figure over the structures; NaN without any."""
+        return mean([getattr(scores, figure) for scores in self.classes.values()])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassMean:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,52 @@ from numpy.typing import NDArray
 
 from e2miseg_core.evaluation import (
     CaseScores,
+    ProbabilityMap,
     Report,
     average_precision,
     evaluate_case,
 )
+from e2miseg_core.evaluation.page import (
+    CasePicture,
+    WorstPictures,
+    draw_case,
+    render_page,
+    write_page,
+)
+from e2miseg_core.evaluation.structures import named_structures
 from e2miseg_core.inference.prediction import (
     Prediction,
     PredictionOptions,
     predict_job,
 )
+from e2miseg_core.io.naming import short_name
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress, run
 from e2miseg_core.training.dataset import Case
 from e2miseg_core.training.prepare import open_case
 from e2miseg_core.uncertainty.error_map import entropy
+from e2miseg_core.volume import Volume
 
 __all__ = ["card_metrics", "report_on_cases"]
 
 
 def report_on_cases(
-    model: Model, cases: Sequence[Case], *, device: str = "auto"
+    model: Model,
+    cases: Sequence[Case],
+    *,
+    device: str = "auto",
+    html: Path | None = None,
 ) -> Job[dict[str, Any]]:
     """Predict unseen cases and compare with their labels.
+
+    Parameters
+    ----------
+    model : Model
+    cases : sequence of Case
+        At least one.
+    device : str
+    html : Path, optional
+        Gets the report as a page, with pictures of the worst cases.
 
     Returns
     -------
@@ -42,7 +67,8 @@ def report_on_cases(
         actual wrong voxels.
     """
     options = PredictionOptions(device=device, keep_probabilities=True)
-    scores, maps = [], []
+    names = model.card.label_names
+    scores, maps, worst = [], [], WorstPictures()
     for number, case in enumerate(cases, start=1):
         yield Progress(done=number, total=len(cases), stage="predicting unseen cases")
         image, labels = open_case(case)
@@ -51,36 +77,82 @@ def report_on_cases(
             result = run(predict_job(image, model, Path(folder), options))
             predicted = np.asarray(result.labels)
             maps.append(_error_figures(result, predicted, truth))
-        spacing = image.geometry.in_unit("mm").spacing
-        scores.append(
-            CaseScores(
-                case=case.name,
-                predicted="",
-                reference=case.labels.name,
-                classes=evaluate_case(
-                    predicted, truth, spacing, model.card.label_names
-                ),
-            )
-        )
+            judged = _judge(case, model, result, (predicted, truth), image)
+        scores.append(judged)
+        if html is not None:
+            draw = partial(_draw, judged, names, (predicted, truth), image)
+            worst.offer(judged.mean("dice"), draw)
     report = Report(
-        cases=tuple(scores), label_names=model.card.label_names, tolerance_mm=1.0
+        cases=tuple(scores), label_names=dict(names.items()), tolerance_mm=1.0
     )
+    if html is not None:
+        title = f"{model.card.name}: {len(cases)} unseen cases"
+        write_page(html, render_page(report, worst.pictures, title=title))
+    return _told(model, report, maps)
+
+
+def _judge(
+    case: Case,
+    model: Model,
+    result: Prediction,
+    labels: tuple[NDArray[Any], NDArray[Any]],
+    image: Volume,
+) -> CaseScores:
+    """Compare a case while its probabilities are still on disk."""
+    names = model.card.label_names
+    return CaseScores(
+        case=case.name,
+        predicted="",
+        reference=short_name(case.labels),
+        classes=evaluate_case(
+            *labels,
+            image.geometry.in_unit("mm").spacing,
+            names,
+            probabilities=ProbabilityMap(
+                data=result.probabilities, class_values=(0, *names)
+            ),
+        ),
+    )
+
+
+def _draw(
+    case: CaseScores,
+    names: Mapping[int, str],
+    labels: tuple[NDArray[Any], NDArray[Any]],
+    image: Volume,
+) -> CasePicture:
+    structures = {one.key: one for one in named_structures(names)}
+    spacing = image.geometry.in_unit("mm").spacing
+    return draw_case(case.case, labels, structures, spacing, image.data[0])
+
+
+def _told(
+    model: Model, report: Report, maps: Sequence[Mapping[str, float | None]]
+) -> dict[str, Any]:
+    """Everything as JSON values."""
+    interval = report.mean_intervals["dice"]
+    means = {
+        "dice": report.mean_dice,
+        "hd95_mm": report.mean_hd95_mm,
+        "nsd": report.mean_nsd,
+        "assd_mm": report.mean_assd_mm,
+        "ece": report.mean_ece,
+        "dice_interval": interval.to_json() if interval else None,
+    }
+    if report.in_pieces:
+        means["lesion_f1"] = report.mean_lesion_f1
     return {
         "model": model.card.name,
         "evaluation": report.to_json(),
-        "means": {
-            "dice": report.mean_dice,
-            "hd95_mm": report.mean_hd95_mm,
-            "nsd": report.mean_nsd,
-        },
+        "means": means,
         "error_map": {
             key: _mean_where_any([m[key] for m in maps])
             for key in ("auprc_expected_error", "auprc_entropy", "auprc_chance")
         }
         | {"expected_over_actual": _ratio(maps)},
         "error_map_cases": [
-            {"case": case.name, **figures}
-            for case, figures in zip(cases, maps, strict=True)
+            {"case": case.case, **figures}
+            for case, figures in zip(report.cases, maps, strict=True)
         ],
     }
 
@@ -88,15 +160,21 @@ def report_on_cases(
 def card_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that a model card carries."""
     means, maps = report["means"], report["error_map"]
-    return {
+    told = {
         "data": f"{len(report['error_map_cases'])} unseen cases",
         "mean_dice": means["dice"],
+        "mean_dice_interval": means["dice_interval"],
         "mean_hd95_mm": means["hd95_mm"],
+        "mean_assd_mm": means["assd_mm"],
         "mean_nsd_1mm": means["nsd"],
+        "mean_ece": means["ece"],
         "error_map_auprc": maps["auprc_expected_error"],
         "entropy_auprc": maps["auprc_entropy"],
         "chance_auprc": maps["auprc_chance"],
     }
+    if "lesion_f1" in means:
+        told["lesion_f1"] = means["lesion_f1"]
+    return told
 
 
 def _precision(scores: NDArray[Any], wrong: NDArray[np.bool_]) -> float | None:
