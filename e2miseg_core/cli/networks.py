@@ -9,6 +9,13 @@ from e2miseg_core.cli.output import Output
 
 __all__ = ["networks"]
 
+CAPTION = (
+    "Multiply-adds of one patch with every supervised level: one multiplication with "
+    "its addition counts 1; convolutions, matrix products and, as fvcore counts them, "
+    "norms. Memory: weights and tensors of one forward pass in float32; libraries take "
+    "more for their own work. *: the weights are tied to this patch size."
+)
+
 
 def networks(
     *,
@@ -23,17 +30,37 @@ def networks(
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="Presets, for 1 channel and 2 classes", title_justify="left")
-    for name in ("preset", "parameters", "multiply-adds", "patch (Z, Y, X)", "memory"):
+    table = Table(title="Presets", title_justify="left", caption=CAPTION)
+    table.caption_justify = "left"
+    for name in ("preset", "form", "channels"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("parameters", justify="right")
+    for name in ("multiply-adds", "patch (Z, Y, X)", "memory"):
         table.add_column(name, no_wrap=True)
     table.add_column("for")
     for row in rows:
         table.add_row(
             row["preset"],
-            f"{row['parameters']:,}",
-            f"{row['multiply_adds'] / 1e9:.2f} G",
-            " x ".join(str(p) for p in row["patch_size"]),
-            f"{row['forward_megabytes']:.0f} MB",
-            row["summary"],
+            row["form"],
+            f"{row['in_channels']} -> {row['n_classes']}",
+            *_sizes(row),
+            row.get("missing", row["summary"]),
         )
     return table
+
+
+def _sizes(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Parameters, multiply-adds, patch and memory, as far as they are known."""
+    patch = " x ".join(str(p) for p in row["patch_size"])
+    patch += "" if row["any_patch"] else " *"
+    if "missing" in row:
+        return "", "", patch, ""
+    parameters = f"{row['parameters']:,}"
+    if row["trained_parameters"] != row["parameters"]:
+        parameters += f"\n{row['trained_parameters']:,} trained"
+    return (
+        parameters,
+        f"{row['multiply_adds'] / 1e9:.1f} G",
+        patch,
+        f"{row['forward_megabytes']:.0f} MB",
+    )

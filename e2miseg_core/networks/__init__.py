@@ -6,9 +6,13 @@ from e2miseg_core.networks.architectures import (
     build_network,
     network_from_json,
     network_to_json,
+    with_patch,
 )
+from e2miseg_core.networks.block_config import HFRConfig, MFGAConfig
 from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.e2miseg import E2MISeg
+from e2miseg_core.networks.ehanet import EHANet, EHANetConfig
+from e2miseg_core.networks.initialisation import undecayed_parameters
 from e2miseg_core.networks.outputs import TrainingOutputs
 from e2miseg_core.networks.presets import PRESETS, Preset, preset_config
 
@@ -16,6 +20,10 @@ __all__ = [
     "PRESETS",
     "E2MISeg",
     "E2MISegConfig",
+    "EHANet",
+    "EHANetConfig",
+    "HFRConfig",
+    "MFGAConfig",
     "Network",
     "NetworkConfig",
     "Preset",
@@ -25,6 +33,8 @@ __all__ = [
     "network_from_json",
     "network_to_json",
     "preset_config",
+    "undecayed_parameters",
+    "with_patch",
 ]
 
 
@@ -34,7 +44,8 @@ def create_network(
     in_channels: int,
     n_classes: int,
     patch_size: tuple[int, int, int] | None = None,
-) -> E2MISeg:
+    faithful: bool = False,
+) -> Network:
     """Build a network with random weights.
 
     Parameters
@@ -45,17 +56,23 @@ def create_network(
         `n_classes` counts the background.
     patch_size : tuple of 3 int, optional
         Patch (ZYX); the preset's own when left out.
+    faithful : bool
+        The form that was published, slips included, instead of the clean one. Its
+        weights are tied to the patch size.
 
     Returns
     -------
-    E2MISeg
+    Network
 
     Raises
     ------
     ConfigError
-        For an unknown preset, or a patch that the strides do not divide.
+        For an unknown preset, one that was never published, or a patch that the
+        strides do not divide.
     """
-    changes: dict[str, object] = {"in_channels": in_channels, "n_classes": n_classes}
-    if patch_size is not None:
-        changes["patch_size"] = patch_size
-    return E2MISeg(preset_config(preset, **changes))
+    config = preset_config(
+        preset, faithful=faithful, in_channels=in_channels, n_classes=n_classes
+    )
+    return build_network(
+        config if patch_size is None else with_patch(config, patch_size)
+    )

@@ -1,11 +1,13 @@
 """Every architecture by the name that model files know it by."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.e2miseg import E2MISeg
+from e2miseg_core.networks.ehanet import EHANet, EHANetConfig
 
 __all__ = [
     "Network",
@@ -13,33 +15,43 @@ __all__ = [
     "build_network",
     "network_from_json",
     "network_to_json",
+    "with_patch",
 ]
 
-Network: TypeAlias = E2MISeg
-NetworkConfig: TypeAlias = E2MISegConfig
+Network: TypeAlias = E2MISeg | EHANet
+NetworkConfig: TypeAlias = E2MISegConfig | EHANetConfig
 
-# name in model files: (configuration, network)
-_ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
-    "e2miseg": (E2MISegConfig, E2MISeg),
+# by their names in model files
+_CONFIGS: dict[str, type[NetworkConfig]] = {
+    "e2miseg": E2MISegConfig,
+    "ehanet": EHANetConfig,
 }
 
 
 def build_network(config: NetworkConfig) -> Network:
     """A network with random weights."""
-    for config_class, network_class in _ARCHITECTURES.values():
-        if isinstance(config, config_class):
-            return network_class(config)
-    msg = f"no network for {type(config).__name__}"
-    raise TypeError(msg)
+    return EHANet(config) if isinstance(config, EHANetConfig) else E2MISeg(config)
+
+
+def with_patch(
+    config: NetworkConfig, patch_size: tuple[int, int, int]
+) -> NetworkConfig:
+    """The same network for patches (ZYX) of another size.
+
+    Raises
+    ------
+    ConfigError
+        If the network's strides do not divide the patch.
+    """
+    if isinstance(config, EHANetConfig):
+        return config.with_patch(patch_size)
+    return replace(config, patch_size=patch_size)
 
 
 def network_to_json(config: NetworkConfig) -> dict[str, Any]:
     """Architecture and configuration as JSON values, as model cards hold them."""
-    for name, (config_class, _) in _ARCHITECTURES.items():
-        if isinstance(config, config_class):
-            return {"architecture": name, "config": config.to_json()}
-    msg = f"no architecture for {type(config).__name__}"
-    raise TypeError(msg)
+    names = {config_class: name for name, config_class in _CONFIGS.items()}
+    return {"architecture": names[type(config)], "config": config.to_json()}
 
 
 def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
@@ -51,10 +63,10 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
         For an unknown architecture, or a configuration that is not one of its own.
     """
     name = values.get("architecture")
-    if name not in _ARCHITECTURES:
+    if name not in _CONFIGS:
         raise ConfigError(
             found=f"a network {name!r}",
-            needed=f"one of {', '.join(_ARCHITECTURES)}",
+            needed=f"one of {', '.join(_CONFIGS)}",
             do="update e2miseg-napari, or choose another model",
         )
     config = values.get("config")
@@ -64,4 +76,4 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
             needed="a mapping of its settings",
             do="get the model file again from its source",
         )
-    return _ARCHITECTURES[name][0].from_json(config)
+    return _CONFIGS[name].from_json(config)

@@ -1,12 +1,24 @@
 """Convolution blocks shared by the networks."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ChannelLayerNorm", "ResBlock", "group_norm", "volume_convolution"]
+__all__ = [
+    "LEAK",
+    "ChannelLayerNorm",
+    "NormFactory",
+    "ResBlock",
+    "depthwise_convolution",
+    "group_norm",
+    "volume_convolution",
+]
 
 LEAK = 0.01  # negative slope of every leaky ReLU, specification part A
 GROUP_WIDTH = 8  # channels normalised together
+
+NormFactory = Callable[[int], nn.Module]  # channels -> norm
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -26,6 +38,21 @@ def volume_convolution(
     return nn.Conv3d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
 
 
+def depthwise_convolution(
+    channels: int, dilation: tuple[int, int, int] = (1, 1, 1), *, bias: bool = False
+) -> nn.Conv3d:
+    """A 3x3x3 convolution of each channel by itself that keeps the spatial size."""
+    return nn.Conv3d(
+        channels,
+        channels,
+        3,
+        padding=dilation,
+        dilation=dilation,
+        groups=channels,
+        bias=bias,
+    )
+
+
 class ResBlock(nn.Module):
     """Two 3x3x3 convolutions with norms and a skip (specification, conventions).
 
@@ -33,20 +60,23 @@ class ResBlock(nn.Module):
     ----------
     in_channels, out_channels : int
         Where they differ the skip is a 1x1x1 convolution with its own norm.
+    norm : callable
+        Makes each norm from a number of channels.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: NormFactory = group_norm
+    ) -> None:
         super().__init__()
         self.first = volume_convolution(in_channels, out_channels)
-        self.first_norm = group_norm(out_channels)
+        self.first_norm = norm(out_channels)
         self.second = volume_convolution(out_channels, out_channels)
-        self.second_norm = group_norm(out_channels)
+        self.second_norm = norm(out_channels)
         self.activation = nn.LeakyReLU(LEAK, inplace=True)
         self.skip: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.skip = nn.Sequential(
-                volume_convolution(in_channels, out_channels, 1),
-                group_norm(out_channels),
+                volume_convolution(in_channels, out_channels, 1), norm(out_channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from e2miseg_core.errors import ConfigError
+from e2miseg_core.networks.block_config import HFRConfig, MFGAConfig
+from e2miseg_core.networks.reading import check_choices, read_config
 
-__all__ = ["E2MISegConfig"]
+__all__ = ["E2MISegConfig", "Triple"]
 
 Triple = tuple[int, int, int]
 
@@ -22,7 +24,8 @@ class E2MISegConfig:
         `n_classes` counts the background.
     patch_size : tuple of 3 int
         Patch (ZYX, voxels) for training and prediction; each axis divisible by
-        `total_stride`. The weights accept any other divisible patch as well.
+        `total_stride`. The weights accept any other divisible patch as well, unless
+        they are tied to this one (`fixed_patch`).
     stem_stride : tuple of 3 int
         Kernel and stride of the stem, ZYX.
     base_width : int
@@ -31,10 +34,25 @@ class E2MISegConfig:
         Channels of the encoder stages, finest first.
     blocks : int
         HFR blocks in each stage of encoder and decoder.
-    heads, n_tokens : int
-        Attention heads, and length of the pooled keys and values.
+    heads : int
+        Attention heads.
+    n_tokens : int or tuple of int
+        Length of the pooled keys and values: one for all, or one a stage, finest
+        first, for encoder and decoder alike.
     attention_dropout : float
         Rate on the attention maps.
+    hfr : HFRConfig
+        What the HFR blocks are made of.
+    mfga : MFGAConfig
+        What joins coarse features and skips.
+    norms : {"group", "published"}
+        Group norms everywhere, independent of the batch; or batch, instance and
+        group norms where the published network has them.
+    initialisation : {"linear", "encoder_linear", "he"}
+        Linear maps by a truncated normal of 0.02, everywhere or as published in the
+        encoder alone, the rest by the library; "he": convolutions by He's rule.
+    edge_head : bool
+        Tell edges at full resolution, and use what they are told from (B.9).
     """
 
     in_channels: int
@@ -45,11 +63,18 @@ class E2MISegConfig:
     widths: tuple[int, ...] = (32, 64, 128, 256)
     blocks: int = 3
     heads: int = 4
-    n_tokens: int = 64
+    n_tokens: int | tuple[int, ...] = 64
     attention_dropout: float = 0.1
+    hfr: HFRConfig = field(default_factory=HFRConfig)
+    mfga: MFGAConfig = field(default_factory=MFGAConfig)
+    norms: Literal["group", "published"] = "group"
+    initialisation: Literal["linear", "encoder_linear", "he"] = "linear"
+    edge_head: bool = False
 
     def __post_init__(self) -> None:
-        counts = (self.heads, self.n_tokens, self.blocks, self.base_width)
+        check_choices(self)
+        tokens = self.n_tokens if isinstance(self.n_tokens, tuple) else (self.n_tokens,)
+        counts = (self.heads, *tokens, self.blocks, self.base_width)
         if min(*counts, *self.stem_stride) < 1 or not 0 <= self.attention_dropout < 1:
             raise ConfigError(
                 found=f"heads, tokens, blocks, width {counts}, stem stride "
@@ -63,6 +88,10 @@ class E2MISegConfig:
                 needed="at least 1 channel and 2 classes, background included",
                 do="correct the numbers of channels and classes",
             )
+        self._check_widths()
+        self.check_patch(self.patch_size)
+
+    def _check_widths(self) -> None:
         if not self.widths or any(w % (4 * self.heads) for w in self.widths):
             raise ConfigError(
                 found=f"stage widths {self.widths} with {self.heads} heads",
@@ -75,17 +104,58 @@ class E2MISegConfig:
                 needed="a multiple of 4, one part for each MFGA group",
                 do="choose another base_width",
             )
-        self.check_patch(self.patch_size)
+        if isinstance(self.n_tokens, tuple) and len(self.n_tokens) != len(self.widths):
+            raise ConfigError(
+                found=f"token lengths {self.n_tokens} for stages of {self.widths}",
+                needed="one for all stages, or one for each",
+                do="correct n_tokens",
+            )
+        if self.norms == "published" and self.widths[0] % self.in_channels:
+            raise ConfigError(
+                found=f"{self.in_channels} channels with the published norms",
+                needed=f"a number that divides {self.widths[0]}: one group a channel",
+                do="take the clean form (faithful=False)",
+            )
 
     @property
     def total_stride(self) -> Triple:
         """Downsampling of the coarsest stage, ZYX."""
-        factor = 2 ** (len(self.widths) - 1)
-        z, y, x = (s * factor for s in self.stem_stride)
+        return self.stage_stride(len(self.widths) - 1)
+
+    @property
+    def fixed_patch(self) -> bool:
+        """Whether the weights are tied to `patch_size`."""
+        return self.hfr.fixed_patch
+
+    def stage_stride(self, stage: int) -> Triple:
+        """Downsampling of an encoder stage, 0 the finest."""
+        z, y, x = (s * 2**stage for s in self.stem_stride)
         return z, y, x
 
+    def stage_size(self, stage: int) -> Triple:
+        """Size of `patch_size` in an encoder stage."""
+        strides = self.stage_stride(stage)
+        z, y, x = (p // s for p, s in zip(self.patch_size, strides, strict=True))
+        return z, y, x
+
+    def stage_tokens(self, stage: int) -> int:
+        """Length of the pooled keys and values of a stage."""
+        if isinstance(self.n_tokens, int):
+            return self.n_tokens
+        return self.n_tokens[stage]
+
+    def with_hfr(self, **changes: Any) -> "E2MISegConfig":
+        """The same with some fields of `hfr` changed."""
+        return replace(self, hfr=replace(self.hfr, **changes))
+
     def check_patch(self, patch_size: tuple[int, ...]) -> None:
-        """Raise ConfigError unless every axis is a multiple of the total stride."""
+        """Raise ConfigError unless the network takes patches of this size."""
+        if self.fixed_patch and tuple(patch_size) != self.patch_size:
+            raise ConfigError(
+                found=f"a patch of {tuple(patch_size)} voxels (Z, Y, X)",
+                needed=f"exactly {self.patch_size}: these weights are tied to it",
+                do="keep the patch size, or train the clean form",
+            )
         stride = self.total_stride
         if all(p > 0 and p % s == 0 for p, s in zip(patch_size, stride, strict=True)):
             return
@@ -105,17 +175,5 @@ class E2MISegConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "E2MISegConfig":
-        """Read what `to_json` wrote; ConfigError on unknown or missing keys."""
-        known = {f.name for f in fields(cls)}
-        required = {f.name for f in fields(cls) if f.default is MISSING}
-        if not required <= set(values) <= known:
-            raise ConfigError(
-                found=f"a network configuration with the keys {sorted(values)}",
-                needed=f"keys out of {sorted(known)}",
-                do="open the model with the version that wrote it, or newer",
-            )
-        # JSON knows no tuples.
-        read: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**read)
+        """Read what `to_json` wrote; ConfigError on keys or values that do not fit."""
+        return read_config(cls, values)

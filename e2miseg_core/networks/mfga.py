@@ -7,11 +7,18 @@ Applications 296 (2026) 128861. Written from the specification.
 import torch
 from torch import Tensor, nn
 
-from e2miseg_core.networks.blocks import ChannelLayerNorm, volume_convolution
+from e2miseg_core.networks.block_config import MFGAConfig
+from e2miseg_core.networks.blocks import (
+    ChannelLayerNorm,
+    depthwise_convolution,
+    volume_convolution,
+)
 
 __all__ = ["DILATIONS", "MFGA"]
 
 DILATIONS = (1, 2, 6, 7)  # one a group
+
+Triple = tuple[int, int, int]
 
 
 class MFGA(nn.Module):
@@ -25,6 +32,10 @@ class MFGA(nn.Module):
         Channels of the mask logits that every group sees.
     stride : tuple of 3 int
         Upsampling factor from the coarse map to the skip, ZYX.
+    settings : MFGAConfig
+        Deviations from the published form; none when left out.
+    size : tuple of 3 int, optional
+        Of the skip at the network's own patch, ZYX: for `cap_dilation`.
     """
 
     def __init__(
@@ -32,18 +43,24 @@ class MFGA(nn.Module):
         coarse_channels: int,
         channels: int,
         n_classes: int,
-        stride: tuple[int, int, int],
+        stride: Triple,
+        *,
+        settings: MFGAConfig | None = None,
+        size: Triple | None = None,
     ) -> None:
         super().__init__()
+        settings = settings or MFGAConfig()
         self.upsample = nn.ConvTranspose3d(
             coarse_channels, channels, stride, stride, bias=False
         )
         self.mask = volume_convolution(channels, n_classes, 1, bias=True)
+        self.softmax_mask = settings.softmax_mask
         width = channels // 2 + n_classes
         self.group_norm = ChannelLayerNorm(width)  # shared by the groups, as published
+        capped = size if settings.cap_dilation else None
         self.groups = nn.ModuleList(
-            nn.Conv3d(width, width, 3, padding=r, dilation=r, groups=width)
-            for r in DILATIONS
+            depthwise_convolution(width, _dilation(rate, capped), bias=True)
+            for rate in DILATIONS
         )
         self.norm = ChannelLayerNorm(len(DILATIONS) * width)
         self.out = volume_convolution(len(DILATIONS) * width, channels, 1)
@@ -62,6 +79,8 @@ class MFGA(nn.Module):
         """
         upsampled = self.upsample(coarse)
         mask = self.mask(upsampled)
+        if self.softmax_mask:
+            mask = torch.softmax(mask.float(), dim=1).to(mask.dtype)
         n_groups = len(self.groups)
         pairs = zip(upsampled.chunk(n_groups, 1), skip.chunk(n_groups, 1), strict=True)
         gathered = [
@@ -72,3 +91,11 @@ class MFGA(nn.Module):
         ]
         joined: Tensor = self.out(self.norm(torch.cat(gathered, dim=1)))
         return joined
+
+
+def _dilation(rate: int, size: Triple | None) -> Triple:
+    """The rate on each axis, capped where an axis has no more voxels than it."""
+    if size is None:
+        return rate, rate, rate
+    z, y, x = (max(1, min(rate, length - 1)) for length in size)
+    return z, y, x

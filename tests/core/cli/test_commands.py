@@ -292,10 +292,21 @@ def _interrupted(_volume: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_networks_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_lists_every_preset(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run_command(["networks", "--json"]) == 0
     rows = events(capsys)[-1]["networks"]
-    assert [row["preset"] for row in rows] == ["tiny", "small"]
+    forms = [(row["preset"], row["form"]) for row in rows]
+    assert forms[:4] == [
+        ("tiny", "clean"),
+        ("small", "clean"),
+        ("acdc", "clean"),
+        ("acdc", "published"),
+    ]
+    assert rows[3]["parameters"] == 85_131_796
+    # Once is enough.
+    monkeypatch.setattr("e2miseg_core.networks.cost.preset_costs", lambda: rows)
     assert run_command(["networks"]) == 0
     assert "small" in capsys.readouterr().out
 

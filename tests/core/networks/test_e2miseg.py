@@ -1,25 +1,36 @@
 """Every preset: shapes, gradients, and weights that are not tied to one patch."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks import (
-    PRESETS,
     E2MISeg,
     E2MISegConfig,
+    HFRConfig,
+    MFGAConfig,
     create_network,
     preset_config,
 )
-from e2miseg_core.networks.cost import multiply_adds, parameter_count, preset_costs
+from e2miseg_core.networks.cost import network_cost, parameter_count
+
+COMPUTABLE = ("tiny", "small")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+def config_of(preset: str, **changes: Any) -> E2MISegConfig:
+    config = preset_config(preset, **changes)
+    assert isinstance(config, E2MISegConfig)
+    return config
+
+
+@pytest.mark.parametrize("preset", COMPUTABLE)
 @pytest.mark.parametrize(("channels", "n_classes"), [(1, 2), (3, 4)])
 def test_levels_have_the_shapes_of_the_specification(
     preset: str, channels: int, n_classes: int
 ) -> None:
-    config = preset_config(preset, in_channels=channels, n_classes=n_classes)
+    config = config_of(preset, in_channels=channels, n_classes=n_classes)
     network = E2MISeg(config).eval()
     image = torch.randn(1, channels, *config.patch_size)
     with torch.no_grad():
@@ -35,9 +46,9 @@ def test_levels_have_the_shapes_of_the_specification(
     torch.testing.assert_close(levels[0], plain, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", COMPUTABLE)
 def test_every_parameter_gets_a_gradient(preset: str) -> None:
-    config = preset_config(preset, in_channels=2, n_classes=3)
+    config = config_of(preset, in_channels=2, n_classes=3)
     torch.manual_seed(0)
     network = E2MISeg(config)
     levels = network.forward_training(torch.randn(1, 2, *config.patch_size)).levels
@@ -47,7 +58,7 @@ def test_every_parameter_gets_a_gradient(preset: str) -> None:
         assert torch.isfinite(parameter.grad).all(), name
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", COMPUTABLE)
 def test_the_same_weights_accept_any_patch_that_the_strides_divide(preset: str) -> None:
     network = create_network(preset, in_channels=1, n_classes=2).eval()
     stride = network.config.total_stride
@@ -81,17 +92,108 @@ def test_config_survives_json_and_refuses_unknown_keys() -> None:
         E2MISegConfig.from_json({**config.to_json(), "depth": 3})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"in_channels": "1"}, "in_channels = '1'"),
+        ({"blocks": 2.0}, "blocks = 2.0"),
+        ({"blocks": True}, "blocks = True"),
+        ({"patch_size": [16, 32]}, "patch_size"),
+        ({"norms": "layer"}, "'group', 'published'"),
+        ({"hfr": {"fusion": "product"}}, "'concat', 'sum'"),
+        ({"hfr": {"depth": 3}}, "keys"),
+        ({"hfr": {"refinements": 0}}, "0 refinement blocks"),
+        ({"hfr": {"qk_source": "token"}}, "nothing uses"),
+        ({"hfr": {"attention": False}}, "nothing uses"),
+        ({"n_tokens": [4, 4, 4]}, "token lengths"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(
+    change: dict[str, object], message: str
+) -> None:
+    values = preset_config("tiny").to_json()
+    with pytest.raises(ConfigError, match=message):
+        E2MISegConfig.from_json({**values, **change})
+
+
+def test_configurations_of_older_model_files_mean_what_they_meant() -> None:
+    stored = {
+        "in_channels": 1,
+        "n_classes": 3,
+        "patch_size": [32, 48, 32],
+        "stem_stride": [2, 2, 2],
+        "base_width": 16,
+        "widths": [32, 64, 96],
+        "blocks": 1,
+        "heads": 4,
+        "n_tokens": 32,
+        "attention_dropout": 0.0,
+    }
+    config = E2MISegConfig.from_json(stored)
+    assert config == preset_config("small", n_classes=3)
+    assert config.hfr == HFRConfig(
+        branch="residual",
+        refinements=1,
+        token_maps="pooling",
+        fusion="concat",
+        qk_source="conv",
+        conv_merge="attention",
+        attention=True,
+        position="depthwise",
+        as_coded=False,
+    )
+    assert (config.norms, config.edge_head, config.mfga) == (
+        "group",
+        False,
+        MFGAConfig(enabled=True, cap_dilation=False, softmax_mask=False),
+    )
+
+
 def test_unknown_presets_are_named() -> None:
     with pytest.raises(ConfigError, match=r"'huge'.*tiny, small"):
         create_network("huge", in_channels=1, n_classes=2)
 
 
+def test_blocks_that_are_counted_and_not_run_cost_what_they_would() -> None:
+    costs = [network_cost(preset_config("tiny", blocks=n)) for n in (1, 2, 4)]
+    networks = [E2MISeg(config_of("tiny", blocks=n)) for n in (1, 2, 4)]
+    assert [c.parameters for c in costs] == [parameter_count(n) for n in networks]
+    for count in ("products", "norms"):
+        one, two, four = (getattr(cost, count) for cost in costs)
+        assert four - two == 2 * (two - one) > 0
+
+
+def test_multiply_adds_of_the_stem_are_those_of_a_hand_count() -> None:
+    # A network of one stage without a stem's stride has this one convolution more
+    # work for each further channel: 16 outputs at each of the voxels; and the skip
+    # at full resolution its first 3x3x3 and its 1x1x1 convolution, 4 outputs each.
+    def products(in_channels: int) -> int:
+        return network_cost(
+            preset_config(
+                "tiny",
+                in_channels=in_channels,
+                patch_size=(4, 4, 4),
+                stem_stride=(1, 1, 1),
+                widths=(16,),
+                base_width=4,
+            )
+        ).products
+
+    assert products(3) - products(2) == 64 * (16 + 27 * 4 + 4)
+
+
+def test_memory_is_what_tensors_hold_at_once() -> None:
+    # Twice the patch along one axis: twice the tensors, the same weights.
+    small, large = (
+        network_cost(preset_config("small", patch_size=(z, 32, 32))) for z in (32, 64)
+    )
+    weights = 4 * small.parameters
+    ratio = (large.predict_bytes - weights) / (small.predict_bytes - weights)
+    assert 1.95 < ratio < 2.01
+
+
 def test_costs_count_what_a_hand_count_counts() -> None:
-    rows = {row["preset"]: row for row in preset_costs()}
-    assert set(rows) == set(PRESETS)
     network = create_network("tiny", in_channels=1, n_classes=2)
-    assert rows["tiny"]["parameters"] == parameter_count(network)
-    assert rows["tiny"]["multiply_adds"] == multiply_adds(network)
     # One more class adds exactly: a row in the head (8 + bias), and in each of the
     # two MFGA modules one mask row, one channel in four groups, norms and last map.
     more = create_network("tiny", in_channels=1, n_classes=3)

@@ -2,6 +2,7 @@
 
 import torch
 
+from e2miseg_core.networks import E2MISeg, E2MISegConfig, MFGAConfig, preset_config
 from e2miseg_core.networks.mfga import DILATIONS, MFGA
 
 
@@ -63,3 +64,45 @@ def test_each_group_reaches_as_far_as_its_dilation() -> None:
         assert x.grad is not None
         reached = x.grad[0].abs().sum(0).nonzero() - centre
         assert set(reached.flatten().tolist()) == {-dilation, 0, dilation}
+
+
+def test_a_capped_dilation_stays_within_the_patch_on_each_axis() -> None:
+    module = MFGA(
+        16, 8, 3, (1, 2, 2), settings=MFGAConfig(cap_dilation=True), size=(4, 1, 20)
+    )
+    found = [group.dilation for group in module.groups]
+    assert found == [(1, 1, 1), (2, 1, 2), (3, 1, 6), (3, 1, 7)]
+    plain = MFGA(16, 8, 3, (1, 2, 2), size=(4, 1, 20))
+    assert [group.dilation for group in plain.groups] == [(r, r, r) for r in DILATIONS]
+    coarse, skip = torch.randn(1, 16, 4, 2, 10), torch.randn(1, 8, 4, 4, 20)
+    assert module(coarse, skip).shape == skip.shape
+
+
+def test_a_mask_of_probabilities_does_not_see_what_all_classes_share() -> None:
+    coarse, skip = torch.randn(1, 16, 3, 4, 5), torch.randn(1, 8, 6, 8, 10)
+    for softmax in (True, False):
+        torch.manual_seed(0)
+        settings = MFGAConfig(softmax_mask=softmax)
+        module = MFGA(16, 8, 3, (2, 2, 2), settings=settings).eval()
+        with torch.no_grad():
+            before = module(coarse, skip)
+            assert module.mask.bias is not None
+            module.mask.bias.add_(2.0)  # of every class alike
+            same = torch.allclose(module(coarse, skip), before, atol=1e-5)
+        assert same == softmax
+
+
+def test_without_mfga_the_skip_is_added_as_it_is() -> None:
+    torch.manual_seed(0)
+    config = preset_config("tiny", mfga=MFGAConfig(enabled=False))
+    assert isinstance(config, E2MISegConfig)
+    network = E2MISeg(config).eval()
+    assert network.aggregate is None
+    image = torch.randn(1, 1, *config.patch_size)
+    with torch.no_grad():
+        skip = network.full_skip(image)
+        first = network.encoder[0](network.stem(image))
+        second = network.encoder[1](network.downsample[0](first))
+        level = network.decoder[1](network.upsample[1](second) + first)
+        full = network.decoder[0](network.upsample[0](level) + skip)
+        torch.testing.assert_close(network(image), network.heads[0](full))

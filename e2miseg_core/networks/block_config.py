@@ -1,0 +1,106 @@
+"""What the blocks of E2MISeg are made of: the switches of the specification."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.networks.reading import check_choices
+
+__all__ = ["FIXED_TOKEN_MAPS", "HFRConfig", "MFGAConfig"]
+
+# These are matrices with one row a voxel, and so tied to one patch size.
+FIXED_TOKEN_MAPS = ("separate", "shared", "shared_matrix")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HFRConfig:
+    """One HFR block (specification A.2); the defaults are the clean form.
+
+    Attributes
+    ----------
+    branch : {"residual", "plain"}
+        Convolution branch: with norms and a skip (ACDC), or with neither.
+    refinements : int
+        Residual blocks after the attention: 2 in ACDC, 1 elsewhere.
+    token_maps : str
+        How N voxels become the p tokens of the spatial attention. "pooling",
+        "shared_pooling": weighted means, weights computed from the voxels, separate
+        or the same for keys and values. As published and tied to one patch size:
+        "separate" linear maps (ACDC), one "shared" linear map (PET), one
+        "shared_matrix" without bias (brain).
+    fusion : {"concat", "sum"}
+        Of channel and spatial attention: each mapped to half the channels and
+        concatenated, or added as they are (brain).
+    qk_source : str
+        What the convolution feature serves as, in place of what is mapped from the
+        tokens. "conv": query and key, as published; "token": nothing (the UNETR++
+        form); further ablations "conv_q", "conv_k", "conv_v", "conv_qkv".
+    conv_merge : {"attention", "add"}
+        Whether it enters through the attention alone, or is added to the attention's
+        refined result too.
+    attention : bool
+        False leaves the attention out (ablation); needs ``conv_merge="add"``.
+    position : {"depthwise", "voxel"}
+        Position encoding: a depthwise convolution, or as published one learned
+        vector a voxel, tied to one patch size. Both start at zero.
+    as_coded : bool
+        Two slips of the published code: half of the linear map from the tokens is
+        never read (A.8, defect 15), and the spatial attention's output is
+        scrambled, voxels with channels (defect 16).
+    """
+
+    branch: Literal["residual", "plain"] = "residual"
+    refinements: int = 1
+    token_maps: Literal[
+        "pooling", "shared_pooling", "separate", "shared", "shared_matrix"
+    ] = "pooling"
+    fusion: Literal["concat", "sum"] = "concat"
+    qk_source: Literal["conv", "token", "conv_q", "conv_k", "conv_v", "conv_qkv"] = (
+        "conv"
+    )
+    conv_merge: Literal["attention", "add"] = "attention"
+    attention: bool = True
+    position: Literal["depthwise", "voxel"] = "depthwise"
+    as_coded: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.refinements < 1:
+            raise ConfigError(
+                found=f"{self.refinements} refinement blocks",
+                needed="at least 1",
+                do="correct the network's configuration",
+            )
+        unused = not self.attention or self.qk_source == "token"
+        if unused and self.conv_merge == "attention":
+            raise ConfigError(
+                found="a convolution branch that nothing uses",
+                needed='conv_merge="add" without attention or with qk_source="token"',
+                do="correct the network's configuration",
+            )
+
+    @property
+    def fixed_patch(self) -> bool:
+        """Whether the weights are tied to one patch size."""
+        mapped = self.attention and self.token_maps in FIXED_TOKEN_MAPS
+        return mapped or self.position == "voxel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MFGAConfig:
+    """MFGA (specification A.3); the defaults are the published form.
+
+    Attributes
+    ----------
+    enabled : bool
+        False adds the skip as it is (ablation).
+    cap_dilation : bool
+        Keep each axis' dilation below its size at the network's own patch: beyond
+        it a kernel sees padding alone.
+    softmax_mask : bool
+        Give the groups the coarse mask's probabilities instead of its logits.
+    """
+
+    enabled: bool = True
+    cap_dilation: bool = False
+    softmax_mask: bool = False

@@ -1,0 +1,82 @@
+"""Configurations as JSON values and back, with every value checked."""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, TypeVar
+
+from e2miseg_core.errors import ConfigError
+
+__all__ = ["check_choices", "read_config"]
+
+T = TypeVar("T")
+
+
+def read_config(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Make the dataclass `kind` from JSON values.
+
+    Fields that have defaults may be missing: so what an older version wrote is read.
+
+    Raises
+    ------
+    ConfigError
+        For unknown or missing keys, or values of another type.
+    """
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    required = {
+        name
+        for name, f in known.items()
+        if f.default is MISSING and f.default_factory is MISSING
+    }
+    if not required <= set(values) <= set(known):
+        raise ConfigError(
+            found=f"a network configuration with the keys {sorted(values)}",
+            needed=f"keys out of {sorted(known)}",
+            do="open the model with the version that wrote it, or newer",
+        )
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _read(name, hints[name], v) for name, v in values.items()})
+
+
+def check_choices(config: object) -> None:
+    """Raise ConfigError if a field with a closed set of values has another one."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+            raise ConfigError(
+                found=f"{name} = {value!r}",
+                needed=f"one of {', '.join(map(repr, typing.get_args(hint)))}",
+                do="correct the network's configuration",
+            )
+
+
+def _read(name: str, hint: Any, value: Any) -> Any:
+    """One value as its field's type; JSON knows no tuples and no dataclasses."""
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return read_config(typing.cast("type[Any]", hint), value)
+    read = tuple(value) if isinstance(value, list) else value
+    if not _fits(hint, read):
+        raise ConfigError(
+            found=f"{name} = {value!r} in a network configuration",
+            needed=f"a value of the type {getattr(hint, '__name__', hint)}",
+            do="get the file again from its source",
+        )
+    return read
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is UnionType:
+        return any(_fits(one, value) for one in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if inner[-1] is Ellipsis:
+            return all(_fits(inner[0], v) for v in value)
+        return len(value) == len(inner) and all(map(_fits, inner, value))
+    if origin is Literal:
+        return isinstance(value, str)  # which one, the dataclass checks
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint

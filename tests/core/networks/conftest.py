@@ -1,0 +1,40 @@
+"""Published networks, whole and in a size that a test can compute."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from e2miseg_core.networks import E2MISegConfig, preset_config
+
+WIDTHS = (16, 32)
+
+
+@pytest.fixture(scope="session")
+def config_of() -> Callable[..., E2MISegConfig]:
+    """Give the configuration of an E2MISeg preset."""
+
+    def give(name: str, *, faithful: bool) -> E2MISegConfig:
+        config = preset_config(name, faithful=faithful)
+        assert isinstance(config, E2MISegConfig)
+        return config
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def shrunken() -> Callable[[E2MISegConfig], E2MISegConfig]:
+    """Give it two narrow stages of one block, and 4 x 4 x 4 coarsest voxels."""
+
+    def shrink(config: E2MISegConfig) -> E2MISegConfig:
+        z, y, x = (4 * 2 * s for s in config.stem_stride)
+        return replace(
+            config,
+            widths=WIDTHS,
+            base_width=8,
+            blocks=1,
+            n_tokens=(6, 5),
+            patch_size=(z, y, x),
+        )
+
+    return shrink
