@@ -31,11 +31,14 @@ class Output:
     ----------
     as_json : bool
         Print one JSON object a line, `{"event": ...}`, and nothing else.
+    quiet : bool
+        Print errors only: another process of the same command prints the rest.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, quiet: bool = False) -> None:
         self.as_json = as_json
-        self.console = Console()
+        self._quiet = quiet
+        self.console = Console(quiet=quiet)
         if not self.console.is_terminal:
             self.console.width = 200  # in a file or a report, lines stay whole
         self._errors = Console(stderr=True)
@@ -67,11 +70,13 @@ class Output:
                 "seconds_left": self._time_left.update(step.done, step.total),
             }
             self._event("progress", **{**values, **step.details})
-        elif self._errors.is_terminal:
+        elif self._errors.is_terminal and not self._quiet:
             self._show(step)
 
     def stages(self, step: Progress) -> None:
         """Like `progress`; where there is no terminal, a line for each stage."""
+        if self._quiet:
+            return
         if not self.as_json and not self._errors.is_terminal:
             if step.stage != self._stage:
                 self._stage = step.stage
@@ -100,7 +105,7 @@ class Output:
         """Tell something that the user should know and may ignore."""
         if self.as_json:
             self._event("warning", message=message)
-        else:
+        elif not self._quiet:
             self._errors.print(
                 f"note: {message}", highlight=False, markup=False, soft_wrap=True
             )
@@ -115,6 +120,8 @@ class Output:
         )
 
     def _event(self, event: str, **values: Any) -> None:
+        if self._quiet and event != "error":
+            return
         line = {"event": event, **{k: _json_value(v) for k, v in values.items()}}
         print(json.dumps(line, allow_nan=False), flush=True)
 

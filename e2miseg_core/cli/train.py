@@ -1,5 +1,7 @@
 """`e2miseg train`: from labelled cases to a model."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,13 +9,42 @@ import typer
 
 from e2miseg_core.cli.options import AsJson, Device, Precision, Seed
 from e2miseg_core.cli.output import Output
-from e2miseg_core.errors import ConfigError
+from e2miseg_core.cli.plan import (
+    BatchSize,
+    Dummy2D,
+    Normalizations,
+    Patch,
+    PlanOnly,
+    SliceAxis,
+    Spacing,
+    StemStride,
+    plan_overrides,
+    show_plan,
+    show_progress,
+)
+from e2miseg_core.cli.recipe import (
+    Epochs,
+    Iterations,
+    LearningRate,
+    OptimizerName,
+    Schedule,
+    Settings,
+    SsForm,
+    WarmUp,
+    WeightAverage,
+    WeightDecay,
+    Workers,
+    change_recipe,
+)
+from e2miseg_core.errors import Cancelled, ConfigError
 
 if TYPE_CHECKING:
     from e2miseg_core.training.dataset import Dataset
     from e2miseg_core.training.train import TrainingResult
 
 __all__ = ["train"]
+
+KEPT = "the same command with --resume goes on after the last epoch"
 
 
 def train(  # noqa: PLR0913 - one parameter an option
@@ -45,21 +76,52 @@ def train(  # noqa: PLR0913 - one parameter an option
         ),
     ] = None,
     channel: Annotated[
-        str | None,
-        typer.Option("--channel", help="Name of the channel, such as CT or 'MR T1'."),
+        list[str] | None,
+        typer.Option(
+            "--channel", help="Name of a channel, such as CT or 'MR T1'; repeat."
+        ),
     ] = None,
     fold: Annotated[
         int, typer.Option("--fold", help="Which fifth stays unseen, 0 to 4.")
     ] = 0,
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", min=1, help="Epochs; the preset's if left out."),
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            "--split",
+            metavar="FILE",
+            help="Which cases to train on and which to report on: JSON with training, "
+            "unseen, selection, or nnU-Net's splits_final.json, where --fold counts.",
+        ),
     ] = None,
-    ss: Annotated[
+    group: Annotated[
         str | None,
-        typer.Option("--ss", help="Scale-sensitive loss: paper, relative or off."),
+        typer.Option(
+            "--group",
+            metavar="REGEX",
+            help="What is the same at the beginning of the names of one patient's "
+            r"cases, such as 'patient\d+': they are kept together.",
+        ),
     ] = None,
+    epochs: Epochs = None,
+    iterations: Iterations = None,
+    learning_rate: LearningRate = None,
+    weight_decay: WeightDecay = None,
+    optimizer: OptimizerName = None,
+    schedule: Schedule = None,
+    warm_up: WarmUp = None,
+    weight_average: WeightAverage = None,
+    ss: SsForm = None,
+    settings: Settings = None,
+    workers: Workers = None,
     seed: Seed = None,
+    spacing: Spacing = None,
+    patch: Patch = None,
+    batch_size: BatchSize = None,
+    normalization: Normalizations = None,
+    stem: StemStride = None,
+    slice_axis: SliceAxis = None,
+    dummy_2d: Dummy2D = None,
+    plan_only: PlanOnly = False,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the model.")
     ] = None,
@@ -87,13 +149,31 @@ def train(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Train a network on labelled cases and write a model with its figures.
 
-    A fifth of the cases stays unseen and is reported on; an eighth of the rest
-    chooses the best weights. An interrupted run goes on with --resume.
+    What the data decide (spacing, normalisation, patch, batch) is shown with reasons
+    before training, and every choice can be made by an option instead. A fifth of the
+    cases stays unseen and is reported on; an eighth of the rest chooses the best
+    weights. An interrupted run goes on with --resume.
     """
     found = _find(dataset, images, labels, label, channel)
+    overrides = plan_overrides(
+        spacing=spacing,
+        patch=patch,
+        batch_size=batch_size,
+        normalization=normalization,
+        stem=stem,
+        slice_axis=slice_axis,
+        dummy_2d=dummy_2d,
+    )
+    from e2miseg_core.devices import choose_device
     from e2miseg_core.progress import run
-    from e2miseg_core.training.recipe import preset_recipe
-    from e2miseg_core.training.train import TrainingRequest, train_model
+    from e2miseg_core.training.distributed import joined_team, own_device
+    from e2miseg_core.training.recipes import preset_recipe
+    from e2miseg_core.training.splits import SplitRule
+    from e2miseg_core.training.train import (
+        TrainingRequest,
+        plan_training_of,
+        train_model,
+    )
 
     about = {
         "name": name,
@@ -102,20 +182,49 @@ def train(  # noqa: PLR0913 - one parameter an option
         "description": description,
         "intended_use": intended_use,
     }
+    numbers = {
+        "epochs": epochs,
+        "iterations": iterations,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "warm_up": warm_up,
+        "weight_average": weight_average,
+        "ss_form": ss,
+        "seed": seed,
+    }
+    device = own_device(device)
     request = TrainingRequest(
         dataset=found,
         folder=output,
         preset=preset,
-        recipe=preset_recipe(preset, epochs=epochs, ss_form=ss, seed=seed),
+        recipe=change_recipe(preset_recipe(preset), numbers, settings),
         fold=fold,
+        split_by=SplitRule(file=split, group=group),
         device=device,
         precision=precision,
         resume=resume,
         overwrite=overwrite,
+        overrides=overrides,
+        workers=workers,
         about={key: value for key, value in about.items() if value is not None},
     )
-    with Output(as_json=as_json) as out:
-        result = run(train_model(request), out.progress)
+    if plan_only:
+        with Output(as_json=as_json) as out:
+            plan = run(plan_training_of(request), out.progress)
+            out.result({"plan": plan.to_json()})
+            show_plan(out, plan)
+        return
+    with (
+        joined_team(choose_device(device)) as team,
+        Output(as_json=as_json, quiet=not team.is_first) as out,
+    ):
+        job = train_model(replace(request, team=team))
+        try:
+            result = run(job, partial(show_progress, out))
+        except KeyboardInterrupt:
+            raise Cancelled(what="the training", kept=KEPT) from None
         out.result(_values(result), _sentence(result))
 
 
@@ -124,10 +233,8 @@ def _find(
     images: Path | None,
     labels: Path | None,
     named: list[str] | None,
-    channel: str | None,
+    channels: list[str] | None,
 ) -> "Dataset":
-    from dataclasses import replace
-
     from e2miseg_core.training.dataset import find_dataset, pair_folders
 
     if (dataset is None) == (images is None) or (images is None) != (labels is None):
@@ -141,7 +248,15 @@ def _find(
         found = pair_folders(images, labels, label_names=names or None)
     elif dataset is not None:
         found = find_dataset(dataset, label_names=names or None)
-    return found if channel is None else replace(found, channels=(channel,))
+    if not channels:
+        return found
+    if len(channels) != len(found.channels):
+        raise ConfigError(
+            found=f"{len(channels)} names of channels",
+            needed=f"{len(found.channels)}, one for each",
+            do="give --channel as often as there are channels",
+        )
+    return replace(found, channels=tuple(channels))
 
 
 def _pair(text: str) -> tuple[int, str]:

@@ -11,10 +11,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from e2miseg_core.training.augment import Augmentation
+from e2miseg_core.training.augment import (
+    EHANET,
+    NNUNET,
+    Augmentation,
+    AugmentationRules,
+)
 from e2miseg_core.training.patches import PatchSampler, sample_generator
+from e2miseg_core.training.recipe import Recipe
 
-__all__ = ["Batch", "BatchMaker", "batches_ahead", "default_workers"]
+__all__ = [
+    "Batch",
+    "BatchMaker",
+    "batches_ahead",
+    "default_workers",
+    "recipe_augmentation",
+]
 
 Batch = tuple[Tensor, Tensor]
 MOST_WORKERS = 12
@@ -46,6 +58,40 @@ class BatchMaker:
             pairs.append(self.augment(self.sampler.sample(index, random), random))
         images, classes = zip(*pairs, strict=True)
         return torch.stack(images), torch.stack(classes)
+
+
+def recipe_augmentation(
+    recipe: Recipe,
+    patch_size: tuple[int, int, int],
+    *,
+    dummy_2d: bool = False,
+    zero_outside: Sequence[bool] = (),
+) -> Augmentation:
+    """The augmentation of a recipe, for patches of the plan.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    patch_size : tuple of 3 int
+        ZYX.
+    dummy_2d : bool
+        Turn and scale slices.
+    zero_outside : sequence of bool
+        One a channel: keep its zeros.
+    """
+    rules = {
+        "nnunet": NNUNET,
+        "ehanet": EHANET,
+        "none": AugmentationRules.none(),
+    }[recipe.augmentation]
+    return Augmentation(
+        patch_size,
+        recipe.mirror_axes if recipe.augmentation != "none" else (),
+        dummy_2d=dummy_2d,
+        zero_outside=zero_outside,
+        cubic=recipe.cubic,
+        rules=rules,
+    )
 
 
 def default_workers(device: torch.device, team_size: int = 1) -> int:

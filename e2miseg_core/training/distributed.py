@@ -21,10 +21,10 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2miseg_core.errors import ConfigError
+from e2miseg_core.errors import ConfigError, DeviceError
 from e2miseg_core.networks.outputs import TrainingOutputs
 
-__all__ = ["ALONE", "Team", "joined_team"]
+__all__ = ["ALONE", "Team", "joined_team", "own_device"]
 
 PATIENCE = timedelta(hours=6)  # the others wait while the first prepares or reports
 
@@ -126,6 +126,15 @@ class Team:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """Do the block in the first process, then in the others."""
+        if not self.is_first:
+            self.wait()
+        yield
+        if self.is_first:
+            self.wait()
+
     def wait(self) -> None:
         """Go on when all processes have come here."""
         if self.size > 1:
@@ -133,6 +142,31 @@ class Team:
 
 
 ALONE = Team()
+
+
+def own_device(name: str) -> str:
+    """The device of this process: with several processes, each has a GPU of its own.
+
+    Parameters
+    ----------
+    name : str
+        "auto" and "cuda" stand for that GPU.
+    """
+    gpus = torch.cuda.device_count()
+    if not _is_launched() or not gpus or name not in ("auto", "cuda"):
+        return name
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if local >= gpus:
+        raise DeviceError(
+            found=f"{gpus} GPUs for more processes",
+            needed="a GPU for each process",
+            do=f"start {gpus}, or add --device cpu",
+        )
+    return f"cuda:{local}"
+
+
+def _is_launched() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
@@ -144,7 +178,7 @@ def joined_team(device: torch.device) -> Iterator[Team]:
     device : torch.device
         NCCL connects GPUs, Gloo processors.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if not _is_launched():
         yield ALONE
         return
     if device.type == "cuda":

@@ -12,6 +12,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe"]
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
+AUGMENTATIONS = ("nnunet", "ehanet", "none")
 POLY_EXPONENT = 0.9
 
 
@@ -60,6 +61,10 @@ class Recipe:
     rescue_after : float
         Share of the run after which a network that has found nothing yet begins anew
         with less momentum (specification A.6); 0 for never.
+    augmentation : {"nnunet", "ehanet", "none"}
+        Which list of random changes.
+    cubic : bool
+        Turn images by cubic splines, as published, not linearly.
     mirror_axes : tuple of int
         Axes of Z, Y, X that are mirrored at random in training. Volumes come in
         canonical orientation, so only X, left and right, by default.
@@ -92,6 +97,8 @@ class Recipe:
     validate_every: int = 5
     validation_patches: int = 0
     rescue_after: float = 0.0
+    augmentation: str = "nnunet"
+    cubic: bool = False
     mirror_axes: tuple[int, ...] = (2,)
     seed: int = 12345
 
@@ -101,6 +108,13 @@ class Recipe:
         _ = self.loss  # checks its own
         _check_choice("optimiser", self.optimizer, OPTIMIZERS, "--optimizer")
         _check_choice("schedule", self.schedule, SCHEDULES, "--schedule")
+        _check_choice("augmentation", self.augmentation, AUGMENTATIONS, "the recipe")
+        if not {*self.mirror_axes} <= {0, 1, 2}:
+            raise ConfigError(
+                found=f"the mirror axes {self.mirror_axes}",
+                needed="some of 0, 1, 2 for Z, Y, X",
+                do="correct the recipe",
+            )
 
     def _check_counts(self) -> None:
         counts = (self.epochs, self.iterations, self.batch_size, self.validate_every)

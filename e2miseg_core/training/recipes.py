@@ -22,6 +22,7 @@ _PUBLISHED = Recipe(
     validate_every=1,
     validation_patches=50,
     rescue_after=0.1,  # epoch 100 of 1000
+    cubic=True,
     mirror_axes=(0, 1, 2),
 )
 
@@ -44,6 +45,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             weight_decay=0.0,
             schedule="constant",
             validate_every=1,
+            augmentation="ehanet",
             mirror_axes=(1, 2),
             seed=42,
         ),

@@ -21,6 +21,7 @@ from e2miseg_core.training.batches import (
     BatchMaker,
     batches_ahead,
     default_workers,
+    recipe_augmentation,
 )
 from e2miseg_core.training.checkpoint import RunState, read_state
 from e2miseg_core.training.clock import TrainingClock
@@ -134,6 +135,10 @@ class TrainingRun:
         """File of the state after the last epoch."""
         return self.folder / CHECKPOINT
 
+    def begin_with(self, weights: Path | None) -> None:
+        """Begin a new run with what `e2miseg_core.training.start` found."""
+        self._trainee.begin_with(weights)
+
     def resume(self) -> None:
         """Go on from the checkpoint.
 
@@ -192,7 +197,7 @@ class TrainingRun:
         self._step = self._optimizer_step()
         make = BatchMaker(
             sampler=PatchSampler(training, patch_size, recipe.batch_size),
-            augment=augment or Augmentation(patch_size, recipe.mirror_axes),
+            augment=augment or recipe_augmentation(recipe, patch_size),
             seed=recipe.seed,
             samples=self.team.share(recipe.batch_size),
         )

@@ -3,7 +3,7 @@
 RUN/cases/               prepared cases
 RUN/checkpoint.safetensors   state after the last epoch
 RUN/model.safetensors    the result
-RUN/report.json          figures on the unseen cases
+RUN/report.json, report.html   figures on the unseen cases, with pictures of the worst
 RUN/history.csv, curves.svg, pictures/, tensorboard/, log.txt   see `logs`
 """
 

@@ -15,6 +15,7 @@ from e2miseg_core.training.checkpoint import (
 from e2miseg_core.training.distributed import Team
 from e2miseg_core.training.optimisers import WeightAverage, make_optimizer
 from e2miseg_core.training.recipe import Recipe
+from e2miseg_core.training.start import give_first_weights
 
 __all__ = ["Trainee"]
 
@@ -48,8 +49,14 @@ class Trainee:
         self._device, self._team = device, team
         self.network = self._new_network(recipe.seed)
         self.optimizer = make_optimizer(self.network, recipe)
-        self.average = self._new_average()
+        self.average: WeightAverage | None = None
+        self.begin_average()
         self.best: dict[str, Tensor] = {}
+
+    def begin_with(self, weights: Path | None) -> None:
+        """Take what `e2miseg_core.training.start` found; the rest stays random."""
+        give_first_weights(self.network, weights)
+        self.begin_average()
 
     def keep_best(self, *, average: bool) -> None:
         """Keep the present weights, or their average, as the best so far."""
@@ -59,12 +66,30 @@ class Trainee:
         self.best = {k: v.detach().cpu().clone() for k, v in source.items()}
 
     def begin_anew(self) -> None:
-        """Take new random weights, and less momentum, with an optimiser that forgot."""
-        fresh = self._new_network(self._recipe.seed + 1)
-        self.network.load_state_dict(fresh.state_dict())
+        """Take new random weights, and less momentum, with an optimiser that forgot.
+
+        What is not trained stays.
+        """
+        fresh = self._new_network(self._recipe.seed + 1).state_dict()
+        frozen = {
+            name
+            for name, module in self.network.named_modules()
+            if not all(p.requires_grad for p in module.parameters(recurse=False))
+        }
+        kept = {
+            name: value
+            for name, value in self.network.state_dict().items()
+            if name.rpartition(".")[0] in frozen
+        }
+        self.network.load_state_dict(fresh | kept)
         self.optimizer.state.clear()
         self._lower_momentum()
-        self.average = self._new_average()
+        self.begin_average()
+
+    def begin_average(self) -> None:
+        """Let the moving average begin with the weights as they are now."""
+        largest = self._recipe.weight_average
+        self.average = WeightAverage(self.network, largest) if largest else None
 
     def save(self, path: Path, state: RunState) -> None:
         """Write a checkpoint; WriteError if the disk refuses."""
@@ -88,10 +113,6 @@ class Trainee:
         self._team.copy_first(list(network.state_dict().values()))
         moved: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return moved
-
-    def _new_average(self) -> WeightAverage | None:
-        largest = self._recipe.weight_average
-        return WeightAverage(self.network, largest) if largest else None
 
     def _lower_momentum(self) -> None:
         for group in self.optimizer.param_groups:

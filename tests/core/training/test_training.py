@@ -5,14 +5,15 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from e2miseg_core.errors import (
     ConfigError,
-    DatasetError,
     E2MISegError,
     ReadError,
     WriteError,
@@ -22,11 +23,15 @@ from e2miseg_core.model import load_model
 from e2miseg_core.networks import preset_config
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.progress import Progress, run
-from e2miseg_core.training.dataset import find_dataset
-from e2miseg_core.training.plan import plan_training
+from e2miseg_core.training.augment import Augmentation
+from e2miseg_core.training.dataset import Dataset, find_dataset
+from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
+from e2miseg_core.training.planning import make_plan
 from e2miseg_core.training.prepare import PreparedCase, prepare_case
-from e2miseg_core.training.recipe import Recipe, preset_recipe
+from e2miseg_core.training.recipe import Recipe
+from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.run import TrainingRun
+from e2miseg_core.training.survey import take_fingerprint
 from e2miseg_core.training.train import TrainingRequest, train_model
 
 CONFIG = preset_config("tiny", patch_size=(8, 16, 16))
@@ -40,7 +45,7 @@ def prepared(
     dataset = find_dataset(dataset_folder)
     folder = tmp_path_factory.mktemp("cases")
     return [
-        prepare_case(case, dataset, (1.0, 1.0, 1.0), [Normalization()], folder)
+        run(prepare_case(case, dataset, (1.0, 1.0, 1.0), [Normalization()], folder))
         for case in dataset.cases[:4]
     ]
 
@@ -75,11 +80,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
         other = resumed.network.state_dict()[name]
         torch.testing.assert_close(other, tensor, rtol=0, atol=0, msg=name)
     first, second = (
-        list(csv.reader((tmp_path / name / "history.csv").read_text().splitlines()))
+        list(csv.DictReader((tmp_path / name / "history.csv").read_text().splitlines()))
         for name in ("whole", "resumed")
     )
-    assert [row[:-1] for row in first] == [row[:-1] for row in second]  # seconds differ
-    assert [row[0] for row in first] == ["epoch", "1", "2", "3", "4"]
+    for row, other in zip(first, second, strict=True):
+        for column in ("epoch", "learning_rate", "loss", "selection_dice", "smoothed"):
+            assert row[column] == other[column]
+    assert [row["epoch"] for row in first] == ["1", "2", "3", "4"]
 
 
 def test_training_finds_the_bright_boxes(
@@ -140,38 +147,19 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert not list((tmp_path / "run").glob(".*"))
 
 
-def test_preparing_is_not_repeated_and_notices_changes(
-    dataset_folder: Path, tmp_path: Path
-) -> None:
-    case = find_dataset(dataset_folder).cases[0]
-    dataset = find_dataset(dataset_folder)
-    spacing = (1.0, 1.0, 1.0)
-    first = prepare_case(case, dataset, spacing, [Normalization()], tmp_path)
-    written = (tmp_path / f"{case.name}.image.npy").stat().st_mtime_ns
-    prepare_case(case, dataset, spacing, [Normalization()], tmp_path)
-    assert (tmp_path / f"{case.name}.image.npy").stat().st_mtime_ns == written
-    coarser = prepare_case(case, dataset, (2.0, 2.0, 2.0), [Normalization()], tmp_path)
-    assert coarser.classes.size < first.classes.size / 4
-    assert coarser.classes.any()
-
-
-def test_labels_without_a_name_are_refused(
-    dataset_folder: Path, tmp_path: Path
-) -> None:
-    dataset = find_dataset(dataset_folder, label_names={3: "other"})
-    with pytest.raises(DatasetError, match=r"label values \[1\]"):
-        prepare_case(dataset.cases[0], dataset, (1, 1, 1), [Normalization()], tmp_path)
-
-
 def test_ct_is_clipped_to_the_foreground_and_spacing_is_the_median(
     dataset_folder: Path,
 ) -> None:
+    def planned(dataset: Dataset) -> TrainingPlan:
+        fingerprint = run(take_fingerprint(dataset, dataset.cases))
+        overrides = PlanOverrides()
+        return make_plan(fingerprint, CONFIG, overrides, batch_size=2, keep_patch=False)
+
     dataset = find_dataset(dataset_folder)
-    plan = run(plan_training(dataset, dataset.cases))
+    plan = planned(dataset)
     assert all(0.8 <= s <= 1.3 for s in plan.spacing)
     assert plan.normalizations == (Normalization(),)
-    ct = run(plan_training(replace(dataset, channels=("CT",)), dataset.cases))
-    rule = ct.normalizations[0]
+    rule = planned(replace(dataset, channels=("CT",))).normalizations[0]
     assert rule.scheme == "clipped"
     assert rule.low is not None
     assert rule.high is not None
@@ -255,6 +243,7 @@ def test_the_report_is_that_of_predict_and_evaluate(
     assert report["means"]["dice"] == pytest.approx(scores.mean_dice, abs=1e-6)
     assert report["means"]["nsd"] == pytest.approx(scores.mean_nsd, abs=1e-6)
     assert model.card.metrics["mean_dice"] == report["means"]["dice"]
+    assert "<h2>Worst cases</h2>" in (folder / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -351,17 +340,89 @@ def test_a_model_bears_its_name_only_when_its_card_is_complete(
     job.close()
     assert "calibrating" in stages
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {"cases", "checkpoint.safetensors", "history.csv"}
+    assert left == {
+        "cases",
+        "checkpoint.safetensors",
+        "curves.svg",
+        "fingerprint.json",
+        "history.csv",
+        "log.txt",
+        "pictures",
+        "plan.json",
+        "tensorboard",
+    }
 
 
-def test_a_loss_that_is_no_number_stops_the_run(
+def test_losses_that_are_no_numbers_stop_the_run(
     prepared: list[PreparedCase], tmp_path: Path
 ) -> None:
     training = TrainingRun(tmp_path, CONFIG, RECIPE, device="cpu", precision="float32")
     torch.nn.init.constant_(training.network.heads[0].bias, float("nan"))
-    with pytest.raises(ConfigError, match="no number at step 1"):
+    with pytest.raises(ConfigError, match=r"3 batches in a row.*up to step 3"):
         run(training.train(prepared[:3], prepared[3:]))
     assert not training.checkpoint.exists()
+    assert "step 2: the loss was no number" in (tmp_path / "log.txt").read_text()
+
+
+def test_one_damaged_patch_costs_one_batch(
+    prepared: list[PreparedCase], tmp_path: Path
+) -> None:
+    class SpoiltOnce(Augmentation):
+        calls = 0
+
+        def __call__(self, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            image, classes = super().__call__(*given)
+            self.calls += 1
+            return image * (float("nan") if self.calls == 3 else 1), classes
+
+    training = TrainingRun(tmp_path, CONFIG, RECIPE, device="cpu", precision="float32")
+    augment = SpoiltOnce(CONFIG.patch_size, (2,))
+    result = run(training.train(prepared[:3], prepared[3:], augment))
+    assert result.skipped == 1
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert [row["skipped"] for row in csv.DictReader(rows)] == ["1"] * 4
+    weights = result.network.state_dict().values()
+    assert all(bool(torch.isfinite(w).all()) for w in weights)
+
+
+def test_a_network_that_finds_nothing_begins_anew_once_with_less_momentum(
+    prepared: list[PreparedCase], tmp_path: Path
+) -> None:
+    recipe = Recipe(
+        epochs=3,
+        iterations=1,
+        optimizer="sgd",
+        validate_every=1,
+        learning_rate=1e-9,
+        rescue_after=0.5,
+    )
+    training = TrainingRun(tmp_path, CONFIG, recipe, device="cpu", precision="float32")
+    torch.nn.init.constant_(training.network.heads[0].bias[0], 99.0)  # background
+    before = training.network.stem[0].weight.detach().clone()
+    run(training.train(prepared[:3], prepared[3:]))
+    log = (tmp_path / "log.txt").read_text()
+    assert log.count("nothing found by epoch 2: beginning anew") == 1
+    assert training.state.rescued
+    assert not torch.allclose(training.network.stem[0].weight, before)
+    # A resumed run goes on with less momentum, too.
+    again = TrainingRun(tmp_path, CONFIG, recipe, device="cpu", precision="float32")
+    again.resume()
+    (group,) = again._trainee.optimizer.param_groups
+    assert group["momentum"] == 0.95
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_clearly(
+    prepared: list[PreparedCase], tmp_path: Path
+) -> None:
+    training = train(tmp_path / "run", prepared, 4)
+    with safe_open(training.checkpoint, "pt") as file:
+        metadata = dict(file.metadata())
+    state = json.loads(metadata["e2miseg_run"])
+    del state["version"]  # as it was before there was one
+    metadata["e2miseg_run"] = json.dumps(state)
+    save_file(load_file(training.checkpoint), training.checkpoint, metadata)
+    with pytest.raises(ConfigError, match=r"checkpoint of format 1.*--overwrite"):
+        training.resume()
 
 
 def test_a_run_is_not_written_over_unasked(

@@ -1,0 +1,133 @@
+"""The numbers of a training as options."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from e2miseg_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from e2miseg_core.training.recipe import Recipe
+
+__all__ = [
+    "Epochs",
+    "Iterations",
+    "LearningRate",
+    "OptimizerName",
+    "Schedule",
+    "Settings",
+    "SsForm",
+    "WarmUp",
+    "WeightAverage",
+    "WeightDecay",
+    "Workers",
+    "change_recipe",
+]
+
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", min=1, help="Epochs; the preset's if left out."),
+]
+Iterations = Annotated[
+    int | None, typer.Option("--iterations", min=1, help="Steps in an epoch.")
+]
+LearningRate = Annotated[
+    float | None, typer.Option("--learning-rate", help="Largest learning rate.")
+]
+WeightDecay = Annotated[
+    float | None, typer.Option("--weight-decay", help="Decay of the weights.")
+]
+OptimizerName = Annotated[
+    str | None, typer.Option("--optimizer", help="adamw, adam or sgd.")
+]
+Schedule = Annotated[
+    str | None, typer.Option("--schedule", help="poly, cosine or constant.")
+]
+WarmUp = Annotated[
+    int | None,
+    typer.Option("--warm-up", min=0, help="Steps in which the rate rises."),
+]
+WeightAverage = Annotated[
+    float | None,
+    typer.Option(
+        "--weight-average",
+        help="Largest decay of a moving average of the weights, such as 0.999.",
+    ),
+]
+SsForm = Annotated[
+    str | None,
+    typer.Option("--ss", help="Scale-sensitive loss: paper, relative or off."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other number of the recipe, such as gradient_clip=1; repeat.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Batches made at a time, in advance."),
+]
+
+
+def change_recipe(
+    recipe: "Recipe", named: dict[str, Any], settings: Sequence[str] | None
+) -> "Recipe":
+    """Change some numbers of a recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    named : dict
+        By field; None changes nothing.
+    settings : sequence of str, optional
+        NAME=VALUE.
+
+    Raises
+    ------
+    ConfigError
+        For a name that no recipe has, or a value that is none of its kind.
+    """
+    from dataclasses import replace
+
+    given = {name: value for name, value in named.items() if value is not None}
+    for text in settings or ():
+        name, value = _read(text, recipe)
+        given[name] = value
+    return replace(recipe, **given)
+
+
+def _read(text: str, recipe: "Recipe") -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    known = recipe.to_json()
+    if name not in known:
+        raise ConfigError(
+            found=f"--set {text}",
+            needed=f"one of {', '.join(known)}",
+            do="write NAME=VALUE",
+        )
+    old = known[name]
+    try:
+        return name, _of_kind(value, old)
+    except ValueError as error:
+        kind = "numbers with commas" if isinstance(old, tuple) else type(old).__name__
+        raise ConfigError(
+            found=f"--set {text}",
+            needed=f"a value like {old} ({kind})",
+            do="correct the value",
+        ) from error
+
+
+def _of_kind(value: str, old: Any) -> Any:
+    """Read a value as what stands there now is."""
+    if isinstance(old, bool):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(value)
+        return value.lower() == "true"
+    if isinstance(old, tuple):
+        return tuple(int(part) for part in value.split(",") if part)
+    return type(old)(value)

@@ -1,0 +1,44 @@
+"""Numbers of a training from the command line."""
+
+import pytest
+
+from e2miseg_core.cli.recipe import change_recipe
+from e2miseg_core.errors import ConfigError
+from e2miseg_core.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=2, iterations=3)
+
+
+def test_any_number_can_be_set() -> None:
+    changed = change_recipe(
+        RECIPE,
+        {"learning_rate": 0.5, "epochs": None},
+        [
+            "gradient_clip=1",
+            "mirror-axes=0,2",
+            "batch_dice=true",
+            "seed=7",
+            "edge_loss=bce_dice",
+        ],
+    )
+    assert (changed.epochs, changed.learning_rate) == (2, 0.5)
+    assert changed.gradient_clip == 1.0
+    assert changed.mirror_axes == (0, 2)
+    assert changed.batch_dice is True
+    assert changed.seed == 7
+    assert changed.loss.edge_loss == "bce_dice"
+    assert change_recipe(RECIPE, {}, ["mirror_axes="]).mirror_axes == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["colour=1", "seed", "seed=x", "batch_dice=1", "mirror_axes=z", "=3"]
+)
+def test_what_cannot_be_set_is_told_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        change_recipe(RECIPE, {}, [text])
+    assert "\n" not in str(caught.value)
+
+
+def test_impossible_values_are_refused_by_the_recipe() -> None:
+    with pytest.raises(ConfigError, match="momentum"):
+        change_recipe(RECIPE, {}, ["momentum=2"])
