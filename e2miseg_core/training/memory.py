@@ -1,5 +1,7 @@
 """How much memory a training step needs, without taking it."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -28,6 +30,7 @@ def training_bytes(config: NetworkConfig, batch_size: int) -> int:
     return batch_size * activations + COPIES * weights
 
 
+@lru_cache(maxsize=16)
 def _measure(config: NetworkConfig) -> tuple[int, int]:
     with torch.device("meta"):
         network = build_network(config).train()
