@@ -4,10 +4,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from e2miseg_core.errors import ConfigError, DeviceError
 
-__all__ = ["PRECISIONS", "autocast", "choose_device", "choose_precision"]
+__all__ = [
+    "PRECISIONS",
+    "autocast",
+    "choose_device",
+    "choose_precision",
+    "lay_channels_last",
+]
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -103,3 +110,15 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, DTYPES[precision])
+
+
+def lay_channels_last(network: nn.Module) -> None:
+    """Lay the weights of 2D and 3D convolutions out as processors are fastest with.
+
+    `Module.to(memory_format=...)` takes networks of one kind only.
+    """
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in network.parameters():
+        if parameter.ndim in formats:
+            layout = formats[parameter.ndim]
+            parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from e2miseg_core.devices import lay_channels_last
 from e2miseg_core.networks import Network, NetworkConfig, build_network
 from e2miseg_core.training.checkpoint import (
     KeptWeights,
@@ -111,8 +112,8 @@ class Trainee:
         torch.manual_seed(seed)
         network = build_network(self._config).to(self._device)
         self._team.copy_first(list(network.state_dict().values()))
-        moved: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        return moved
+        lay_channels_last(network)
+        return network
 
     def _lower_momentum(self) -> None:
         for group in self.optimizer.param_groups:

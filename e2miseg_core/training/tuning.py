@@ -17,7 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from e2miseg_core.devices import autocast, choose_device, choose_precision
+from e2miseg_core.devices import (
+    autocast,
+    choose_device,
+    choose_precision,
+    lay_channels_last,
+)
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.engine import TilePredictor
 from e2miseg_core.losses import (
@@ -127,10 +132,10 @@ class Tuning:
         self.folder, self.settings = folder, settings
         self.device = choose_device(settings.device)
         self.precision = training_precision(settings.precision, self.device)
-        network = copy.deepcopy(model.network).to(self.device)
+        self.network = copy.deepcopy(model.network).to(self.device)
         self._old = copy.deepcopy(model.network).to(self.device).eval()
         self._watch = watch
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        lay_channels_last(self.network)
         self.optimizer = torch.optim.AdamW(
             [p for p in self.network.parameters() if p.requires_grad],
             lr=settings.learning_rate,
