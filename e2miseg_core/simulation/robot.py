@@ -12,8 +12,8 @@ from e2miseg_core.io import open_labels
 from e2miseg_core.model_card import LabelInfo
 from e2miseg_core.project import CasePrediction, Edge, ReviewLog, Verdict
 from e2miseg_core.project.label_store import LabelStore
+from e2miseg_core.training.case_files import open_case
 from e2miseg_core.training.dataset import Case as LabelledCase
-from e2miseg_core.training.prepare import open_case
 from e2miseg_core.volume import Volume
 
 __all__ = ["Robot", "open_labelled_case", "read_labels", "read_predicted"]

@@ -1,6 +1,5 @@
 """Find the cases of a training set on disk."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,14 @@ from e2miseg_core.errors import DatasetError
 from e2miseg_core.io import Address, open_labels, open_volume, split_suffix
 from e2miseg_core.io.listing import list_images
 from e2miseg_core.model_card import LabelInfo, default_color
+from e2miseg_core.training.description import (
+    read_description,
+    stated_channels,
+    stated_labels,
+)
 
 __all__ = ["Case", "Dataset", "find_dataset", "pair_folders"]
 
-IGNORE = "ignore"  # nnU-Net v2's name for voxels without a label
 Source: TypeAlias = Path | Address
 
 
@@ -72,7 +75,7 @@ def find_dataset(
         If the layout is another one, or a case lacks a file.
     """
     folder = Path(folder)
-    description = _read_description(folder / "dataset.json")
+    description = read_description(folder / "dataset.json")
     if (folder / "imagesTr").is_dir():
         images, labels = folder / "imagesTr", folder / "labelsTr"
     else:
@@ -123,9 +126,9 @@ def pair_folders(
     description = description or {}
     ending = str(description.get("file_ending", ""))
     cases = _pair(_list(images, ending), _list(labels, ending), images, labels)
-    channels = _channel_names(description) or _found_channels(cases)
+    channels = stated_channels(description) or _found_channels(cases)
     _check_channels(cases, channels)
-    names = dict(label_names or _label_names(description) or _scan_labels(cases))
+    names = dict(label_names or stated_labels(description) or _scan_labels(cases))
     return Dataset(
         name=name or Address.parse(str(images)).path.resolve().parent.name,
         cases=cases,
@@ -136,60 +139,6 @@ def pair_folders(
         channels=channels,
         licence=str(description.get("licence", description.get("license", "unknown"))),
     )
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            found=f"{path} that is not readable JSON ({error})",
-            needed="a description as the Decathlon or nnU-Net write it",
-            do="mend the file, or remove it",
-        ) from error
-    return read if isinstance(read, dict) else {}
-
-
-def _channel_names(description: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the channels, none where they are not stated."""
-    stated = description.get("channel_names", description.get("modality"))
-    if isinstance(stated, list):
-        return tuple(map(str, stated))
-    if not isinstance(stated, dict):
-        return ()
-    try:
-        return tuple(str(stated[key]) for key in sorted(stated, key=int))
-    except ValueError as error:
-        raise DatasetError(
-            found=f"channels {stated} in dataset.json",
-            needed="a name for each of the numbers from 0",
-            do="correct the file",
-        ) from error
-
-
-def _label_names(description: Mapping[str, Any]) -> dict[int, str]:
-    """Names by value; the Decathlon maps value to name, nnU-Net v2 name to value."""
-    stated = description.get("labels")
-    if not isinstance(stated, dict):
-        return {}
-    if IGNORE in stated:
-        raise DatasetError(
-            found="a label 'ignore' in dataset.json",
-            needed="labels of all voxels",
-            do="leave out the cases that are labelled in part, and remove it",
-        )
-    try:
-        if all(str(key).isdigit() for key in stated):
-            return {int(value): str(name) for value, name in stated.items()}
-        return {int(value): str(name) for name, value in stated.items()}
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            found=f"labels {stated} in dataset.json",
-            needed="one whole number a label",
-            do="train on plain labels; regions are not supported",
-        ) from error
 
 
 def _scan_labels(cases: tuple[Case, ...]) -> dict[int, str]:

@@ -33,7 +33,6 @@ from e2miseg_core.volume import Volume
 __all__ = [
     "ModelGrid",
     "PreparedCase",
-    "open_case",
     "prepare_case",
     "prepare_volume",
     "read_padded",

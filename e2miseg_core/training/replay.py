@@ -14,12 +14,12 @@ from e2miseg_core.model_card import ModelCard
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.samples.dataset import MOST_CASES
 from e2miseg_core.samples.phantom import generate_phantom
+from e2miseg_core.training.case_files import open_case
 from e2miseg_core.training.dataset import find_dataset
 from e2miseg_core.training.patches import PatchSampler, Sample
 from e2miseg_core.training.prepare import (
     ModelGrid,
     PreparedCase,
-    open_case,
     prepare_volume,
 )
 from e2miseg_core.training.validation import retold

@@ -32,8 +32,8 @@ from e2miseg_core.inference.prediction import (
 from e2miseg_core.io.naming import short_name
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress, run
+from e2miseg_core.training.case_files import open_case
 from e2miseg_core.training.dataset import Case
-from e2miseg_core.training.prepare import open_case
 from e2miseg_core.uncertainty.error_map import entropy
 from e2miseg_core.volume import Volume
 

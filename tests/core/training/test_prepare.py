@@ -28,11 +28,11 @@ from e2miseg_core.preprocess import (
 )
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.training import array_file, prepare
+from e2miseg_core.training.case_files import open_case
 from e2miseg_core.training.dataset import Case, find_dataset
 from e2miseg_core.training.foreground import MAX_COORDINATES, sample_foreground
 from e2miseg_core.training.prepare import (
     ModelGrid,
-    open_case,
     prepare_case,
     prepare_volume,
 )
