@@ -102,8 +102,8 @@ def _floor(report: Report) -> float:
 
 
 def _jitter(number: int) -> float:
-    """Spread dots sideways, always in the same way."""
-    return 0.4 * (math.modf(number * 0.618034)[0] - 0.5)
+    """Spread dots sideways, always in the same way; the first in the middle."""
+    return 0.4 * (math.modf(number * 0.618034 + 0.5)[0] - 0.5)
 
 
 def _short(name: str) -> str:

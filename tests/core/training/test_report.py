@@ -24,12 +24,12 @@ def report(
     cases = []
     for name in ("a", "b"):
         like = Volume.from_array(
-            random.standard_normal((9, 17, 18)).astype(np.float32),
+            random.standard_normal((8, 16, 16)).astype(np.float32),
             spacing=(1.0, 1.0, 1.0),
         )
         image, labels = folder / f"{name}.nii.gz", folder / f"{name}_l.nii.gz"
         write_image(np.asarray(like.data[0]), image, like=like)
-        truth = random.choice([0, 2, 7], (9, 17, 18), p=[0.9, 0.05, 0.05])
+        truth = random.choice([0, 2, 7], (8, 16, 16), p=[0.9, 0.05, 0.05])
         write_labels(truth.astype(np.uint8), labels, like=like)
         cases.append(Case(name=name, images=(image,), labels=labels))
     page = folder / "report.html"
