@@ -1,20 +1,24 @@
 """Plans: rules put together, what the user wants instead, and plans kept with runs."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from e2miseg_core.boxes import whole_box
 from e2miseg_core.errors import ConfigError, ReadError
+from e2miseg_core.io import open_volume, write_image, write_labels
 from e2miseg_core.networks import (
     E2MISegConfig,
     EHANetConfig,
     build_network,
     preset_config,
 )
-from e2miseg_core.preprocess import Normalization
+from e2miseg_core.preprocess import ModelView, Normalization, measure_normalization
 from e2miseg_core.progress import run
 from e2miseg_core.training import stored_plan
 from e2miseg_core.training.dataset import find_dataset
@@ -26,7 +30,10 @@ from e2miseg_core.training.fingerprint import (
 from e2miseg_core.training.memory import activation_bytes, training_bytes
 from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
 from e2miseg_core.training.planning import make_plan
+from e2miseg_core.training.prepare import prepare_case
 from e2miseg_core.training.stored_plan import RunPlan, plan_of_run, resumed_plan
+from e2miseg_core.training.survey import take_fingerprint
+from e2miseg_core.volume import Volume
 
 SEEN = ForegroundIntensities(
     mean=50, std=30, median=48, minimum=-300, maximum=900, low=-90, high=240
@@ -285,3 +292,34 @@ def test_a_resumed_run_goes_on_with_its_plan(
         resumed_plan(tmp_path, small(2), PlanOverrides())
     with pytest.raises(ReadError, match="without --resume"):
         resumed_plan(tmp_path / "elsewhere", small(), PlanOverrides())
+
+
+def test_a_masked_model_sees_in_prediction_what_it_saw_in_training(
+    make_image: Callable[..., Volume], tmp_path: Path
+) -> None:
+    volume = make_image(7, (12, 20, 22))
+    image = np.asarray(volume.data).copy()
+    image[:, :6] = 0
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    path = tmp_path / "images" / "head.nii.gz"
+    write_image(image[0], path, like=volume)
+    labels = (image[0] > np.median(image[image > 0])).astype(np.uint8)
+    write_labels(labels, tmp_path / "labels" / path.name, like=volume)
+    dataset = find_dataset(tmp_path)
+    fingerprint = run(take_fingerprint(dataset, dataset.cases))
+    plan = make_plan(fingerprint, small(), PlanOverrides(spacing=(1.7, 0.9, 1.1)))
+    assert plan.normalizations == (Normalization(nonzero=True),)
+    prepared = run(
+        prepare_case(
+            dataset.cases[0], dataset, plan.spacing, plan.normalizations, tmp_path / "p"
+        )
+    )
+    opened = open_volume(path)
+    rules = run(measure_normalization(opened.data, plan.normalizations))
+    view = ModelView(opened, plan.spacing, rules)
+    seen = view.read(whole_box(view.shape))
+    np.testing.assert_allclose(prepared.image, seen, atol=1e-6)
+    outside = seen == 0
+    assert 0.2 < outside.mean() < 0.5  # half, less what the coarser grid blends
+    np.testing.assert_array_equal(outside, np.asarray(prepared.image) == 0)
