@@ -1,7 +1,7 @@
 """From a data set to a model file with its card: the whole of `e2miseg train`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ class TrainingRequest:
         Go on with the run in `folder`, or begin anew over it.
     overrides : PlanOverrides
         What is not left to planning.
+    network : mapping
+        Fields of the preset's network that are to be otherwise.
     team : Team
         Processes that train together.
     workers : int, optional
@@ -89,6 +91,7 @@ class TrainingRequest:
     resume: bool = False
     overwrite: bool = False
     overrides: PlanOverrides = field(default_factory=PlanOverrides)
+    network: Mapping[str, Any] = field(default_factory=dict)
     team: Team = ALONE
     workers: int | None = None
     about: dict[str, str] = field(default_factory=dict)
@@ -200,6 +203,7 @@ def _plan(request: TrainingRequest, split: Split) -> Job[RunPlan]:
         request.preset,
         in_channels=len(dataset.channels),
         n_classes=len(dataset.labels) + 1,
+        **request.network,
     )
     if request.resume:
         return resumed_plan(request.folder, base, request.overrides)
