@@ -47,11 +47,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class DynUNetSettings:
-    """`optimizer` is "sgd", as nnU-Net's, or "adamw", as ours."""
+    """`optimizer` is "adamw", as ours, or "sgd", as nnU-Net's."""
 
     batch_size: int = 2
     filters: int = 32
-    optimizer: str = "sgd"
+    optimizer: str = "adamw"
     precision: str = "auto"
 
 

@@ -1,13 +1,16 @@
 """Our own network as a contender, by the function behind `e2miseg train`."""
 
+import csv
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import Contest, predict_unseen
 from e2miseg_core.model import load_model
 from e2miseg_core.progress import run
+from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.train import (
     TrainingRequest,
@@ -24,11 +27,12 @@ RESERVE = 0.99  # of the budget is planned for: a checkpoint an epoch costs too
 
 @dataclass(frozen=True, kw_only=True)
 class SmallSettings:
-    """Preset, and what differs from its recipe and its network."""
+    """Preset, and what differs from its recipe, its network and its plan."""
 
     preset: str = "small"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     network: Mapping[str, Any] = field(default_factory=dict)
+    overrides: PlanOverrides = field(default_factory=PlanOverrides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,8 @@ def request_of(contest: Contest, name: str, settings: SmallSettings) -> Training
         fold=contest.fold,
         device="cpu",
         overwrite=True,
-        **({"network": dict(settings.network)} if settings.network else {}),
+        network=settings.network,
+        overrides=settings.overrides,
     )
 
 
@@ -103,6 +108,12 @@ def fitted(request: TrainingRequest, pace: Pace, seconds: float) -> TrainingRequ
     return scheduled(request, epochs)
 
 
+def seconds_of(run_folder: Path) -> float:
+    """Seconds of training and validation, as the run's curve says at its end."""
+    with (run_folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        return float(list(csv.DictReader(file))[-1]["seconds"])
+
+
 def told(
     result: TrainingResult, request: TrainingRequest, pace: Pace | None
 ) -> dict[str, Any]:
@@ -112,7 +123,7 @@ def told(
         "parameters": sum(
             p.numel() for p in load_model(result.path).network.parameters()
         ),
-        "seconds": float(training["minutes"]) * 60,
+        "seconds": seconds_of(request.folder),
         "steps": recipe.steps,
         "samples": recipe.steps * batch_size,
         "plan": {

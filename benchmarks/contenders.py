@@ -15,7 +15,15 @@ from benchmarks.contest import Contest, peak_mib, read_json, write_json
 
 __all__ = ["CONTENDERS", "run_contender"]
 
-CONTENDERS = ("small", "dynunet", "dynunet-adamw", "nnunet", "nnunet-batch2")
+# "small-suv" is for PET: one scale of SUV for all patients, not one for each.
+CONTENDERS = (
+    "small",
+    "small-suv",
+    "dynunet",
+    "dynunet-sgd",
+    "nnunet",
+    "nnunet-batch2",
+)
 
 
 def run_contender(contest: Contest, name: str, environment: Path | None) -> None:
@@ -40,11 +48,13 @@ def run_contender(contest: Contest, name: str, environment: Path | None) -> None
 
 
 def contend(contest: Contest, name: str, environment: Path | None) -> dict[str, Any]:
-    if name == "small":
-        from benchmarks import contender_small as ours
-
-        return ours.contend(contest, name, ours.SmallSettings())
     kind, _, variant = name.partition("-")
+    if kind == "small":
+        from benchmarks import contender_small as ours
+        from e2miseg_core.training.plan import PlanOverrides
+
+        scaled = PlanOverrides(normalizations=("ct",) if variant == "suv" else None)
+        return ours.contend(contest, name, ours.SmallSettings(overrides=scaled))
     if kind == "dynunet":
         from benchmarks import contender_dynunet as dynunet
 

@@ -28,6 +28,7 @@ from e2miseg_core.evaluation import Report
 from e2miseg_core.evaluation.intervals import paired_difference
 
 FIGURES = {"dice": 4, "hd95_mm": 2, "nsd": 4}
+DEFAULT = ("small", "dynunet", "nnunet", "nnunet-batch2")
 OURS, MARGIN = "small", 0.003
 COLUMNS = (
     "contender",
@@ -141,7 +142,7 @@ def main() -> None:
         threads=given.threads,
         channel=given.channel,
     )
-    for name in given.only or CONTENDERS:
+    for name in given.only or DEFAULT:
         run_contender(contest, name, given.nnunet)
         print(tell(contest), flush=True)
 
