@@ -129,6 +129,12 @@ def pair_folders(
     channels = stated_channels(description) or _found_channels(cases)
     _check_channels(cases, channels)
     names = dict(label_names or stated_labels(description) or _scan_labels(cases))
+    if not any(names):
+        raise DatasetError(
+            found=f"no label value above 0 in {labels}",
+            needed="at least one structure to learn",
+            do="label it, or name the folder of labels",
+        )
     return Dataset(
         name=name or Address.parse(str(images)).path.resolve().parent.name,
         cases=cases,

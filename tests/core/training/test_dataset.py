@@ -221,3 +221,14 @@ def test_two_files_of_one_name_are_refused(
         find_dataset(tmp_path / "d")
     with pytest.raises(DatasetError, match="cannot be read"):
         pair_folders(tmp_path / "nowhere", images)
+
+
+def test_labels_without_a_structure_are_refused(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset_folder, tmp_path / "d")
+    for path in sorted((tmp_path / "d" / "labels").iterdir()):
+        empty = Volume.from_array(np.zeros((4, 5, 6), np.uint8), spacing=(1, 1, 1))
+        write_labels(np.zeros((4, 5, 6), np.uint8), path, like=empty, overwrite=True)
+    with pytest.raises(DatasetError, match="no label value above 0"):
+        find_dataset(tmp_path / "d")
