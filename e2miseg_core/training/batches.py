@@ -24,6 +24,7 @@ __all__ = [
     "Batch",
     "BatchMaker",
     "batches_ahead",
+    "batches_by_processes",
     "default_workers",
     "recipe_augmentation",
 ]
@@ -119,7 +120,7 @@ def batches_ahead(
         Batches that are made at a time.
     """
     if device.type == "cuda" and sys.platform == "linux":
-        return _by_processes(make, steps, workers)
+        return batches_by_processes(make, steps, workers)
     return _by_threads(make, steps, workers)
 
 
@@ -149,9 +150,10 @@ class _Steps(Dataset[Batch]):
         return self._make(step)
 
 
-def _by_processes(
+def batches_by_processes(
     make: Callable[[int], Batch], steps: range, workers: int
 ) -> Generator[Batch, None, None]:
+    """`batches_ahead` by processes; on systems that can fork."""
     # Forked, they read the memory-mapped cases that are open already.
     loader = DataLoader(
         _Steps(make),
@@ -159,7 +161,7 @@ def _by_processes(
         sampler=steps,
         num_workers=workers,
         prefetch_factor=2,
-        pin_memory=True,
+        pin_memory=torch.cuda.is_available(),
         multiprocessing_context="fork",
     )
     yield from loader

@@ -22,7 +22,13 @@ import torch._dynamo
 
 from e2miseg_core.networks import preset_config
 from e2miseg_core.progress import run
+from e2miseg_core.training.batches import (
+    BatchMaker,
+    batches_by_processes,
+    recipe_augmentation,
+)
 from e2miseg_core.training.distributed import joined_team
+from e2miseg_core.training.patches import PatchSampler
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.run import TrainingRun
@@ -145,8 +151,26 @@ def killed(folder: Path, cases: list[PreparedCase]) -> None:
     print("ended", code)  # noqa: T201
 
 
+def made_by_processes(cases: list[PreparedCase]) -> None:
+    """Compare the batches that processes make with those made here."""
+    torch.set_num_threads(1)
+    make = BatchMaker(
+        sampler=PatchSampler(cases, CONFIG.patch_size, 2),
+        augment=recipe_augmentation(KILLED, CONFIG.patch_size),
+        seed=1,
+        samples=range(2),
+    )
+    batches = batches_by_processes(make, range(3, 8), 2)
+    for step, (image, classes) in zip(range(3, 7), batches, strict=False):
+        expected_image, expected_classes = make(step)
+        assert torch.equal(image, expected_image)
+        assert torch.equal(classes, expected_classes)
+    batches.close()
+
+
 def main() -> None:
     cases, output = read_cases(Path(sys.argv[1])), Path(sys.argv[2])
+    print("made", wait(fork(lambda: made_by_processes(cases))))  # noqa: T201
     wait(fork(lambda: train(output / "whole", cases, KILLED)))
     killed(output / "killed", cases)
     wait(fork(lambda: train(output / "one", cases, TOGETHER)))
