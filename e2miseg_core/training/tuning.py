@@ -25,12 +25,8 @@ from e2miseg_core.devices import (
 )
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.engine import TilePredictor
-from e2miseg_core.losses import (
-    compound_loss,
-    deep_supervision_loss,
-    scale_sensitive_loss,
-)
 from e2miseg_core.model import Model
+from e2miseg_core.model_card import ModelCard
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.jobs import CHECKPOINT
 from e2miseg_core.training.augment import Augmentation
@@ -44,9 +40,16 @@ from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.forgetting import Watch
 from e2miseg_core.training.history import append_rows
 from e2miseg_core.training.patches import Sample, sample_generator
+from e2miseg_core.training.tuning_loss import TuningLoss, keep_statistics
 from e2miseg_core.training.validation import retold
 
-__all__ = ["FinetuneControl", "Sampler", "Tuning", "TuningState"]
+__all__ = [
+    "FinetuneControl",
+    "Sampler",
+    "Tuning",
+    "TuningState",
+    "augmentation_as_trained",
+]
 
 HISTORY = "history.csv"
 COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
@@ -141,16 +144,12 @@ class Tuning:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
-        recipe = model.card.training.get("recipe", {})
-        self._ss_form = str(recipe.get("ss_form", "paper"))
-        self._ss_weight = float(recipe.get("ss_weight", 1.45))
         n_corrections = max(1, settings.batch // 3)
         n_memory = settings.batch - n_corrections
-        self._n_corrections = n_corrections
+        recipe = model.card.training.get("recipe", {})
+        self._loss = TuningLoss(model.network.config, recipe, n_corrections)
         self._samplers = [corrections] * n_corrections + [memory] * n_memory
-        self._augment = Augmentation(
-            model.card.patch_size, tuple(model.card.training.get("mirror_axes", ()))
-        )
+        self._augment = augmentation_as_trained(model.card)
         self.state = TuningState(
             settings={
                 **settings.to_json(),
@@ -280,11 +279,12 @@ class Tuning:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(step)
         self.network.train()
+        keep_statistics(self.network)
         image, classes, valid = (part.to(self.device) for part in batch)
         image = image.contiguous(memory_format=torch.channels_last_3d)
         with autocast(self.device, self.precision):
             outputs = self.network.forward_training(image)
-        loss = deep_supervision_loss(outputs.levels, classes, self._loss, valid=valid)
+        loss = self._loss(outputs, classes, valid)
         value = float(loss.detach())
         if not math.isfinite(value):
             return value
@@ -295,27 +295,6 @@ class Tuning:
         )
         self.optimizer.step()
         return value
-
-    def _loss(self, logits: Tensor, classes: Tensor, valid: Tensor | None) -> Tensor:
-        """Cross-entropy of the batch; one Dice for corrections, one for memory.
-
-        In one Dice, the few voxels that are known of corrections would drown; in one
-        for each patch, what is wrongly found in an empty one costs nothing.
-        """
-        total = compound_loss(
-            logits, classes, ss_form="off", ss_weight=0.0, valid=valid
-        )
-        for part in (slice(self._n_corrections), slice(self._n_corrections, None)):
-            term = scale_sensitive_loss(
-                logits[part],
-                classes[part],
-                form=self._ss_form,
-                valid=None if valid is None else valid[part],
-                batch=True,
-            )
-            share = len(logits[part]) / len(logits)
-            total = total + self._ss_weight * share * term
-        return total
 
     def _batches(self, pool: ThreadPoolExecutor, stop: int) -> Iterator[Batch]:
         """Batches from the present step to `stop`, the next one made in advance."""
@@ -334,6 +313,17 @@ class Tuning:
             if step < stop:
                 coming = pool.submit(make, step)
             yield batch
+
+
+def augmentation_as_trained(card: ModelCard) -> Augmentation:
+    """The augmentation of a model's first training, by its card."""
+    plan = card.training.get("plan", {})
+    return Augmentation(
+        card.patch_size,
+        tuple(card.training.get("mirror_axes", ())),
+        dummy_2d=bool(plan.get("anisotropic", False)),
+        zero_outside=[rule.nonzero for rule in card.normalizations],
+    )
 
 
 def training_precision(asked: str, device: torch.device) -> str:

@@ -12,6 +12,7 @@ import pytest
 from e2miseg_core.boxes import whole_box
 from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.io import open_volume, write_image, write_labels
+from e2miseg_core.model_card import read_card
 from e2miseg_core.networks import (
     E2MISegConfig,
     EHANetConfig,
@@ -28,11 +29,13 @@ from e2miseg_core.training.fingerprint import (
     ForegroundIntensities,
 )
 from e2miseg_core.training.memory import activation_bytes, training_bytes
+from e2miseg_core.training.patches import Sample
 from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
 from e2miseg_core.training.planning import make_plan
 from e2miseg_core.training.prepare import prepare_case
 from e2miseg_core.training.stored_plan import RunPlan, plan_of_run, resumed_plan
 from e2miseg_core.training.survey import take_fingerprint
+from e2miseg_core.training.tuning import augmentation_as_trained
 from e2miseg_core.volume import Volume
 
 SEEN = ForegroundIntensities(
@@ -323,3 +326,23 @@ def test_a_masked_model_sees_in_prediction_what_it_saw_in_training(
     outside = seen == 0
     assert 0.2 < outside.mean() < 0.5  # half, less what the coarser grid blends
     np.testing.assert_array_equal(outside, np.asarray(prepared.image) == 0)
+
+
+def test_finetuning_augments_as_the_plan_of_the_model_says(bright_model: Path) -> None:
+    card = read_card(bright_model)
+    rng = np.random.default_rng(0)
+    image = rng.normal(5, 1, (1, 24, 40, 40)).astype(np.float32)
+    image[:, :, :20] = 0
+    sample = Sample(image=image, classes=np.zeros(image.shape[1:], np.uint8))
+    masked = replace(card, normalizations=(Normalization(nonzero=True),))
+    shares = []
+    for trained in (card, masked):
+        augment = augmentation_as_trained(trained)
+        changed = [augment(sample, np.random.default_rng(n))[0] for n in range(20)]
+        shares.append([float((one == 0).float().mean()) for one in changed])
+    # Noise, blur and the like leave nothing at 0, but what lies outside is put back.
+    assert min(shares[0]) < 0.1
+    assert min(shares[1]) > 0.2
+    thin = replace(card, training={**card.training, "plan": {"anisotropic": True}})
+    assert augmentation_as_trained(thin)._plane == 0  # slices across Z, turned alone
+    assert augmentation_as_trained(card)._plane is None
