@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from e2miseg_core.cli.network_options import (
+    Faithful,
+    NetworkSettings,
+    network_changes,
+)
 from e2miseg_core.cli.options import AsJson, Device, Precision, Seed
 from e2miseg_core.cli.output import Output
 from e2miseg_core.cli.plan import (
@@ -63,6 +68,8 @@ def train(  # noqa: PLR0913 - one parameter an option
     preset: Annotated[
         str, typer.Option("--preset", help="Network size, see `e2miseg networks`.")
     ] = "small",
+    faithful: Faithful = False,
+    network: NetworkSettings = None,
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of images, with --labels.")
     ] = None,
@@ -207,6 +214,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         resume=resume,
         overwrite=overwrite,
         overrides=overrides,
+        network=network_changes(preset, network, faithful=faithful),
         workers=workers,
         about={key: value for key, value in about.items() if value is not None},
     )

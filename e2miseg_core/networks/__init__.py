@@ -9,6 +9,7 @@ from e2miseg_core.networks.architectures import (
     with_patch,
 )
 from e2miseg_core.networks.block_config import HFRConfig, MFGAConfig
+from e2miseg_core.networks.changes import change_network
 from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.e2miseg import E2MISeg
 from e2miseg_core.networks.ehanet import EHANet, EHANetConfig
@@ -29,6 +30,7 @@ __all__ = [
     "Preset",
     "TrainingOutputs",
     "build_network",
+    "change_network",
     "create_network",
     "network_from_json",
     "network_to_json",
