@@ -90,7 +90,8 @@ def resumed_plan(
         raise ReadError(
             found=f"no plan of a run in {folder}",
             needed=f"the {PLAN} that a run begins with",
-            do="begin it without --resume",
+            do="begin without --resume; over a run of an earlier version, with "
+            "--overwrite",
         )
     plan = TrainingPlan.from_json(stored.get("plan") or {})
     if stored.get("base") != json.loads(json.dumps(network_to_json(base))):
