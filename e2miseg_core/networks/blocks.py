@@ -10,7 +10,6 @@ __all__ = [
     "ChannelLayerNorm",
     "NormFactory",
     "ResBlock",
-    "depthwise_convolution",
     "group_norm",
     "volume_convolution",
 ]
@@ -36,21 +35,6 @@ def volume_convolution(
 ) -> nn.Conv3d:
     """A 3D convolution that keeps the spatial size (odd `kernel`)."""
     return nn.Conv3d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
-
-
-def depthwise_convolution(
-    channels: int, dilation: tuple[int, int, int] = (1, 1, 1), *, bias: bool = False
-) -> nn.Conv3d:
-    """A 3x3x3 convolution of each channel by itself that keeps the spatial size."""
-    return nn.Conv3d(
-        channels,
-        channels,
-        3,
-        padding=dilation,
-        dilation=dilation,
-        groups=channels,
-        bias=bias,
-    )
 
 
 class ResBlock(nn.Module):

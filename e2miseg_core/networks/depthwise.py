@@ -13,17 +13,23 @@ __all__ = ["DepthwiseConv3d"]
 
 
 class DepthwiseConv3d(nn.Conv3d):
-    """Depthwise 3x3x3 convolution of the same size, on a CPU in float32 always.
+    """Each channel by itself, the spatial size kept; on a CPU always in float32.
 
     Parameters
     ----------
     channels : int
-    dilation : int
-        Also the padding, so that the size stays.
+    dilation : tuple of 3 int
+        Also the padding.
     bias : bool
     """
 
-    def __init__(self, channels: int, *, dilation: int = 1, bias: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        dilation: tuple[int, int, int] = (1, 1, 1),
+        *,
+        bias: bool = False,
+    ) -> None:
         super().__init__(
             channels,
             channels,
@@ -35,7 +41,7 @@ class DepthwiseConv3d(nn.Conv3d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, Z, Y, X) to the same shape; float32 on a CPU."""
+        """Map (N, channels, Z, Y, X) to the same shape."""
         if x.device.type != "cpu":
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):

@@ -17,10 +17,10 @@ from e2miseg_core.networks.blocks import (
     ChannelLayerNorm,
     NormFactory,
     ResBlock,
-    depthwise_convolution,
     group_norm,
     volume_convolution,
 )
+from e2miseg_core.networks.depthwise import DepthwiseConv3d
 
 __all__ = ["HFRBlock", "VoxelPosition"]
 
@@ -85,7 +85,7 @@ class HFRBlock(nn.Module):
         self.convolutions = _branch(channels, norm if self.residual else None)
         self.position: nn.Module = VoxelPosition(channels, size)
         if settings.position == "depthwise":
-            self.position = depthwise_convolution(channels)
+            self.position = DepthwiseConv3d(channels)
             nn.init.zeros_(self.position.weight)
         self.attention: PairedAttention | None = None
         if settings.attention:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from e2miseg_core.networks.block_config import MFGAConfig
 from e2miseg_core.networks.blocks import (
     ChannelLayerNorm,
-    depthwise_convolution,
     volume_convolution,
 )
+from e2miseg_core.networks.depthwise import DepthwiseConv3d
 
 __all__ = ["DILATIONS", "MFGA"]
 
@@ -59,7 +59,7 @@ class MFGA(nn.Module):
         self.group_norm = ChannelLayerNorm(width)  # shared by the groups, as published
         capped = size if settings.cap_dilation else None
         self.groups = nn.ModuleList(
-            depthwise_convolution(width, _dilation(rate, capped), bias=True)
+            DepthwiseConv3d(width, _dilation(rate, capped), bias=True)
             for rate in DILATIONS
         )
         self.norm = ChannelLayerNorm(len(DILATIONS) * width)

@@ -13,7 +13,7 @@ def test_it_is_the_grouped_convolution_of_the_library(
     dilation: int, *, bias: bool
 ) -> None:
     torch.manual_seed(0)
-    ours = DepthwiseConv3d(5, dilation=dilation, bias=bias)
+    ours = DepthwiseConv3d(5, (dilation,) * 3, bias=bias)
     theirs = nn.Conv3d(
         5, 5, 3, padding=dilation, dilation=dilation, groups=5, bias=bias
     )
