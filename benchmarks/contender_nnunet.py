@@ -48,7 +48,9 @@ def contend(contest: Contest, name: str, settings: NnunetSettings) -> dict[str, 
         path = folder / f"{task}.settings.json"
         write_json(path, values)
         _run(python, task, path, folder, contest.threads, settings.workers)
-        values |= read_json(Path(values["results"][task]))
+        told = read_json(Path(values["results"][task]))
+        most = max(told["peak_mib"], values.get("peak_mib", 0))
+        values |= told | {"peak_mib": most}
         if task == "train":
             _keep_planned_batch(values)
     return _result(values, settings)
@@ -132,7 +134,6 @@ def _run(
             env=os.environ
             | paths
             | {
-                "nnUNet_extTrainer": str(CODE.resolve()),
                 "nnUNet_n_proc_DA": str(workers),
                 "OMP_NUM_THREADS": str(threads),
             },

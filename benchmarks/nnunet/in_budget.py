@@ -3,8 +3,7 @@
     python in_budget.py prepare|train|predict SETTINGS.json
 
 `benchmarks.contender_nnunet` writes the settings and the dataset in nnU-Net's layout,
-and sets `nnUNet_raw`, `nnUNet_preprocessed`, `nnUNet_results`, and `nnUNet_extTrainer`
-to this folder, where nnU-Net's predictor looks for the class of the trainer.
+and sets `nnUNet_raw`, `nnUNet_preprocessed` and `nnUNet_results`.
 
 What differs from `nnUNetv2_train`, all of it so that a CPU and minutes are enough:
 
@@ -32,7 +31,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import (
     plan_experiments,
     preprocess,
 )
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 PLANS, CONFIGURATION = "nnUNetPlans", "3d_fullres"
@@ -133,8 +132,11 @@ def train(settings: dict[str, Any]) -> dict[str, Any]:
 def predict(settings: dict[str, Any]) -> dict[str, Any]:
     """Predict the unseen cases, file to file, plainly and with mirroring."""
     found: dict[str, Any] = {}
+    # It would look for the class of the trainer in all of its modules, some of which
+    # need packages that a CPU's environment may have no fitting build of.
+    predict_from_raw_data.recursive_find_trainer_class_by_name = lambda _: BudgetTrainer
     for name, mirrored in (("plain", False), ("mirrored", True)):
-        predictor = nnUNetPredictor(
+        predictor = predict_from_raw_data.nnUNetPredictor(
             use_mirroring=mirrored, device=torch.device("cpu"), allow_tqdm=False
         )
         predictor.initialize_from_trained_model_folder(settings["trained"], (0,))
