@@ -1,10 +1,12 @@
 """Patches: where they come from, and that chance depends on the step alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from e2miseg_core.training.augment import Augmentation
+from e2miseg_core.training.augment import Augmentation, AugmentationRules
 from e2miseg_core.training.patches import PatchSampler, Sample, sample_generator
 from e2miseg_core.training.prepare import PreparedCase
 
@@ -103,3 +105,62 @@ def test_augmentation_moves_image_and_classes_together() -> None:
         )
         turned += not torch.equal(labels, torch.from_numpy(classes[centre]).long())
     assert turned > 20
+
+
+def test_a_batch_of_one_shows_foreground_a_third_of_the_time() -> None:
+    """At random, since the rule for larger batches would never force it."""
+    classes = np.zeros((40, 40, 40), np.uint8)
+    classes[2, 3, 4] = 1  # hardly ever met by chance
+    case = PreparedCase(
+        name="s",
+        image=np.zeros((1, *classes.shape), np.float32),
+        classes=classes,
+        foreground=(np.argwhere(classes == 1),),
+    )
+    sampler = PatchSampler([case], (3, 3, 3), batch_size=1)
+    shown = [
+        sampler.sample(0, sample_generator(0, step, 0)).classes.any()
+        for step in range(600)
+    ]
+    assert np.mean(shown) == pytest.approx(0.33, abs=0.06)
+
+
+def test_a_sample_is_read_wider_about_the_same_place(case: PreparedCase) -> None:
+    sampler = PatchSampler([case], PATCH, batch_size=2)
+    for step in range(12):
+        sample = sampler.sample(step % 2, sample_generator(3, step, 0))
+        assert sample.classes.shape == PATCH
+        wide = sample.of_size((18, 40, 14))
+        assert wide.image.shape == (1, 18, 40, 14)
+        inner = wide.of_size(PATCH)
+        np.testing.assert_array_equal(inner.image, sample.image)
+        np.testing.assert_array_equal(inner.classes, sample.classes)
+        inside = wide.image[0] > 0
+        places = wide.image[0][inside].astype(int)
+        np.testing.assert_array_equal(
+            wide.classes[inside], case.classes.ravel()[places]
+        )
+        # without more to read, what there is stays centred
+        narrow = inner.of_size((18, 10, 14))
+        assert narrow.image.shape == (1, 8, 10, 10)
+        np.testing.assert_array_equal(narrow.image, inner.image[:, :, 1:-1])
+
+
+def test_turned_patches_find_image_at_their_corners() -> None:
+    """Nothing is turned in from outside where the volume goes on."""
+    shape = (60, 60, 60)
+    case = PreparedCase(
+        name="s",
+        image=np.ones((1, *shape), np.float32),
+        classes=np.ones(shape, np.uint8),
+        foreground=(np.array([[30, 30, 30]]),),
+    )
+    rules = replace(AugmentationRules.none(), rotation=1.0, scaling=1.0)
+    augment = Augmentation((12, 16, 14), (), rules=rules)
+    sampler = PatchSampler([case], (12, 16, 14), batch_size=2)
+    for step in range(30):
+        random = sample_generator(0, step, 1)
+        sample = sampler.sample(1, random)
+        image, classes = augment(sample, random)
+        assert (classes == 1).all()
+        torch.testing.assert_close(image, torch.ones_like(image))
