@@ -87,6 +87,14 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             help="Judge labels together, WT=1+2+3 for example; again for the next.",
         ),
     ] = None,
+    instances: Annotated[
+        bool,
+        typer.Option(
+            "--instances",
+            help="The numbers count objects, such as cells, and are not the same in "
+            "both files: match them one to one (--lesion-iou 0.5).",
+        ),
+    ] = False,
     tolerance: Annotated[
         list[float] | None,
         typer.Option(
@@ -136,13 +144,13 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         ),
     ] = 26,
     lesion_iou: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--lesion-iou",
             help="Match lesions one to one, at least so alike (intersection over "
-            "union). 0: found if touched.",
+            "union). 0, without --instances: found if touched.",
         ),
-    ] = 0.0,
+    ] = None,
     lesion_ml: Annotated[
         float,
         typer.Option("--lesion-ml", help="Leave smaller lesions out, in ml."),
@@ -169,8 +177,11 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
     _check_outputs([output, html, table], overwrite=overwrite)
     _check_places({"images": images, "labels": compare})
+    if lesion_iou is None:
+        lesion_iou = 0.5 if instances else 0.0
     rule = LesionRule(connectivity=connectivity, min_iou=lesion_iou, min_ml=lesion_ml)
-    judging = _judging(model, preset, region or [], tuple(tolerance or [1.0]), rule)
+    wanted = _structures(preset, region or [], instances=instances)
+    judging = _judging(model, wanted, tuple(tolerance or [1.0]), rule)
     judging = replace(judging, groups=_groups(groups))
     with Output(as_json=as_json) as out:
         job = _compare(predicted, reference, judging, probabilities, compare)
@@ -221,27 +232,39 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         )
 
 
-def _judging(
-    model: str | None,
-    preset: str | None,
-    regions: list[str],
-    tolerances: tuple[float, ...],
-    rule: "LesionRule",
-) -> "Judging":
-    """What is judged: regions if any are named, else the model's labels, else all."""
-    from e2miseg_core.evaluation import PRESETS, Judging, parse_region
-    from e2miseg_core.evaluation.structures import named_structures
+def _structures(
+    preset: str | None, regions: list[str], *, instances: bool
+) -> "list[Structure]":
+    """What the user wants to be judged together; nothing: every label by itself."""
+    from e2miseg_core.evaluation import INSTANCES, PRESETS, parse_region
 
-    structures: list[Structure] = []
     if preset is not None and preset not in PRESETS:
         raise ConfigError(
             found=f"the regions {preset}",
             needed=", ".join(PRESETS),
             do="choose one of these, or name regions by --region NAME=VALUES",
         )
-    if preset is not None:
-        structures += PRESETS[preset]
+    structures = [] if preset is None else list(PRESETS[preset])
     structures += [parse_region(text) for text in regions]
+    if instances and structures:
+        raise ConfigError(
+            found="--instances together with regions",
+            needed="one of them",
+            do="leave the other out",
+        )
+    return [INSTANCES] if instances else structures
+
+
+def _judging(
+    model: str | None,
+    structures: "list[Structure]",
+    tolerances: tuple[float, ...],
+    rule: "LesionRule",
+) -> "Judging":
+    """Judge the named structures; without any the model's labels; without it all."""
+    from e2miseg_core.evaluation import Judging
+    from e2miseg_core.evaluation.structures import named_structures
+
     values = None
     if model is not None:
         names = _names_of(model)

@@ -70,6 +70,8 @@ def details(report: Report) -> list[Table]:
 
 def _lesions(report: Report) -> Table:
     heads = ["found", "sensitivity", "precision", "F1", "false per case", "Dice"]
+    one_to_one = report.lesion_rule.min_iou > 0
+    heads += ["PQ"] if one_to_one else []
     table = _plain("Lesions of all cases", ["structure"], heads)
     for key, mean in report.means.items():
         one = mean.lesions
@@ -79,6 +81,7 @@ def _lesions(report: Report) -> Table:
             *(_or_dash(value) for value in (one.sensitivity, one.precision, one.f1)),
             f"{one.n_false_positive / mean.n_cases:.2f}",
             _or_dash(one.mean_dice),
+            *([_or_dash(one.panoptic_quality)] if one_to_one else []),
         )
     return table
 

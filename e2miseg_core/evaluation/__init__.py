@@ -24,9 +24,15 @@ from e2miseg_core.evaluation.scores import (
     ClassScores,
     Problem,
 )
-from e2miseg_core.evaluation.structures import PRESETS, Structure, parse_region
+from e2miseg_core.evaluation.structures import (
+    INSTANCES,
+    PRESETS,
+    Structure,
+    parse_region,
+)
 
 __all__ = [
+    "INSTANCES",
     "PRESETS",
     "Agreement",
     "CaseScores",

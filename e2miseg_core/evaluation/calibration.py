@@ -169,7 +169,8 @@ class ProbabilityMap:
         ConfigError
             If a class of the structure has no channel.
         """
-        missing = sorted(set(structure.values) - set(self.class_values))
+        values = structure.values or tuple(v for v in self.class_values if v)
+        missing = sorted(set(values) - set(self.class_values))
         if missing or len(self.class_values) != self.data.shape[0]:
             raise ConfigError(
                 found=f"{self.data.shape[0]} channels of probabilities, of the labels "
@@ -177,7 +178,7 @@ class ProbabilityMap:
                 needed=f"a channel of every label of {structure.name}",
                 do="name the model that made them with --model",
             )
-        channels = [self.class_values.index(value) for value in structure.values]
+        channels = [self.class_values.index(value) for value in values]
         where = box_slices(box)
         parts = [np.asarray(self.data[(c, *where)], np.float32) for c in channels]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float32)

@@ -65,6 +65,10 @@ def evaluate_case(
     for structure in label_names:
         pair = structure.mask(predicted_labels), structure.mask(reference_labels)
         judged = _score(*pair, spacing, tolerances, lesion_rule or LesionRule())
+        if not structure.values:  # numbers count objects, which may touch
+            numbered = predicted_labels, reference_labels
+            objects = lesion_scores(*numbered, spacing, lesion_rule or LesionRule())
+            judged = replace(judged, lesions=objects)
         if probabilities is not None:
             found = reliability(probabilities, structure, *pair, spacing)
             judged = replace(judged, reliability=found)

@@ -198,6 +198,8 @@ def _compare(
         lesion_rule=judging.lesion_rule,
         probabilities=probabilities[0] if probabilities else None,
     )
+    if any(not structure.values for structure in structures):
+        return scores, set()
     judged = {value for structure in structures for value in structure.values}
     return scores, values - judged
 

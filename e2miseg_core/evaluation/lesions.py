@@ -132,6 +132,18 @@ class LesionScores:
         return 2.0 * self.n_found / total if total else 1.0
 
     @property
+    def panoptic_quality(self) -> float | None:
+        """F1 times the mean IoU of the pairs; None where nothing was to be matched.
+
+        That of Kirillov et al. where matches are one to one.
+        """
+        if not (self.lesions or self.n_predicted):
+            return None
+        # Of a pair, IoU = Dice / (2 - Dice).
+        iou = [one.dice / (2.0 - one.dice) for one in self.lesions if one.found]
+        return self.f1 * float(np.mean(iou)) if iou else 0.0
+
+    @property
     def mean_dice(self) -> float | None:
         """Mean Dice over the lesions of the reference, 0 for those not found."""
         if not self.lesions:
@@ -154,17 +166,23 @@ class LesionScores:
             "precision": self.precision,
             "f1": self.f1,
             "mean_dice": self.mean_dice,
+            "panoptic_quality": self.panoptic_quality,
         }
 
 
 def lesion_scores(
-    predicted: Mask, reference: Mask, spacing: Spacing, rule: LesionRule
+    predicted: NDArray[Any],
+    reference: NDArray[Any],
+    spacing: Spacing,
+    rule: LesionRule,
 ) -> LesionScores:
-    """Match the connected pieces of two masks.
+    """Match the connected pieces of two masks, or the objects of two label maps.
 
     Parameters
     ----------
-    predicted, reference : bool array, shape (Z, Y, X)
+    predicted, reference : bool or integer array, shape (Z, Y, X)
+        Of integers, voxels of one number above 0 are one object, connected or not; the
+        numbers of both need not correspond.
     spacing : tuple of float
         ZYX in mm.
     rule : LesionRule
@@ -213,8 +231,18 @@ _Shared = NDArray[np.int64]
 _Pair = tuple[NDArray[Any], NDArray[Any]]
 
 
-def _pieces(mask: Mask, connectivity: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _pieces(
+    mask: NDArray[Any], connectivity: int
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Number of each voxel's piece, from 1, and the voxels of each piece."""
+    if mask.dtype != bool:
+        inside = mask > 0
+        _, order, voxels = np.unique(
+            mask[inside], return_inverse=True, return_counts=True
+        )
+        numbers = np.zeros(mask.shape, dtype=np.int32)
+        numbers[inside] = order.ravel() + 1
+        return numbers, voxels
     structure = ndimage.generate_binary_structure(3, _CONNECTIVITY[connectivity])
     labels, count = ndimage.label(mask, structure)
     return labels, np.bincount(labels[mask], minlength=count + 1)[1:]

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from e2miseg_core.errors import ConfigError
 
 __all__ = [
+    "INSTANCES",
     "PRESETS",
     "LabelKey",
     "Structure",
     "check_structures",
     "named_structures",
     "parse_region",
+    "values_of",
 ]
 
-# A single label value, or the values of a region in rising order, "1+2+3".
+# A single label value; the values of a region in rising order, "1+2+3"; "*" for all.
 LabelKey: TypeAlias = int | str
 
 
@@ -30,7 +32,7 @@ class Structure:
     ----------
     name : str
     values : tuple of int
-        Rising; one for a label, several for a region.
+        Rising; one for a label, several for a region, none for every value above 0.
     """
 
     name: str
@@ -38,13 +40,15 @@ class Structure:
 
     @property
     def key(self) -> LabelKey:
-        """The label value, or "1+2+3" for a region."""
+        """The label value, "1+2+3" for a region, or "*" for every value above 0."""
         if len(self.values) == 1:
             return self.values[0]
-        return "+".join(map(str, self.values))
+        return "+".join(map(str, self.values)) or "*"
 
     def mask(self, labels: NDArray[Any]) -> NDArray[np.bool_]:
         """Voxels that bear one of the values."""
+        if not self.values:
+            return np.asarray(labels > 0, dtype=bool)
         mask = labels == self.values[0]
         for value in self.values[1:]:
             mask |= labels == value
@@ -65,6 +69,15 @@ PRESETS: Mapping[str, tuple[Structure, ...]] = {
     # The same with 3 enhancing: BraTS from 2023 on.
     "brats2023": _regions(ET=(3,), TC=(1, 3), WT=(1, 2, 3)),
 }
+
+
+# Label maps whose numbers count objects and mean nothing else.
+INSTANCES = Structure(name="instances", values=())
+
+
+def values_of(key: LabelKey) -> tuple[int, ...]:
+    """Label values of a structure, from its key."""
+    return () if key == INSTANCES.key else tuple(map(int, str(key).split("+")))
 
 
 def parse_region(text: str) -> Structure:

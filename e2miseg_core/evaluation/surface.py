@@ -5,6 +5,7 @@ and not with the volume that it lies in.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ __all__ = ["Distances", "crop_to_either", "surface_areas", "surface_distances"]
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -33,8 +35,10 @@ class Distances:
     reference: NDArray[np.float64]
 
 
-def crop_to_either(predicted: Mask, reference: Mask) -> tuple[Mask, Mask]:
-    """Both masks in the smallest box that holds them; unchanged if both are empty."""
+def crop_to_either(
+    predicted: NDArray[ScalarT], reference: NDArray[ScalarT]
+) -> tuple[NDArray[ScalarT], NDArray[ScalarT]]:
+    """Both arrays in the smallest box that holds them; unchanged if both are empty."""
     frame = whole_box(predicted.shape)
     found = [box_of_mask(mask, frame) for mask in (predicted, reference)]
     boxes: list[Box] = [box for box in found if box is not None]

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Estimate", "estimate"]
+from e2miseg_core.evaluation import bootstrap_interval
 
-RESAMPLINGS = 10_000
-LEVEL = 0.95
+__all__ = ["Estimate", "estimate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +32,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean of one value a case, with its percentile bootstrap interval [1]_.
+    """Mean of one value a case, with its percentile bootstrap interval.
 
     Parameters
     ----------
@@ -43,19 +42,10 @@ def estimate(values: Sequence[float]) -> Estimate:
     Returns
     -------
     Estimate
-        The same for the same values: cases are drawn from a fixed seed.
-
-    References
-    ----------
-    .. [1] B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", Chapman
-       and Hall (1993), chapter 13.
+        The same for the same values: cases are drawn from a fixed seed. Of a single
+        case, both ends are its value.
     """
-    known = np.asarray(values, dtype=float)
-    drawn = np.random.default_rng(0).integers(
-        known.size, size=(RESAMPLINGS, known.size)
-    )
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(known[drawn].mean(axis=1), [tail, 1 - tail])
-    return Estimate(
-        mean=float(known.mean()), low=float(low), high=float(high), n_cases=known.size
-    )
+    mean = float(np.mean(values))
+    interval = bootstrap_interval(values)
+    low, high = (interval.low, interval.high) if interval else (mean, mean)
+    return Estimate(mean=mean, low=low, high=high, n_cases=len(values))

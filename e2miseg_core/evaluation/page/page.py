@@ -17,6 +17,7 @@ from e2miseg_core.evaluation.page.tables import (
     problem_table,
 )
 from e2miseg_core.evaluation.report import Report
+from e2miseg_core.evaluation.structures import INSTANCES
 from e2miseg_core.io.atomic import replacing
 
 __all__ = ["render_page", "write_page"]
@@ -156,10 +157,12 @@ def _lesions(report: Report) -> str:
         else f"matched one to one with a predicted piece, IoU at least {rule.min_iou:g}"
     )
     least = f", of {rule.min_ml:g} ml or more" if rule.min_ml else ""
+    what = f"a connected piece of the reference ({rule.connectivity} neighbours{least})"
+    if INSTANCES.key in report.label_names:
+        what = f"an object of the reference by its number{least}"
     return (
-        f'<p class="note">A lesion is a connected piece of the reference '
-        f"({rule.connectivity} neighbours{least}), {found}. Dice of a lesion counts "
-        "those not found as 0.</p>" + lesion_table(report)
+        f'<p class="note">A lesion is {what}, {found}. Dice of a lesion counts those '
+        "not found as 0.</p>" + lesion_table(report)
     )
 
 

@@ -89,6 +89,7 @@ def case_table(report: Report) -> str:
 def lesion_table(report: Report) -> str:
     """Lesions of all cases together, and those found by their size."""
     rows = []
+    one_to_one = report.lesion_rule.min_iou > 0
     for index, (key, mean) in enumerate(report.means.items()):
         all_of_it = mean.lesions
         sizes = [
@@ -105,12 +106,14 @@ def lesion_table(report: Report) -> str:
                 f"{mean.lesion_f1:.3f}",
                 f"{all_of_it.n_false_positive / mean.n_cases:.3g}",
                 _share(all_of_it.mean_dice),
+                *([_share(all_of_it.panoptic_quality)] if one_to_one else []),
                 *sizes,
             ]
         )
     low, high = STRATA_ML
     heads = ["structure", "found", "sensitivity", "precision", "F1 of all lesions"]
     heads += ["mean F1 of the cases", "false positives a case", "Dice of a lesion"]
+    heads += ["panoptic quality"] if one_to_one else []
     heads += [f"below {low:g} ml", f"{low:g} to {high:g} ml", f"{high:g} ml and more"]
     return _table(heads, rows)
 

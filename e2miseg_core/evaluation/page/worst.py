@@ -10,7 +10,7 @@ from e2miseg_core.evaluation.page.pictures import CasePicture, draw_case
 from e2miseg_core.evaluation.pairing import check_grids
 from e2miseg_core.evaluation.report import Report
 from e2miseg_core.evaluation.scores import CaseScores
-from e2miseg_core.evaluation.structures import LabelKey, Structure
+from e2miseg_core.evaluation.structures import LabelKey, Structure, values_of
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.io.address import Address
 from e2miseg_core.progress import Job, Progress
@@ -66,7 +66,7 @@ def worst_cases(report: Report, most: int = MOST_PICTURES) -> list[CaseScores]:
 def structures_of(report: Report) -> dict[LabelKey, Structure]:
     """The structures of a report, by key."""
     return {
-        key: Structure(name=name, values=tuple(int(v) for v in str(key).split("+")))
+        key: Structure(name=name, values=values_of(key))
         for key, name in report.label_names.items()
     }
 

@@ -89,6 +89,25 @@ def test_lesions_are_told_where_structures_come_in_pieces(folders, capsys):
     assert any("6 of 6" in line for line in shown)
 
 
+def test_objects_of_other_numbers_are_matched(folders, capsys):
+    renumbered = np.zeros((5, 12, 12), np.uint8)
+    renumbered[1:4, 2:9, 2:9] = 3
+    renumbered[1:4, 3:7, 3:7] = 1
+    renumbered[2, 4:6, 4:6] = 2
+    renumbered[3, 11, 11] = 3
+    save(folders / "n" / "a.nii.gz", renumbered)
+    one = folders / "n" / "a.nii.gz", folders / "r" / "a.nii.gz"
+    code, lines, _ = run(
+        capsys, *one, "--instances", "--html", folders / "x.html", "--json"
+    )
+    assert code == 0
+    told = result(lines)["classes"]["instances"]
+    assert told["label"] == "*"
+    assert (told["dice"], told["lesions"]["panoptic_quality"]) == (1, 1)
+    assert told["lesions"]["n_reference"] == 3
+    assert result(lines)["lesion_rule"]["min_iou"] == 0.5
+
+
 def test_several_tolerances(folders, capsys):
     _, lines, _ = run(
         capsys,
@@ -201,6 +220,7 @@ def test_a_single_pair_has_no_interval_and_a_page(folders, capsys):
         (["--region", "WT"], "WT=1+2+3"),
         (["--region", "A=1", "--region", "A=2"], "own name"),
         (["--region", "A=1", "--region", "B=1"], "the same values"),
+        (["--instances", "--region", "A=1"], "one of them"),
         (["--connectivity", "7"], "6, 18 or 26"),
         (["--lesion-iou", "2"], "IoU from 0 to 1"),
         (["--groups", "none.csv"], "none.csv"),

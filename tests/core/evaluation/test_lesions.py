@@ -123,3 +123,26 @@ def test_wrong_rules_are_told():
         LesionRule(connectivity=8)
     with pytest.raises(ConfigError, match="IoU from 0 to 1"):
         LesionRule(min_iou=50)
+
+
+def test_objects_are_matched_whatever_their_numbers():
+    """Objects that touch stay apart: IoU 8/10 and 2/3, and one of three is missed."""
+    reference, predicted = np.zeros((2, 1, 1, 20), np.uint16)
+    reference[0, 0, 0:10], reference[0, 0, 10:13], reference[0, 0, 15:17] = 7, 3, 900
+    predicted[0, 0, 2:10], predicted[0, 0, 10:12], predicted[0, 0, 18:20] = 3, 7, 1
+    found = lesion_scores(predicted, reference, MM, LesionRule(min_iou=0.5))
+    by_volume = {round(one.volume_ml * 1000): one for one in found.lesions}
+    assert by_volume[10].dice == pytest.approx(16 / 18)
+    assert by_volume[3].dice == pytest.approx(4 / 5)
+    assert not by_volume[2].found
+    assert (found.n_predicted, found.n_false_positive) == (3, 1)
+    assert found.panoptic_quality == pytest.approx((0.8 + 2 / 3) / 2 * 2 / 3)
+    renamed = np.where(predicted > 0, 1000 - predicted, 0)
+    again = lesion_scores(renamed, reference, MM, LesionRule(min_iou=0.5))
+    assert again.panoptic_quality == pytest.approx(found.panoptic_quality)
+
+
+def test_nothing_to_match_has_no_panoptic_quality():
+    empty = np.zeros((1, 1, 4), np.uint8)
+    assert lesion_scores(empty, empty, MM, ANY).panoptic_quality is None
+    assert lesion_scores(empty + 1, empty, MM, ANY).panoptic_quality == 0
