@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from e2miseg_core.cli.evaluate_options import (
+    check_outputs,
+    check_places,
+    groups_of,
+    judging_of,
+    wanted_structures,
+)
 from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
-from e2miseg_core.errors import ConfigError, DatasetError, WriteError
+from e2miseg_core.errors import DatasetError
 from e2miseg_core.progress import Job, run
 
 if TYPE_CHECKING:
-    from e2miseg_core.evaluation import Judging, LesionRule, Report, Structure
+    from e2miseg_core.evaluation import Judging, Report
 
 __all__ = ["evaluate"]
 
@@ -175,14 +182,14 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     """
     from e2miseg_core.evaluation import LesionRule
 
-    _check_outputs([output, html, table], overwrite=overwrite)
-    _check_places({"images": images, "labels": compare})
+    check_outputs([output, html, table], overwrite=overwrite)
+    check_places({"images": images, "labels": compare})
     if lesion_iou is None:
         lesion_iou = 0.5 if instances else 0.0
     rule = LesionRule(connectivity=connectivity, min_iou=lesion_iou, min_ml=lesion_ml)
-    wanted = _structures(preset, region or [], instances=instances)
-    judging = _judging(model, wanted, tuple(tolerance or [1.0]), rule)
-    judging = replace(judging, groups=_groups(groups))
+    wanted = wanted_structures(preset, region or [], instances=instances)
+    judging = judging_of(model, wanted, tuple(tolerance or [1.0]), rule)
+    judging = replace(judging, groups=groups_of(groups))
     with Output(as_json=as_json) as out:
         job = _compare(predicted, reference, judging, probabilities, compare)
         report = run(job, out.progress)
@@ -191,104 +198,6 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             run(_draw(report, html, images), out.progress)
         _show(out, report)
     _check_complete(report)
-
-
-def _check_outputs(outputs: list[Path | None], *, overwrite: bool) -> None:
-    """What can be told before an hour of comparing."""
-    wanted = [path for path in outputs if path is not None]
-    if len({path.resolve() for path in wanted}) < len(wanted):
-        raise WriteError(
-            found="two reports of one name",
-            needed="a name for each",
-            do="choose different names",
-        )
-    for path in wanted:
-        _check_output(path, overwrite=overwrite)
-
-
-def _check_places(places: dict[str, str | None]) -> None:
-    """What is needed only in the end must be there in the beginning."""
-    from e2miseg_core.evaluation.pairing import check_exists
-    from e2miseg_core.io.address import Address
-
-    for what, place in places.items():
-        if place is not None:
-            check_exists(Address.parse(place), what)
-
-
-def _check_output(output: Path, *, overwrite: bool) -> None:
-    if output.is_dir() or (output.exists() and not overwrite):
-        raise WriteError(
-            found=f"{output} exists already",
-            needed="a new file for the report",
-            do="choose another name"
-            + ("" if output.is_dir() else ", or add --overwrite"),
-        )
-    if not output.absolute().parent.is_dir():
-        raise WriteError(
-            found=f"the folder {output.parent} is missing",
-            needed="an existing folder",
-            do="make it first, or choose another",
-        )
-
-
-def _structures(
-    preset: str | None, regions: list[str], *, instances: bool
-) -> "list[Structure]":
-    """What the user wants to be judged together; nothing: every label by itself."""
-    from e2miseg_core.evaluation import INSTANCES, PRESETS, parse_region
-
-    if preset is not None and preset not in PRESETS:
-        raise ConfigError(
-            found=f"the regions {preset}",
-            needed=", ".join(PRESETS),
-            do="choose one of these, or name regions by --region NAME=VALUES",
-        )
-    structures = [] if preset is None else list(PRESETS[preset])
-    structures += [parse_region(text) for text in regions]
-    if instances and structures:
-        raise ConfigError(
-            found="--instances together with regions",
-            needed="one of them",
-            do="leave the other out",
-        )
-    return [INSTANCES] if instances else structures
-
-
-def _judging(
-    model: str | None,
-    structures: "list[Structure]",
-    tolerances: tuple[float, ...],
-    rule: "LesionRule",
-) -> "Judging":
-    """Judge the named structures; without any the model's labels; without it all."""
-    from e2miseg_core.evaluation import Judging
-    from e2miseg_core.evaluation.structures import named_structures
-
-    values = None
-    if model is not None:
-        names = _names_of(model)
-        values = (0, *names)
-        structures = structures or list(named_structures(names))
-    return Judging(
-        structures=tuple(structures) or None,
-        tolerances_mm=tolerances,
-        lesion_rule=rule,
-        class_values=values,
-    )
-
-
-def _names_of(model: str) -> dict[int, str]:
-    from e2miseg_core.model_card import read_card
-    from e2miseg_core.models import find_model
-
-    return read_card(find_model(model)).label_names
-
-
-def _groups(path: Path | None) -> dict[str, str] | None:
-    from e2miseg_core.evaluation.pairing import read_groups
-
-    return None if path is None else read_groups(path)
 
 
 def _compare(
@@ -319,6 +228,13 @@ def _write(
         write_json(output, report.to_json())
     if table is not None:
         write_csv(table, report)
+    for figures in report.differences.values():
+        if figures["dice"].n_cases < len(report.cases):
+            out.warning(
+                f"compared over the {figures['dice'].n_cases} of "
+                f"{len(report.cases)} cases that both predictions have"
+            )
+            break
     for problem in report.problems:
         out.warning(f"left out: {problem.message}")
     if report.other_values:

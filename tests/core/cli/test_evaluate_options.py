@@ -158,6 +158,14 @@ def test_two_predictions_are_compared_case_by_case(folders, capsys):
     assert told["with"].endswith("q")
 
 
+def test_a_comparison_of_fewer_cases_is_told(folders, capsys):
+    (folders / "q" / "c.nii.gz").unlink()
+    pair = folders / "p", folders / "r"
+    code, _, error = run(capsys, *pair, "--compare", folders / "q")
+    assert code == 0
+    assert "compared over the 2 of 3 cases" in error
+
+
 def test_groups_are_drawn_together(folders, capsys):
     table = folders / "groups.csv"
     table.write_text("case,group\na,one\nb,two\nc,two\n")
