@@ -1,0 +1,53 @@
+"""What commands print of a job."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from e2miseg_core.cli.output import Output
+from e2miseg_core.progress import Progress
+
+STEP = Progress(
+    done=3,
+    total=9,
+    stage="training",
+    details={"loss": 0.25, "seconds_left": 3725.4, "selection_dice": None},
+)
+
+
+def test_a_job_that_foretells_its_time_is_believed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Output(as_json=True).progress(STEP)
+    line = json.loads(capsys.readouterr().out)
+    assert line["seconds_left"] == 3725.4
+    assert line["loss"] == 0.25
+
+
+def test_the_bar_shows_the_time_that_the_job_foretells() -> None:
+    out = Output(as_json=False)
+    shown = io.StringIO()
+    out._errors = Console(file=shown, force_terminal=True, width=120)
+    with out:
+        out.progress(STEP)
+    assert "1:02:05" in shown.getvalue()
+    assert "seconds left" not in shown.getvalue()
+
+
+def test_another_process_of_a_team_prints_errors_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for as_json in (True, False):
+        out = Output(as_json=as_json, quiet=True)
+        out.progress(STEP)
+        out.stages(STEP)
+        out.warning("a")
+        out.table("b")
+        out.result({"c": 1}, "c")
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err == ""
+        out.error("d")
+        assert "d" in capsys.readouterr().err
