@@ -46,7 +46,7 @@ def undecayed_parameters(network: nn.Module) -> frozenset[str]:
     """Names of the parameters that a weight decay should leave alone.
 
     Temperatures, layer scales, position encodings and norms (specification A.8,
-    defect 19: the published code meant to, and decays them all).
+    defect 19: the published code meant to, and decays them all); and biases.
 
     Parameters
     ----------
@@ -64,6 +64,7 @@ def undecayed_parameters(network: nn.Module) -> frozenset[str]:
             within = name.split(".")[0]
             if (
                 isinstance(module, NORMS)
+                or name == "bias"
                 or (isinstance(module, PairedAttention) and "temperature" in within)
                 or (
                     isinstance(module, HFRBlock)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from e2miseg_core.networks import undecayed_parameters
 from e2miseg_core.training.recipe import Recipe
 
 __all__ = ["WeightAverage", "average_decay", "make_optimizer", "parameter_groups"]
@@ -25,25 +26,21 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, objec
 
     Notes
     -----
-    Unless `decay_all`, what has no more than one axis longer than 1 does not decay
-    (norms, biases, layer scales, temperatures), nor does a position embedding.
+    Unless `decay_all`, norms, biases, layer scales, temperatures and positions do not
+    decay; see `undecayed_parameters`.
     """
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
+    names = frozenset() if recipe.decay_all else undecayed_parameters(network)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            spare = not recipe.decay_all and _is_spared(name, parameter)
-            (spared if spare else decayed).append(parameter)
+            (spared if name in names else decayed).append(parameter)
     groups: list[dict[str, object]] = [
         {"params": decayed, "weight_decay": recipe.weight_decay}
     ]
     if spared:
         groups.append({"params": spared, "weight_decay": 0.0})
     return groups
-
-
-def _is_spared(name: str, parameter: Tensor) -> bool:
-    return sum(n > 1 for n in parameter.shape) <= 1 or "position" in name
 
 
 def average_decay(largest: float, updates: int) -> float:

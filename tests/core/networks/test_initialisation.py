@@ -50,7 +50,7 @@ def test_he_keeps_the_variance_through_convolutions() -> None:
     assert not any(p.any() for p in positions)
 
 
-def test_decay_leaves_temperatures_scales_positions_and_norms_alone() -> None:
+def test_decay_leaves_temperatures_scales_positions_norms_and_biases_alone() -> None:
     network = make_network()
     spared = undecayed_parameters(network)
     parameters = dict(network.named_parameters())
@@ -73,11 +73,18 @@ def test_decay_leaves_temperatures_scales_positions_and_norms_alone() -> None:
             "refinement.first_norm.bias",
             "refinement.second_norm.weight",
             "refinement.second_norm.bias",
+            "refinement_out.1.bias",
+            "attention.pool_keys.scores.bias",
+            "attention.pool_values.scores.bias",
+            "attention.spatial_out.bias",
+            "attention.channel_out.bias",
         )
     }
     assert "stem.1.weight" in spared
     assert "aggregate.0.norm.norm.weight" in spared
-    assert not any(name.startswith(("heads", "upsample")) for name in spared)
+    assert "heads.0.bias" in spared
+    assert "heads.0.weight" not in spared
+    assert not any(name.startswith("upsample") for name in spared)
 
 
 def test_decay_leaves_published_positions_alone_too() -> None:
