@@ -103,12 +103,10 @@ class PairedAttention(nn.Module):
             else F.normalize(parts["key"].float(), dim=-1)
         )
         by_channel = self._channel_attention(query, key, parts["channel_values"])
-        pool_values = self.pool_keys if self.pool_values is None else self.pool_values
-        by_voxel = self._spatial_attention(
-            query,
-            self.pool_keys(parts["key"].float(), tokens),
-            pool_values(parts["spatial_values"].float(), tokens),
+        pooled = self._pool(
+            parts["key"].float(), parts["spatial_values"].float(), tokens
         )
+        by_voxel = self._spatial_attention(query, *pooled)
         spatial = self._scramble(by_voxel) if self.as_coded else self._join(by_voxel)
         channel = self._join(by_channel)
         if not self.concatenates:
@@ -125,6 +123,16 @@ class PairedAttention(nn.Module):
         if self.served:
             parts |= dict.fromkeys(self.served, self._split(features))
         return parts
+
+    def _pool(
+        self, keys: Tensor, values: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values of the spatial attention, (B, h, d, N) to (B, h, d, p)."""
+        if self.pool_values is not None:
+            return self.pool_keys(keys, tokens), self.pool_values(values, tokens)
+        both = self.pool_keys(torch.cat((keys, values), dim=2), tokens)
+        pooled_keys, pooled_values = both.chunk(2, dim=2)
+        return pooled_keys, pooled_values
 
     def _channel_attention(self, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
         similarity = query @ key.transpose(-1, -2)  # (B, h, d, d)
