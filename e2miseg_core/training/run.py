@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from e2miseg_core.devices import choose_device, choose_precision
 from e2miseg_core.errors import ConfigError
-from e2miseg_core.losses import objective_of
 from e2miseg_core.networks import Network, NetworkConfig, network_to_json
-from e2miseg_core.networks.outputs import TrainingOutputs
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.augment import Augmentation
 from e2miseg_core.training.batches import (
@@ -32,7 +28,6 @@ from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.run_folder import CHECKPOINT
 from e2miseg_core.training.selection import note_dice
-from e2miseg_core.training.steps import OptimizerStep
 from e2miseg_core.training.trainee import Trainee
 from e2miseg_core.training.validation import Validation, Validator, wearing
 
@@ -194,7 +189,7 @@ class TrainingRun:
         """
         patch_size, recipe = self.config.patch_size, self.recipe
         self._clock = TrainingClock(self.state.validation_seconds)
-        self._step = self._optimizer_step()
+        self._step = self._trainee.optimizer_step(self.precision, self.state.scaler)
         make = BatchMaker(
             sampler=PatchSampler(training, patch_size, recipe.batch_size),
             augment=augment or recipe_augmentation(recipe, patch_size),
@@ -203,7 +198,7 @@ class TrainingRun:
         )
         workers = workers or default_workers(self.device, self.team.size)
         steps = range(self.state.epoch * recipe.iterations, recipe.steps)
-        validator = self._validator(selection)
+        validator = self._trainee.validator(selection, self.precision)
         try:
             with closing(batches_ahead(make, steps, self.device, workers)) as batches:
                 while self.state.epoch < recipe.epochs:
@@ -328,35 +323,6 @@ class TrainingRun:
             samples_per_second=state.samples / max(state.training_seconds, 1e-9),
             skipped=state.skipped,
             precision=self.precision,
-        )
-
-    def _optimizer_step(self) -> OptimizerStep:
-        objective, settings = objective_of(self.config), self.recipe.loss
-
-        def loss(outputs: TrainingOutputs, classes: Tensor) -> Tensor:
-            return objective(outputs, classes, settings, None)
-
-        step = OptimizerStep(
-            self.network,
-            self._trainee.optimizer,
-            loss,
-            recipe=self.recipe,
-            device=self.device,
-            precision=self.precision,
-            team=self.team,
-        )
-        step.scaler.load_state_dict(self.state.scaler)
-        return step
-
-    def _validator(self, selection: Sequence[PreparedCase]) -> Validator:
-        return Validator(
-            self.config,
-            selection,
-            device=self.device,
-            precision=self.precision,
-            patches=self.recipe.validation_patches,
-            seed=self.recipe.seed,
-            team=self.team,
         )
 
     def _progress(self, done: int, losses: list[float]) -> Progress:

@@ -6,9 +6,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from e2miseg_core.io.atomic import write_json
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
@@ -24,6 +21,7 @@ from e2miseg_core.networks import (
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.augment import Augmentation
 from e2miseg_core.training.batches import recipe_augmentation
+from e2miseg_core.training.calibrate import calibrate_on
 from e2miseg_core.training.dataset import Case, Dataset
 from e2miseg_core.training.distributed import ALONE, Team
 from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
@@ -38,14 +36,10 @@ from e2miseg_core.training.run_folder import MODEL, check_folder, clear_folder
 from e2miseg_core.training.splits import Split, SplitRule
 from e2miseg_core.training.start import find_first_weights
 from e2miseg_core.training.stored_plan import RunPlan, plan_of_run, resumed_plan
-from e2miseg_core.training.validation import case_probabilities
-from e2miseg_core.uncertainty.calibration import fit_temperature
 
 __all__ = ["TrainingRequest", "TrainingResult", "plan_training_of", "train_model"]
 
 REPORT = "report.json"
-CALIBRATION_VOXELS = 500_000  # of a case, at most
-SAME_LABELS = 0.999  # share of voxels on which two precisions must agree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +248,7 @@ def _finish(
         save_model(network, card, unfinished)
         # From here on with the weights as stored: what is reported is what is shipped.
         model = load_model(unfinished)
-        card = yield from _calibrate(model, run, selection)
+        card = yield from calibrate_on(model, run, selection)
         model = Model(network=model.network, card=card)
         report = yield from report_on_cases(
             model, unseen, device=run.device.type, html=run.folder / "report.html"
@@ -337,41 +331,3 @@ def _first_card(
         },
         **about,
     )
-
-
-def _calibrate(
-    model: Model, run: TrainingRun, selection: Sequence[PreparedCase]
-) -> Job[ModelCard]:
-    """Fit the temperature and check the precision on the selection cases."""
-    network = model.network.to(run.device)
-    pairs = []
-    same, total = 0, 0
-    precisions = dict.fromkeys(("float32", run.precision))
-    for number, case in enumerate(selection, start=1):
-        yield Progress(done=number, total=len(selection), stage="calibrating")
-        by_precision = [
-            case_probabilities(network, run.config, case, run.device, precision)
-            for precision in precisions
-        ]
-        first, last = (p.argmax(axis=0) for p in (by_precision[0], by_precision[-1]))
-        same, total = same + int((first == last).sum()), total + first.size
-        pairs.append(_sampled(by_precision[-1], case.classes))
-    agreed = same / total >= SAME_LABELS
-    return replace(
-        model.card,
-        precisions=tuple(precisions) if agreed else ("float32",),
-        calibration={
-            "temperature": round(fit_temperature(pairs), 4),
-            "cases": len(pairs),
-            "labels_equal_to_float32": round(same / total, 6),
-        },
-    )
-
-
-def _sampled(
-    probabilities: NDArray[np.float32], classes: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Every n-th voxel of a case: enough for one number, at bounded memory."""
-    step = 1 + classes.size // CALIBRATION_VOXELS
-    flat = probabilities.reshape(probabilities.shape[0], -1)
-    return flat[:, ::step].copy(), classes.reshape(-1)[::step].copy()

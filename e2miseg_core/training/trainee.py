@@ -1,12 +1,20 @@
 """A network in training, with everything of it that a checkpoint keeps."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from e2miseg_core.devices import lay_channels_last
-from e2miseg_core.networks import Network, NetworkConfig, build_network
+from e2miseg_core.losses import objective_of
+from e2miseg_core.networks import (
+    Network,
+    NetworkConfig,
+    TrainingOutputs,
+    build_network,
+)
 from e2miseg_core.training.checkpoint import (
     KeptWeights,
     RunState,
@@ -15,8 +23,11 @@ from e2miseg_core.training.checkpoint import (
 )
 from e2miseg_core.training.distributed import Team
 from e2miseg_core.training.optimisers import WeightAverage, make_optimizer
+from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.start import give_first_weights
+from e2miseg_core.training.steps import OptimizerStep
+from e2miseg_core.training.validation import Validator
 
 __all__ = ["Trainee"]
 
@@ -58,6 +69,44 @@ class Trainee:
         """Take what `e2miseg_core.training.start` found; the rest stays random."""
         give_first_weights(self.network, weights)
         self.begin_average()
+
+    def optimizer_step(self, precision: str, scaler: dict[str, Any]) -> OptimizerStep:
+        """What trains the network on a batch.
+
+        Parameters
+        ----------
+        precision : str
+        scaler : dict
+            State of a checkpoint; empty in the beginning.
+        """
+        objective, settings = objective_of(self._config), self._recipe.loss
+
+        def loss(outputs: TrainingOutputs, classes: Tensor) -> Tensor:
+            return objective(outputs, classes, settings, None)
+
+        step = OptimizerStep(
+            self.network,
+            self.optimizer,
+            loss,
+            recipe=self._recipe,
+            device=self._device,
+            precision=precision,
+            team=self._team,
+        )
+        step.scaler.load_state_dict(scaler)
+        return step
+
+    def validator(self, cases: Sequence[PreparedCase], precision: str) -> Validator:
+        """What looks at the selection cases."""
+        return Validator(
+            self._config,
+            cases,
+            device=self._device,
+            precision=precision,
+            patches=self._recipe.validation_patches,
+            seed=self._recipe.seed,
+            team=self._team,
+        )
 
     def keep_best(self, *, average: bool) -> None:
         """Keep the present weights, or their average, as the best so far."""
