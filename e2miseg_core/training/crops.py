@@ -6,6 +6,7 @@ not depend on the size of the volumes, and what people paint meanwhile changes n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
@@ -26,6 +27,7 @@ from e2miseg_core.io.atomic import replacing, writing_to
 from e2miseg_core.preprocess import ModelView
 from e2miseg_core.training.classes import class_box
 from e2miseg_core.training.patches import Sample, margin_size
+from e2miseg_core.training.prepare import read_padded
 
 __all__ = [
     "CropSampler",
@@ -191,7 +193,9 @@ def load_crop(path: Path) -> Sample:
 
 
 class CropSampler:
-    """Random patches, with the margin that augmentation needs, out of stored crops.
+    """Random patches with a margin, out of stored crops.
+
+    What augmentation needs around them is taken from the crop as far as it reaches.
 
     Parameters
     ----------
@@ -207,13 +211,26 @@ class CropSampler:
     def sample(self, random: np.random.Generator) -> Sample:
         """One patch with its margin."""
         crop = load_crop(self.paths[int(random.integers(len(self.paths)))])
-        start = [
+        z, y, x = (
             int(random.integers(n - size + 1))
             for n, size in zip(crop.classes.shape, self._size, strict=True)
-        ]
-        z, y, x = box_slices(make_box(start, self._size))
-        return Sample(
-            image=crop.image[:, z, y, x],
-            classes=crop.classes[z, y, x],
-            valid=None if crop.valid is None else crop.valid[z, y, x],
         )
+        return _cut(crop, (z, y, x), self._size, self._size)
+
+
+def _cut(crop: Sample, start: Triple, base: Triple, size: Triple) -> Sample:
+    """A sample of `size` about the one of `base` voxels that begins at `start`.
+
+    What lies beyond the crop is 0 and does not count.
+    """
+    first = [s - (n - b) // 2 for s, n, b in zip(start, size, base, strict=True)]
+    box = make_box(first, size)
+    valid = crop.valid
+    if valid is None:
+        valid = np.ones(crop.classes.shape, np.bool_)
+    return Sample(
+        image=read_padded(crop.image, box),
+        classes=read_padded(crop.classes, box),
+        valid=read_padded(valid, box),
+        wider=partial(_cut, crop, start, base),
+    )

@@ -249,3 +249,22 @@ def test_a_mask_does_not_change_what_is_drawn() -> None:
         )
         torch.testing.assert_close(plain[0], masked[0], rtol=0, atol=0)
         torch.testing.assert_close(plain[1], masked[1], rtol=0, atol=0)
+
+
+def test_more_of_a_crop_is_taken_about_the_same_place(tmp_path: Path) -> None:
+    case, _, _ = known_case((20, 30, 25))
+    whole = cut_crop(case, make_box((4, 3, 5), crop_size(PATCH)))
+    save_crop(tmp_path / "a.npz", replace(whole, valid=np.ones_like(whole.valid)))
+    sampler = CropSampler([tmp_path / "a.npz"], PATCH)
+    for seed in range(6):
+        sample = sampler.sample(np.random.default_rng(seed))
+        assert sample.classes.shape == margin_size(PATCH)
+        z, y, x = (n + 10 for n in margin_size(PATCH))
+        wide = sample.of_size((z, y, x))
+        assert wide.classes.shape == (z, y, x)
+        assert wide.valid is not None
+        assert wide.valid.sum() == whole.classes.size  # all of the crop, once
+        np.testing.assert_array_equal(wide.image[0][wide.valid], whole.image[0].ravel())
+        np.testing.assert_array_equal(wide.classes[wide.valid], whole.classes.ravel())
+        again = wide.of_size(margin_size(PATCH))
+        np.testing.assert_array_equal(again.image, sample.image)
