@@ -282,6 +282,7 @@ def _values(result: "TrainingResult") -> dict[str, Any]:
     return {
         "model": str(result.path),
         "hash": result.card.hash,
+        "samples_per_second": result.card.training["samples_per_second"],
         "means": result.report["means"],
         "error_map": result.report["error_map"],
     }

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from e2miseg_core.devices import choose_device, choose_precision
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks import Network, NetworkConfig, network_to_json
@@ -188,6 +190,8 @@ class TrainingRun:
             seconds left.
         """
         patch_size, recipe = self.config.patch_size, self.recipe
+        if self.device.type == "cuda":  # patches are all of one size
+            torch.backends.cudnn.benchmark = True
         self._clock = TrainingClock(self.state.validation_seconds)
         self._step = self._trainee.optimizer_step(self.precision, self.state.scaler)
         make = BatchMaker(

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -51,3 +53,11 @@ def test_another_process_of_a_team_prints_errors_only(
         assert told.err == ""
         out.error("d")
         assert "d" in capsys.readouterr().err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    """As `torchrun -m e2miseg_core` needs it."""
+    said = subprocess.check_output(
+        [sys.executable, "-m", "e2miseg_core", "--version"], text=True
+    )
+    assert said.startswith("e2miseg-napari ")
