@@ -49,9 +49,7 @@ class AHFA(nn.Module):
         self, channels: int, deep_channels: int, norm: str, se_reduction: int
     ) -> None:
         super().__init__()
-        self.deep = nn.Sequential(
-            _pointwise(deep_channels, channels), _norm(norm, channels), nn.ReLU()
-        )
+        self.deep = _normed(deep_channels, channels, norm)
         self.point = nn.Sequential(
             _pointwise(2 * channels, channels, bias=True),
             _norm(norm, channels),
@@ -83,9 +81,7 @@ class SideOutput(nn.Module):
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
-        self.transform = nn.Sequential(
-            _pointwise(channels, channels), _norm(norm, channels), nn.ReLU()
-        )
+        self.transform = _normed(channels, channels, norm)
         self.weight = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             _pointwise(channels, channels),
@@ -121,8 +117,16 @@ class IEM(nn.Module):
         super().__init__()
         self.fine = _edge_branch(fine_channels, norm)
         self.coarse = _edge_branch(coarse_channels, norm)
-        self.edge_in, self.edge_out = _two_steps(2, norm)
-        self.feature_in, self.feature_out = _two_steps(self.WIDTH, norm)
+        self.edge_in = _normed(4, 2, norm)
+        # Batch norm as published. A norm within each slice would find edges in every
+        # slice, also where there are none.
+        self.edge_out = (
+            nn.Sequential(_pointwise(2, 2), _norm(norm, 2))
+            if norm == "batch"
+            else _pointwise(2, 2, bias=True)
+        )
+        self.feature_in = _normed(4, self.WIDTH, norm)
+        self.feature_out = _normed(self.WIDTH, self.WIDTH, norm)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """What both heads look at: 4 channels at half size."""
@@ -135,7 +139,8 @@ class IEM(nn.Module):
 
     def edge_feature(self, shared: Tensor) -> Tensor:
         """Features (N, 32, Y, X) for the final head, at full size."""
-        return F.relu(self.feature_out(_doubled(self.feature_in(shared))))
+        feature: Tensor = self.feature_out(_doubled(self.feature_in(shared)))
+        return feature
 
 
 def final_head(channels: int, norm: str) -> nn.Sequential:
@@ -173,6 +178,13 @@ def _pointwise(channels: int, out_channels: int, *, bias: bool = False) -> nn.Co
     return nn.Conv2d(channels, out_channels, 1, bias=bias)
 
 
+def _normed(channels: int, out_channels: int, norm: str) -> nn.Sequential:
+    """A 1x1 convolution without bias, its norm, and ReLU."""
+    return nn.Sequential(
+        _pointwise(channels, out_channels), _norm(norm, out_channels), nn.ReLU()
+    )
+
+
 def _norm(kind: str, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if kind == "batch" else group_norm(channels)
 
@@ -184,19 +196,11 @@ def _pooled_norm(kind: str, channels: int) -> nn.Module:
 
 def _edge_branch(channels: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
-        _pointwise(channels, 2),
-        _norm(norm, 2),
-        nn.ReLU(),
+        *_normed(channels, 2, norm),
         nn.Conv2d(2, 2, 3, padding=1, bias=False),
         _norm(norm, 2),
         nn.ReLU(),
     )
-
-
-def _two_steps(width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """What a head of the edge module does at half size, and at full size."""
-    first = nn.Sequential(_pointwise(4, width), _norm(norm, width), nn.ReLU())
-    return first, nn.Sequential(_pointwise(width, width), _norm(norm, width))
 
 
 def _doubled(x: Tensor) -> Tensor:
