@@ -93,7 +93,8 @@ class Trainee:
             precision=precision,
             team=self._team,
         )
-        step.scaler.load_state_dict(scaler)
+        if scaler:  # a new one has begun already
+            step.scaler.load_state_dict(scaler)
         return step
 
     def validator(self, cases: Sequence[PreparedCase], precision: str) -> Validator:

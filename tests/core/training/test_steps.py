@@ -1,15 +1,17 @@
 """One optimiser step: bad batches, clipping, and gradients of float16."""
 
+import json
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from e2miseg_core.networks import TrainingOutputs
+from e2miseg_core.networks import TrainingOutputs, preset_config
 from e2miseg_core.training.distributed import ALONE
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.steps import SMALLEST_SCALE, OptimizerStep
+from e2miseg_core.training.trainee import Trainee
 
 CPU = torch.device("cpu")
 
@@ -110,9 +112,20 @@ def test_an_overflow_in_float16_lowers_the_scale_and_is_no_bad_batch() -> None:
     handle.remove()
 
 
-def test_the_scale_is_saved() -> None:
-    _, step = make("float16")
-    step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": 2.0**11})
-    _, other = make("float16")
-    other.scaler.load_state_dict(step.scaler.state_dict())
-    assert other.scaler.get_scale() == 2.0**11
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32"])
+def test_a_network_trains_in_every_precision_and_keeps_the_scale(
+    precision: str,
+) -> None:
+    config = preset_config("tiny", patch_size=(8, 16, 16))
+    recipe = Recipe(epochs=1, iterations=20)
+    image = torch.randn(2, 1, 8, 16, 16, generator=torch.Generator().manual_seed(1))
+    classes = (image[:, 0] > 0).long()
+    trainee = Trainee(config, recipe, CPU, ALONE)
+    step = trainee.optimizer_step(precision, {})
+    losses = [step(number, (image, classes)) or 0.0 for number in range(4)]
+    assert losses[-1] < losses[0] - 0.05
+    state = json.loads(json.dumps(step.scaler.state_dict()))
+    if precision == "float16":
+        state["scale"] = 2.0**11
+    other = Trainee(config, recipe, CPU, ALONE).optimizer_step(precision, state)
+    assert other.scaler.get_scale() == (2.0**11 if precision == "float16" else 1.0)
