@@ -5,6 +5,7 @@ safetensors file is ever asked for, as the other files there are pickles.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -78,8 +79,7 @@ def fetch_weights(program: str = PROGRAM, seconds: float = SECONDS) -> Job[Path]
         child.kill()
         child.communicate()
     if child.returncode != 0 or not said.strip():
-        reason = (complaint.strip().splitlines() or ["nothing was found"])[-1]
-        raise _unavailable(reason=f"{reason:.160}")
+        raise _unavailable(reason=_first_sentence(complaint))
     path = Path(said.strip().splitlines()[-1])
     with torch.device("meta"):
         _read(Encoder(frozen=True, norm="batch", whole=False), path)
@@ -121,6 +121,13 @@ def _listen(child: subprocess.Popen[str], seconds: float) -> Job[tuple[str, str]
         except subprocess.TimeoutExpired:
             continue
     raise _unavailable(reason=f"not done after {seconds:.0f} s")
+
+
+def _first_sentence(complaint: str) -> str:
+    """What the last line of a traceback says, without the error's package."""
+    last = (complaint.strip().splitlines() or ["nothing was found"])[-1]
+    sentence = re.sub(r"^(\w+\.)+(?=\w+: )", "", last).partition(". ")[0]
+    return f"{sentence:.200}"
 
 
 def _unavailable(*, reason: str) -> ReadError:
