@@ -24,7 +24,7 @@ __all__ = ["fetch_weights", "load_weights"]
 
 FILE = "model.safetensors"  # 22 MB
 SECONDS = 300.0  # for all of it; the hub's own limits are shorter while nothing comes
-LOOK = 0.2  # seconds between two looks at the child
+LOOK = 0.5  # seconds between two looks at the child
 
 # Looks in the hub's cache first. A process of its own can be ended at any moment.
 PROGRAM = """
