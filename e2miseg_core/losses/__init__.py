@@ -2,11 +2,11 @@
 
 from e2miseg_core.losses.binary import bce_dice_loss
 from e2miseg_core.losses.boundary import boundary_weights
-from e2miseg_core.losses.compound import compound_loss, segmentation_loss
+from e2miseg_core.losses.compound import segmentation_loss
 from e2miseg_core.losses.deep_supervision import deep_supervision_loss
 from e2miseg_core.losses.edges import edge_loss, edge_target
 from e2miseg_core.losses.lovasz import lovasz_softmax
-from e2miseg_core.losses.objective import Objective, objective_of
+from e2miseg_core.losses.objective import Objective, edge_term, objective_of
 from e2miseg_core.losses.scale_sensitive import scale_sensitive_loss, scale_weight
 from e2miseg_core.losses.settings import EDGE_LOSSES, SS_FORMS, LossSettings
 
@@ -17,10 +17,10 @@ __all__ = [
     "Objective",
     "bce_dice_loss",
     "boundary_weights",
-    "compound_loss",
     "deep_supervision_loss",
     "edge_loss",
     "edge_target",
+    "edge_term",
     "lovasz_softmax",
     "objective_of",
     "scale_sensitive_loss",

@@ -1,5 +1,6 @@
 """Where classes meet: neighbourhoods of labels by max pooling, on any device."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -50,9 +51,9 @@ def boundary_weights(
     highest, lowest = label_range(labels, 0, valid=valid)
     for steps in range(1, REACH + 1):
         highest, lowest = _grown(highest, 1), -_grown(-lowest, 1)
-        fading = height * torch.exp(torch.tensor(-(((steps - 0.5) / SIGMA) ** 2) / 2))
+        fading = height * math.exp(-(((steps - 0.5) / SIGMA) ** 2) / 2)
         found = (highest > lowest) & (added == 0)
-        added = torch.where(found, fading.to(added), added)
+        added = added.masked_fill(found, fading)
     weights = 1 + added
     return weights if valid is None else weights * valid
 

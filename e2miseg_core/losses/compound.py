@@ -9,38 +9,7 @@ from e2miseg_core.losses.precision import full_precision
 from e2miseg_core.losses.scale_sensitive import scale_sensitive_term
 from e2miseg_core.losses.settings import LossSettings
 
-__all__ = ["compound_loss", "segmentation_loss"]
-
-
-def compound_loss(
-    logits: Tensor,
-    labels: Tensor,
-    *,
-    ss_form: str,
-    ss_weight: float,
-    valid: Tensor | None = None,
-    batch: bool = False,
-) -> Tensor:
-    """Voxel-mean cross-entropy plus `ss_weight` times the SS term.
-
-    Parameters
-    ----------
-    logits : Tensor, shape (N, C, Z, Y, X)
-    labels : Tensor of int, shape (N, Z, Y, X)
-    ss_form, batch
-        See `scale_sensitive_loss`.
-    ss_weight : float
-        1.45 for ACDC and brain, 2.0 for PET as published.
-    valid : Tensor of bool, shape (N, Z, Y, X), optional
-        Voxels that count. Without a single one the loss is 0.
-
-    Returns
-    -------
-    Tensor, shape ()
-        Close to -ss_weight for a perfect prediction.
-    """
-    settings = LossSettings(ss_form=ss_form, ss_weight=ss_weight, batch_dice=batch)
-    return segmentation_loss(logits, labels, settings, valid)
+__all__ = ["segmentation_loss"]
 
 
 @full_precision
@@ -66,6 +35,7 @@ def segmentation_loss(
     Returns
     -------
     Tensor, shape ()
+        Close to minus the SS term's weight for a perfect prediction.
     """
     log_probabilities = F.log_softmax(logits, dim=1)  # the softmax of all terms
     weights = valid

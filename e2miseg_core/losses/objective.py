@@ -1,6 +1,6 @@
 """What each architecture is trained to make small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -8,13 +8,20 @@ import torch
 from torch import Tensor
 
 from e2miseg_core.losses.binary import bce_dice_loss
+from e2miseg_core.losses.boundary import ALL_AXES
 from e2miseg_core.losses.compound import segmentation_loss
 from e2miseg_core.losses.deep_supervision import deep_supervision_loss
 from e2miseg_core.losses.edges import edge_loss
 from e2miseg_core.losses.settings import LossSettings
 from e2miseg_core.networks import EHANetConfig, NetworkConfig, TrainingOutputs
 
-__all__ = ["Objective", "deep_objective", "objective_of", "six_term_objective"]
+__all__ = [
+    "Objective",
+    "deep_objective",
+    "edge_term",
+    "objective_of",
+    "six_term_objective",
+]
 
 Objective: TypeAlias = Callable[
     [TrainingOutputs, Tensor, LossSettings, Tensor | None], Tensor
@@ -69,10 +76,7 @@ def deep_objective(
         return segmentation_loss(logits, classes, settings, counted)
 
     total = deep_supervision_loss(outputs.levels, labels, of_level, valid=valid)
-    if outputs.edges is None or not settings.edge_weight:
-        return total
-    edges = edge_loss(outputs.edges, labels, settings, valid)
-    return total + settings.edge_weight * edges
+    return total + edge_term(outputs, labels, settings, valid)
 
 
 def six_term_objective(
@@ -106,8 +110,20 @@ def six_term_objective(
     mask = labels > 0
     terms = [bce_dice_loss(maps, mask, valid=valid) for maps in outputs.levels]
     total = torch.stack(terms).sum()
-    if outputs.edges is not None and settings.edge_weight:
-        plane = [other for other in range(3) if other != axis]
-        edges = edge_loss(outputs.edges, labels, settings, valid, axes=plane)
-        total = total + settings.edge_weight * edges
-    return total
+    plane = [other for other in range(3) if other != axis]
+    return total + edge_term(outputs, labels, settings, valid, axes=plane)
+
+
+def edge_term(
+    outputs: TrainingOutputs,
+    labels: Tensor,
+    settings: LossSettings,
+    valid: Tensor | None = None,
+    *,
+    axes: Sequence[int] = ALL_AXES,
+) -> Tensor | float:
+    """`edge_loss` times its weight; 0 without an edge head or weight."""
+    if outputs.edges is None or not settings.edge_weight:
+        return 0.0
+    edges = edge_loss(outputs.edges, labels, settings, valid, axes=axes)
+    return settings.edge_weight * edges

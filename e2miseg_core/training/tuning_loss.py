@@ -8,15 +8,17 @@ from torch import Tensor, nn
 
 from e2miseg_core.losses import (
     LossSettings,
-    compound_loss,
     deep_supervision_loss,
-    edge_loss,
+    edge_term,
     objective_of,
     scale_sensitive_loss,
+    segmentation_loss,
 )
 from e2miseg_core.networks import EHANetConfig, NetworkConfig, TrainingOutputs
 
 __all__ = ["TuningLoss", "keep_statistics"]
+
+CROSS_ENTROPY = LossSettings(ss_weight=0.0)
 
 
 class TuningLoss:
@@ -66,15 +68,10 @@ class TuningLoss:
         if self._by_slices:
             return self._objective(outputs, classes, self._settings, valid)
         total = deep_supervision_loss(outputs.levels, classes, self._level, valid=valid)
-        if outputs.edges is None or not self._settings.edge_weight:
-            return total
-        edges = edge_loss(outputs.edges, classes, self._settings, valid)
-        return total + self._settings.edge_weight * edges
+        return total + edge_term(outputs, classes, self._settings, valid)
 
     def _level(self, logits: Tensor, classes: Tensor, valid: Tensor | None) -> Tensor:
-        total = compound_loss(
-            logits, classes, ss_form="off", ss_weight=0.0, valid=valid
-        )
+        total = segmentation_loss(logits, classes, CROSS_ENTROPY, valid)
         for part in (slice(self._n_corrections), slice(self._n_corrections, None)):
             term = scale_sensitive_loss(
                 logits[part],

@@ -11,14 +11,17 @@ from torch import Tensor
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.losses import (
     SS_FORMS,
-    compound_loss,
+    LossSettings,
     deep_supervision_loss,
     scale_sensitive_loss,
     scale_weight,
+    segmentation_loss,
 )
 from e2miseg_core.losses.deep_supervision import level_weights, resize_labels
 
 volumes = st.floats(0, 1e5)
+TWICE = LossSettings(ss_form="paper", ss_weight=2)
+ONCE = LossSettings(ss_form="paper", ss_weight=1)
 
 
 def certain(labels: Tensor, n_classes: int, logit: float = 30.0) -> Tensor:
@@ -130,34 +133,36 @@ def test_voxels_that_do_not_count_have_no_influence(labels: Tensor) -> None:
     logits = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
     valid = torch.zeros(2, 4, 5, 6, dtype=torch.bool)
     valid[:, :2] = True
-    loss = compound_loss(logits, labels, ss_form="paper", ss_weight=2, valid=valid)
+    loss = segmentation_loss(logits, labels, TWICE, valid)
     loss.backward()
     assert logits.grad is not None
     assert not logits.grad[:, :, 2:].any()
     assert logits.grad[:, :, :2].any()
-    cut = compound_loss(logits[:, :, :2], labels[:, :2], ss_form="paper", ss_weight=2)
+    cut = segmentation_loss(logits[:, :, :2], labels[:, :2], TWICE)
     torch.testing.assert_close(loss, cut)
 
 
 def test_without_any_counting_voxel_the_gradient_is_zero(labels: Tensor) -> None:
     logits = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
     valid = torch.zeros(2, 4, 5, 6, dtype=torch.bool)
-    compound_loss(logits, labels, ss_form="paper", ss_weight=2, valid=valid).backward()
+    segmentation_loss(logits, labels, TWICE, valid).backward()
     assert logits.grad is not None
     assert not logits.grad.any()
 
 
-def test_compound_loss_is_near_minus_the_weight_for_a_perfect_prediction(
+def test_the_loss_is_near_minus_the_weight_for_a_perfect_prediction(
     labels: Tensor,
 ) -> None:
-    found = compound_loss(certain(labels, 3), labels, ss_form="paper", ss_weight=1.45)
+    found = segmentation_loss(
+        certain(labels, 3), labels, LossSettings(ss_form="paper", ss_weight=1.45)
+    )
     assert found == pytest.approx(-1.45, abs=1e-4)
 
 
 def test_half_precision_logits_are_summed_in_float32(labels: Tensor) -> None:
     logits = torch.randn(2, 3, 4, 5, 6).bfloat16()
-    half = compound_loss(logits, labels, ss_form="paper", ss_weight=1.0)
-    full = compound_loss(logits.float(), labels, ss_form="paper", ss_weight=1.0)
+    half = segmentation_loss(logits, labels, ONCE)
+    full = segmentation_loss(logits.float(), labels, ONCE)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full)
 

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from e2miseg_core.losses import SS_FORMS, compound_loss, scale_sensitive_loss
+from e2miseg_core.losses import (
+    SS_FORMS,
+    LossSettings,
+    scale_sensitive_loss,
+    segmentation_loss,
+)
 
 
 @pytest.fixture
@@ -51,6 +56,7 @@ def test_the_background_counts_as_one_class_more(
 def test_ignored_labels_may_be_any_number(logits: Tensor, labels: Tensor) -> None:
     valid = labels != 2
     strange = labels.to(torch.uint8).masked_fill(~valid, 255)
-    found = compound_loss(logits, strange, ss_form="paper", ss_weight=1.0, valid=valid)
-    usual = compound_loss(logits, labels, ss_form="paper", ss_weight=1.0, valid=valid)
+    settings = LossSettings(ss_form="paper", ss_weight=1)
+    found = segmentation_loss(logits, strange, settings, valid)
+    usual = segmentation_loss(logits, labels, settings, valid)
     assert found == usual
