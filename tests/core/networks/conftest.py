@@ -1,13 +1,28 @@
 """Published networks, whole and in a size that a test can compute."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from e2miseg_core.networks import E2MISegConfig, preset_config
 
 WIDTHS = (16, 32)
+
+
+@pytest.fixture(scope="session")
+def hand() -> ModuleType:
+    """`by_hand.py` beside this file: tests cannot import each other by name."""
+    path = Path(__file__).with_name("by_hand.py")
+    spec = importlib.util.spec_from_file_location("by_hand", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """Laws of the edge head: specification B.4 and B.9."""
 
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from e2miseg_core.networks import E2MISeg, E2MISegConfig, preset_config
+from e2miseg_core.networks.blocks import NormFactory, group_norm
 from e2miseg_core.networks.edge_head import EdgeHead
 
 
@@ -76,26 +77,32 @@ def test_the_segmentation_learns_through_the_edge_feature_and_back(
     assert all(p.grad is None for p in network.decoder.parameters())
 
 
-def test_a_1x1x1_convolution_may_come_before_the_upsampling() -> None:
-    torch.manual_seed(0)
-    convolution = nn.Conv3d(5, 2, 1, bias=False)
-    coarse = torch.randn(1, 5, 3, 4, 2)
+@torch.no_grad()
+@pytest.mark.parametrize("norm", [group_norm, nn.BatchNorm3d])
+def test_it_computes_its_formulas(norm: NormFactory, hand: ModuleType) -> None:
+    """Upsampling first, as specified; the head does it after its 1x1x1 convolution."""
+    head = hand.randomise(EdgeHead(8, 16, norm))
+    generator = torch.Generator().manual_seed(1)
+    fine = torch.randn(2, 8, 4, 8, 6, generator=generator)
+    coarse = torch.randn(2, 16, 4, 2, 3, generator=generator)
+    logits, feature = hand.edge_head(head, fine, coarse)
+    shared = head(fine, coarse)
+    for found, expected in (
+        (head.logits(shared), logits),
+        (head.feature(shared), feature),
+    ):
+        assert expected.std() > 0.1
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
-    def upsample(x: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(x, size=(6, 16, 4), mode="trilinear")
 
-    with torch.no_grad():
-        torch.testing.assert_close(
-            upsample(convolution(coarse)), convolution(upsample(coarse))
-        )
-
-
-def test_edge_logits_are_not_normalised_over_the_patch() -> None:
+@torch.no_grad()
+def test_edge_logits_are_not_normalised_over_the_patch(hand: ModuleType) -> None:
     """A patch without edges must be able to say so everywhere."""
-    head = EdgeHead(8, 16)
-    last = list(head.logits.children())[-1]
-    assert isinstance(last, nn.Conv3d)
-    assert last.bias is not None
+    head = hand.randomise(EdgeHead(8, 16))
+    shared = torch.rand(1, 4, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    # A norm as last step would give every patch the same mean.
+    means = [head.logits(x).mean().item() for x in (shared, shared**8)]
+    assert abs(means[0] - means[1]) > 1e-2
 
 
 def test_an_edge_head_works_at_any_size_and_in_the_published_form(

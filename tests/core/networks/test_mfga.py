@@ -1,5 +1,8 @@
 """Laws of MFGA: specification A.3 and part C, test 5."""
 
+from types import ModuleType
+
+import pytest
 import torch
 
 from e2miseg_core.networks import E2MISeg, E2MISegConfig, MFGAConfig, preset_config
@@ -24,6 +27,25 @@ def test_parameters_follow_the_specification_formula() -> None:
         + 4 * width * channels
     )
     assert sum(p.numel() for p in make_module().parameters()) == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    # Larger than the largest dilation, so that every tap sees voxels.
+    ("stride", "coarse_size"),
+    [((2, 2, 2), (8, 8, 8)), ((1, 4, 2), (8, 4, 8))],
+)
+def test_it_computes_its_formulas(
+    stride: tuple[int, int, int], coarse_size: tuple[int, int, int], hand: ModuleType
+) -> None:
+    module = hand.randomise(MFGA(16, 8, 3, stride))
+    generator = torch.Generator().manual_seed(1)
+    size = [n * s for n, s in zip(coarse_size, stride, strict=True)]
+    coarse = torch.randn(2, 16, *coarse_size, generator=generator)
+    skip = torch.randn(2, 8, *size, generator=generator)
+    expected = hand.mfga(module, coarse, skip)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(module(coarse, skip), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_permuting_the_groups_permutes_only_columns_of_the_last_convolution() -> None:
