@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from e2miseg_core.networks.convolutions import SameConv3d
+
 __all__ = [
     "LEAK",
     "ChannelLayerNorm",
@@ -34,7 +36,7 @@ def volume_convolution(
     in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = False
 ) -> nn.Conv3d:
     """A 3D convolution that keeps the spatial size (odd `kernel`)."""
-    return nn.Conv3d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+    return SameConv3d(in_channels, out_channels, kernel, bias=bias)
 
 
 class ResBlock(nn.Module):

@@ -20,7 +20,7 @@ from e2miseg_core.networks.blocks import (
     group_norm,
     volume_convolution,
 )
-from e2miseg_core.networks.depthwise import DepthwiseConv3d
+from e2miseg_core.networks.convolutions import DepthwiseConv3d
 
 __all__ = ["HFRBlock", "VoxelPosition"]
 
