@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from e2miseg_core.errors import ReadError
 from e2miseg_core.io import write_image, write_labels
 from e2miseg_core.io.naming import label_suffix
-from e2miseg_core.project import Case, LabelStore
+from e2miseg_core.project import Case, CasePrediction, LabelStore
 from e2miseg_napari.background import Background
 from e2miseg_napari.problems import problem_of
 
@@ -103,21 +103,23 @@ def _labels_writer(
     return write
 
 
+def _store_of(prediction: CasePrediction, what: str) -> Path | None:
+    return prediction.edge_map if what == EDGE_MAP else prediction.error_map
+
+
 def _map_writer(
     case: Case, what: str, path: Path, *, overwrite: bool
 ) -> Callable[[], Path]:
     def write() -> Path:
         prediction = case.merged  # the one on show
-        store = None
-        if prediction is not None:
-            edges = what == EDGE_MAP
-            store = prediction.edge_map if edges else prediction.error_map
+        store = None if prediction is None else _store_of(prediction, what)
         if store is None:
             raise ReadError(
-                found=f"no prediction of {case.name} with an {what}",
-                needed="one",
-                do="press Predict first"
-                + (", with a model that has an edge head" if what == EDGE_MAP else ""),
+                found=f"no {what} of {case.name}",
+                needed="a prediction that has one",
+                do="predict with a model that has an edge head"
+                if what == EDGE_MAP
+                else "press Predict first",
             )
         stored = zarr.open_array(str(store), path="0", mode="r")
         lazy = da.from_array(stored, chunks=stored.chunks, name=False)
