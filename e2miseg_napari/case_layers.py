@@ -1,4 +1,4 @@
-"""The layers of the case on show: image, labels, error map, edges."""
+"""The layers of the case on show: image, labels, error map, edge map."""
 
 from collections.abc import Collection
 
@@ -63,7 +63,7 @@ class CaseLayers:
         classes = opened.case.project.classes
         self.labels = make_labels_layer(store, self.image, classes, opened.metadata)
         self._add(self.labels)
-        self._show_edges(opened.maps)
+        self._show_edge_map(opened.maps)
         self._add_error_map(opened.maps)
         self._viewer.layers.selection.active = self.labels
         if alone:
@@ -73,7 +73,7 @@ class CaseLayers:
         """Show another prediction's maps instead, in the same layers."""
         selection = self._viewer.layers.selection
         active = selection.active
-        self._show_edges(maps)
+        self._show_edge_map(maps)
         layer = self.error_map
         if layer is None:  # the user has removed it
             self._add_error_map(maps)
@@ -204,8 +204,8 @@ class CaseLayers:
         self.error_map.visible = array is not None  # else there is nothing to see
         self._add(self.error_map)
 
-    def _show_edges(self, maps: ResultMaps | None) -> None:
-        """Show a prediction's edges, in the layer that is there; take away none."""
+    def _show_edge_map(self, maps: ResultMaps | None) -> None:
+        """Show a prediction's edge map in its layer, which goes where there is none."""
         opened, grid, layer = self._opened, self._grid, self.edge_map
         if maps is None or maps.edge_map is None:
             if layer is not None:

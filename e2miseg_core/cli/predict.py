@@ -105,8 +105,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
         "probabilities": probabilities,
     }
     plan = _plan(cases, output, {k: v for k, v in wanted.items() if v is not None})
-    from e2miseg_core.fit import doubt_fit
-    from e2miseg_core.inference.files import check_edges, check_outputs, predict_file
+    from e2miseg_core.inference.files import check_edge_map, check_outputs, predict_file
     from e2miseg_core.inference.prediction import PredictionOptions
     from e2miseg_core.io.naming import short_name
     from e2miseg_core.model import load_model
@@ -117,21 +116,15 @@ def predict(  # noqa: PLR0913 - one parameter an option
             check_outputs(outputs, overwrite=overwrite, inputs=cases)
         loaded = load_model(model)
         for outputs in plan.values():
-            check_edges(outputs, loaded)
+            check_edge_map(outputs, loaded)
         options = PredictionOptions(
             device=device,
             precision=precision,
             overlap=overlap,
             mirror=mirror,
-            keep_probabilities=probabilities is not None,
         )
         for image, outputs in plan.items():
-            volume = volumes[image]
-            doubt = doubt_fit(
-                loaded.card, volume.geometry, volume.channels, volume.notes
-            )
-            if doubt:
-                out.warning(f"{short_name(image)}: {doubt}")
+            _tell_doubt(out, image, volumes[image], loaded.card)
             job = predict_file(image, outputs, loaded, options, overwrite=overwrite)
             result = run(job, out.progress)
             for note in result.notes:
@@ -213,6 +206,15 @@ def _is_folder(path: Path) -> bool:
     from e2miseg_core.io import split_suffix
 
     return path.is_dir() and not split_suffix(path)[1]
+
+
+def _tell_doubt(out: Output, image: str, volume: "Volume", card: "ModelCard") -> None:
+    from e2miseg_core.fit import doubt_fit
+    from e2miseg_core.io.naming import short_name
+
+    doubt = doubt_fit(card, volume.geometry, volume.channels, volume.notes)
+    if doubt:
+        out.warning(f"{short_name(image)}: {doubt}")
 
 
 def _values(result: "FilePrediction") -> dict[str, Any]:

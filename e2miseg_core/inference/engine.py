@@ -19,7 +19,7 @@ from e2miseg_core.inference.blending import SlabBlender
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.progress import Job, Progress
 
-__all__ = ["MIRRORS", "TilePredictor", "stream_probabilities"]
+__all__ = ["MIRRORS", "SlabSink", "TilePredictor", "stream_probabilities"]
 
 # Every combination of the spatial axes of (N, C, Z, Y, X), the plain pass first.
 MIRRORS = tuple(axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n))
@@ -47,7 +47,7 @@ class TilePredictor:
     precision : {"float32", "bfloat16", "float16"}
     mirrors : sequence of axis tuples
         Probabilities are averaged over the mirrored versions; ((),) is one pass.
-    edges : bool
+    edge_map : bool
         Also give the edge probability, as one channel more after the classes; for
         networks with `has_edges` only.
     """
@@ -56,7 +56,7 @@ class TilePredictor:
     device: torch.device
     precision: str = "float32"
     mirrors: Sequence[tuple[int, ...]] = ((),)
-    edges: bool = False
+    edge_map: bool = False
 
     def __call__(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (n_classes, Z, Y, X) of a tile (C, Z, Y, X), edges after."""
@@ -72,7 +72,7 @@ class TilePredictor:
 
     def _probabilities(self, image: Tensor, axes: tuple[int, ...]) -> Tensor:
         image = image.flip(axes)
-        if not self.edges:
+        if not self.edge_map:
             return torch.softmax(self.network(image).flip(axes)[0].float(), dim=0)
         logits, edges = self.network.forward_with_edges(image)  # type: ignore[operator]
         classes = torch.softmax(logits.float(), dim=1)
@@ -97,7 +97,7 @@ def stream_probabilities(
     grid : TileGrid
         Over the view's shape.
     n_channels : int
-        Classes, and edges if `predict_tile` gives them.
+        Classes, and one more if `predict_tile` gives edges.
     sink : callable
         Called as `sink(first_row, probabilities (n_channels, rows, Y, X))` with
         ascending rows of the model's grid, each row once.

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2miseg_core.errors import ModelError, WriteError
@@ -22,12 +22,14 @@ from e2miseg_core.io import (
 from e2miseg_core.io.address import AnySource
 from e2miseg_core.io.sources import check_no_source, files_of, places_of
 from e2miseg_core.model import Model
+from e2miseg_core.model_card import ModelCard
 from e2miseg_core.progress import Job, Progress
+from e2miseg_core.volume import Volume
 
 __all__ = [
     "FilePrediction",
     "OutputPaths",
-    "check_edges",
+    "check_edge_map",
     "check_outputs",
     "predict_file",
 ]
@@ -47,10 +49,10 @@ class OutputPaths:
         return [self.labels, *self.maps().values()]
 
     def maps(self) -> dict[str, Path]:
-        """Files of numbers, by the field of `Prediction` that they are to hold."""
+        """Files of numbers; they and fields of `Prediction` have the same names."""
         every = {
             "error_map": self.error_map,
-            "edges": self.edge_map,
+            "edge_map": self.edge_map,
             "probabilities": self.probabilities,
         }
         return {name: path for name, path in every.items() if path is not None}
@@ -129,8 +131,8 @@ def check_outputs(
             )
 
 
-def check_edges(outputs: OutputPaths, model: Model) -> None:
-    """Raise ModelError if edges are to be written that the model cannot see."""
+def check_edge_map(outputs: OutputPaths, model: Model) -> None:
+    """Raise ModelError if an edge map is wanted of a model without an edge head."""
     if outputs.edge_map is not None and not model.has_edges:
         raise ModelError(
             found=f"an edge map is wanted of {model.card.name}, without an edge head",
@@ -150,7 +152,8 @@ def predict_file(
     """Predict an image file and write the results.
 
     Intermediate stores lie in a hidden folder beside the labels, which is removed
-    whatever happens; files appear under their names when they are complete.
+    whatever happens; files appear under their names when they are complete. What to
+    keep follows from `outputs`, whatever `options` say.
 
     Raises
     ------
@@ -161,33 +164,48 @@ def predict_file(
     ModelError
         If the model does not fit the image, or has no edge head for an edge map.
     """
-    check_edges(outputs, model)
+    check_edge_map(outputs, model)
     check_outputs(outputs, overwrite=overwrite, inputs=[image])
     volume = open_volume(image)
     for path in outputs.wanted():  # not only when all is done
         check_no_source(path, list(files_of(volume)))
+    options = replace(
+        options,
+        keep_edge_map=outputs.edge_map is not None,
+        keep_probabilities=outputs.probabilities is not None,
+        keep_log_probabilities=False,
+    )
     beside = outputs.labels.parent
     folder = beside / f".{outputs.labels.name}.{os.getpid()}.partial"
     try:
         result = yield from predict_job(volume, model, folder, options)
         yield Progress(done=0, total=0, stage="writing")
-        write_labels(
-            result.labels,
-            outputs.labels,
-            like=volume,
-            names=model.card.label_names,
-            colors=model.card.label_colors,
-            model=model.card.name,
-            overwrite=overwrite,
-        )
-        for name, path in outputs.maps().items():
-            array = getattr(result, name)
-            if array is not None:
-                write_image(array, path, like=volume, overwrite=overwrite)
+        _write(result, outputs, model.card, like=volume, overwrite=overwrite)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     voxel_ml = volume.geometry.voxel_ml
     return _summary(image, outputs, result, voxel_ml, volume.notes)
+
+
+def _write(
+    result: Prediction,
+    outputs: OutputPaths,
+    card: ModelCard,
+    *,
+    like: Volume,
+    overwrite: bool,
+) -> None:
+    write_labels(
+        result.labels,
+        outputs.labels,
+        like=like,
+        names=card.label_names,
+        colors=card.label_colors,
+        model=card.name,
+        overwrite=overwrite,
+    )
+    for name, path in outputs.maps().items():
+        write_image(getattr(result, name), path, like=like, overwrite=overwrite)
 
 
 def _summary(

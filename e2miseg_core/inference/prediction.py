@@ -22,18 +22,18 @@ from e2miseg_core.inference.engine import (
     stream_probabilities,
 )
 from e2miseg_core.inference.grids import SlabResampler
-from e2miseg_core.inference.results import (
-    EDGES,
-    ERROR_MAP,
-    LABELS,
-    PROBABILITIES,
-    ResultStores,
-)
+from e2miseg_core.inference.results import ResultStores
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.model import Model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.preprocess import ModelView, measure_normalization
 from e2miseg_core.progress import Job, Progress, run
+from e2miseg_core.project.predictions import (
+    EDGE_MAP,
+    ERROR_MAP,
+    LABELS,
+    PROBABILITIES,
+)
 from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import from_uint8
 from e2miseg_core.volume import Volume
@@ -55,6 +55,9 @@ class PredictionOptions:
         Fraction of a tile shared with its neighbour, in [0, 1).
     mirror : bool
         Average over the mirrored versions that the model was trained with.
+    keep_edge_map : bool
+        Also work out and store the probability of an edge, if the network has an edge
+        head.
     keep_probabilities : bool
         Also store the class probabilities.
     keep_log_probabilities : bool
@@ -68,6 +71,7 @@ class PredictionOptions:
     precision: str = "auto"
     overlap: float = 0.5
     mirror: bool = False
+    keep_edge_map: bool = False
     keep_probabilities: bool = False
     keep_log_probabilities: bool = False
     calibration: Calibration | None = None
@@ -83,9 +87,9 @@ class Prediction:
         Label values of the model's card.
     error_map : dask array of float32, shape (Z, Y, X)
         Calibrated chance that the label is wrong, in steps of 1/255.
-    edges : dask array of float32, shape (Z, Y, X), or None
+    edge_map : dask array of float32, shape (Z, Y, X), or None
         Probability that a class ends at the voxel, in steps of 1/255, as the edge
-        head of the network sees it; None if it has none.
+        head of the network sees it; only if it was kept and there is a head.
     probabilities : dask array of float16, shape (C, Z, Y, X), or None
         Only if they were kept.
     folder : Path
@@ -103,7 +107,7 @@ class Prediction:
 
     labels: da.Array
     error_map: da.Array
-    edges: da.Array | None
+    edge_map: da.Array | None
     probabilities: da.Array | None
     folder: Path
     voxels: dict[int, int]
@@ -121,7 +125,7 @@ def predict(
     folder: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Prediction:
-    """Predict labels, error map and, where there is a head for them, edges.
+    """Predict labels and error map; more where the options ask for it.
 
     Parameters
     ----------
@@ -166,8 +170,7 @@ def predict_job(
         lie, `details["box"]` of later ones which voxels have become final in them.
     """
     started = time.monotonic()
-    device = choose_device(options.device)
-    precision = choose_precision(options.precision, device, model.card.precisions)
+    predictor = _predictor(model, options)
     check_fit(volume, model.card)
     rules = yield from measure_normalization(volume.data, model.card.normalizations)
     view = ModelView(volume, model.card.spacing, rules)
@@ -179,16 +182,9 @@ def predict_job(
         volume.geometry,
         model.card,
         calibration=options.calibration,
-        keep_edges=model.has_edges,
+        keep_edge_map=predictor.edge_map,
         keep_probabilities=options.keep_probabilities,
         keep_log_probabilities=options.keep_log_probabilities,
-    )
-    predictor = TilePredictor(
-        network=model.network.to(device),
-        device=device,
-        precision=precision,
-        mirrors=mirrors(model.card) if options.mirror else ((),),
-        edges=model.has_edges,
     )
     complete = False
     try:
@@ -202,6 +198,18 @@ def predict_job(
         if not complete:  # half a prediction is no prediction
             stores.remove()
     return _read_back(folder, options, stores, time.monotonic() - started, predictor)
+
+
+def _predictor(model: Model, options: PredictionOptions) -> TilePredictor:
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device, model.card.precisions)
+    return TilePredictor(
+        network=model.network.to(device),
+        device=device,
+        precision=precision,
+        mirrors=mirrors(model.card) if options.mirror else ((),),
+        edge_map=options.keep_edge_map and model.has_edges,
+    )
 
 
 def mirrors(card: ModelCard) -> tuple[tuple[int, ...], ...]:
@@ -222,7 +230,7 @@ def _fill(
         if box is not None:
             finished.append(box)
 
-    n_channels = len(stores.voxels) + 1 + predictor.edges
+    n_channels = len(stores.voxels) + 1 + predictor.edge_map
     for step in stream_probabilities(predictor, view, grid, n_channels, sink):
         details: dict[str, object] = {"box": finished.pop()} if finished else {}
         yield Progress(
@@ -251,7 +259,7 @@ def _read_back(
     return Prediction(
         labels=lazy(LABELS),
         error_map=chances(ERROR_MAP),
-        edges=chances(EDGES) if predictor.edges else None,
+        edge_map=chances(EDGE_MAP) if predictor.edge_map else None,
         probabilities=lazy(PROBABILITIES) if options.keep_probabilities else None,
         folder=folder,
         voxels=stores.voxels,

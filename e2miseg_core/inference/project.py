@@ -12,7 +12,6 @@ from e2miseg_core.inference.prediction import (
     PredictionOptions,
     predict_job,
 )
-from e2miseg_core.inference.results import LABELS, LOG_PROBABILITIES
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job
 from e2miseg_core.project import (
@@ -25,7 +24,7 @@ from e2miseg_core.project import (
     complete_prediction,
 )
 from e2miseg_core.project.lock import updating
-from e2miseg_core.project.predictions import PREDICTION
+from e2miseg_core.project.predictions import LABELS, LOG_PROBABILITIES, PREDICTION
 from e2miseg_core.uncertainty.edges import (
     calibration_in_force,
     model_calibration,
@@ -52,7 +51,7 @@ def predict_case_job(
     model : Model
         That of `version`.
     options : PredictionOptions
-        Calibration and log-probabilities are seen to here.
+        Calibration, log-probabilities and edge map are seen to here.
     version : int
         Number of the project's model version.
 
@@ -77,7 +76,12 @@ def predict_case_job(
     calibration, _ = calibration_in_force(
         case.project, version_of(case.project, version)
     )
-    options = replace(options, keep_log_probabilities=True, calibration=calibration)
+    options = replace(
+        options,
+        keep_edge_map=True,
+        keep_log_probabilities=True,
+        calibration=calibration,
+    )
     with _new_folder(case) as folder:
         result = yield from predict_job(volume, model, folder, options)
         begun = CasePrediction(

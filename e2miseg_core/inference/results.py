@@ -13,6 +13,13 @@ from e2miseg_core.errors import WriteError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.io import create_store
 from e2miseg_core.model_card import ModelCard
+from e2miseg_core.project.predictions import (
+    EDGE_MAP,
+    ERROR_MAP,
+    LABELS,
+    LOG_PROBABILITIES,
+    PROBABILITIES,
+)
 from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error, to_uint8
 from e2miseg_core.uncertainty.log_probabilities import encode_log_probabilities
@@ -20,23 +27,7 @@ from e2miseg_core.uncertainty.log_probabilities import encode_log_probabilities
 if TYPE_CHECKING:
     import zarr
 
-__all__ = [
-    "EDGES",
-    "ERROR_MAP",
-    "LABELS",
-    "LOG_PROBABILITIES",
-    "PROBABILITIES",
-    "ResultStores",
-    "class_values",
-]
-
-LABELS, ERROR_MAP, EDGES, PROBABILITIES, LOG_PROBABILITIES = (
-    "labels.ome.zarr",
-    "error_map.ome.zarr",
-    "edges.ome.zarr",
-    "probabilities.ome.zarr",
-    "log_probabilities.ome.zarr",
-)
+__all__ = ["ResultStores", "class_values"]
 
 CHUNK = 64  # voxels along an edge
 
@@ -66,7 +57,7 @@ class _RowBuffer:
 
 
 class ResultStores:
-    """Labels, error map and, if wanted, edges and probabilities, on one grid.
+    """Labels, error map and, if wanted, edge map and probabilities, on one grid.
 
     Each is an OME-Zarr store.
 
@@ -80,7 +71,7 @@ class ResultStores:
         Label values and calibration.
     calibration : Calibration, optional
         Of the error map, instead of the card's.
-    keep_edges : bool
+    keep_edge_map : bool
         Also store the probability of an edge, as bytes like the error map.
     keep_probabilities : bool
         Also store them, as float16.
@@ -109,7 +100,7 @@ class ResultStores:
         card: ModelCard,
         *,
         calibration: Calibration | None = None,
-        keep_edges: bool = False,
+        keep_edge_map: bool = False,
         keep_probabilities: bool = False,
         keep_log_probabilities: bool = False,
     ) -> None:
@@ -117,8 +108,8 @@ class ResultStores:
         self._calibration = calibration or Calibration.from_card(card.calibration)
         self._values = class_values(card)
         kinds: dict[str, DTypeLike] = {LABELS: self._values.dtype, ERROR_MAP: np.uint8}
-        if keep_edges:
-            kinds[EDGES] = np.uint8
+        if keep_edge_map:
+            kinds[EDGE_MAP] = np.uint8
         if keep_probabilities:
             kinds[PROBABILITIES] = np.float16
         if keep_log_probabilities:
@@ -152,8 +143,9 @@ class ResultStores:
 
         Parameters
         ----------
-        predicted : ndarray, shape (n_classes, rows, Y, X)
-            Probabilities; that of an edge, where edges are kept, after the classes.
+        predicted : ndarray, shape (n_classes or one more, rows, Y, X)
+            Probabilities; that of an edge, where the edge map is kept, after the
+            classes.
 
         Returns
         -------
@@ -174,8 +166,8 @@ class ResultStores:
         if LOG_PROBABILITIES in self._stores:
             codes = encode_log_probabilities(probabilities)
             self._stores[LOG_PROBABILITIES].add(codes)
-        if EDGES in self._stores:
-            self._stores[EDGES].add(to_uint8(predicted[-1].clip(0, 1)))
+        if EDGE_MAP in self._stores:
+            self._stores[EDGE_MAP].add(to_uint8(predicted[-1].clip(0, 1)))
         self._stores[ERROR_MAP].add(to_uint8(error))
         final = self._stores[LABELS].add(self._values[classes])
         first, self._final = self._final, final

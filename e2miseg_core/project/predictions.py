@@ -11,7 +11,23 @@ from e2miseg_core.io.atomic import write_json
 from e2miseg_core.project.clock import now
 from e2miseg_core.project.edges import EDGES, Edge, read_edges
 
-__all__ = ["CasePrediction", "complete_prediction", "read_prediction"]
+__all__ = [
+    "EDGE_MAP",
+    "ERROR_MAP",
+    "LABELS",
+    "LOG_PROBABILITIES",
+    "PROBABILITIES",
+    "CasePrediction",
+    "complete_prediction",
+    "read_prediction",
+]
+
+# Stores in the folder of any prediction, be it in a project or not.
+LABELS = "labels.ome.zarr"
+ERROR_MAP = "error_map.ome.zarr"
+EDGE_MAP = "edge_map.ome.zarr"
+PROBABILITIES = "probabilities.ome.zarr"
+LOG_PROBABILITIES = "log_probabilities.ome.zarr"
 
 PREDICTION = "prediction.json"
 _FORMAT = 1
@@ -44,23 +60,23 @@ class CasePrediction:
     @property
     def labels(self) -> Path:
         """Store of the labels."""
-        return self.folder / "labels.ome.zarr"
+        return self.folder / LABELS
 
     @property
     def error_map(self) -> Path:
         """Store of the expected error, uint8."""
-        return self.folder / "error_map.ome.zarr"
+        return self.folder / ERROR_MAP
 
     @property
     def edge_map(self) -> Path | None:
         """Store of the edge probability, uint8; None if the model has no edge head."""
-        path = self.folder / "edges.ome.zarr"
+        path = self.folder / EDGE_MAP
         return path if path.is_dir() else None
 
     @property
     def log_probabilities(self) -> Path:
         """Store of the coded log-probabilities."""
-        return self.folder / "log_probabilities.ome.zarr"
+        return self.folder / LOG_PROBABILITIES
 
     @property
     def edges_path(self) -> Path:
@@ -101,7 +117,7 @@ def complete_prediction(
     WriteError
         If it cannot be written.
     """
-    if not (folder / "labels.ome.zarr" / "zarr.json").is_file():
+    if not (folder / LABELS / "zarr.json").is_file():
         raise ReadError(
             found=f"no labels in {folder}",
             needed="the stores of a whole prediction",

@@ -8,12 +8,12 @@ from typing import Any, TypeAlias, TypeVar
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.prediction import PredictionOptions, predict_job
 from e2miseg_core.inference.project import predict_case_job
-from e2miseg_core.inference.results import EDGES, ERROR_MAP, LABELS
 from e2miseg_core.io import open_volume
 from e2miseg_core.model import Model, load_model
 from e2miseg_core.models import find_model
 from e2miseg_core.progress import Job, TimeLeft
 from e2miseg_core.project import Project
+from e2miseg_core.project.predictions import EDGE_MAP, ERROR_MAP, LABELS
 from e2miseg_core.training.finetune import (
     FinetuneControl,
     FinetuneSettings,
@@ -46,12 +46,13 @@ class Jobs:
         model = self._load(_text(command, "model"))
         folder = Path(_text(command, "output"))
         result = yield from _told(predict_job(volume, model, folder, options))
+        edge_map = str(folder / EDGE_MAP)
         yield (
             "result",
             {
                 "labels": str(folder / LABELS),
                 "error_map": str(folder / ERROR_MAP),
-                **({} if result.edges is None else {"edge_map": str(folder / EDGES)}),
+                **({} if result.edge_map is None else {"edge_map": edge_map}),
                 "seconds": round(result.seconds, 3),
                 "voxels": {str(value): n for value, n in result.voxels.items()},
                 "device": result.device,
@@ -177,6 +178,7 @@ def _options(command: Command) -> PredictionOptions:
             precision=str(command.get("precision", "auto")),
             overlap=float(command.get("overlap", 0.5)),
             mirror=command.get("mirror", False) is True,
+            keep_edge_map=command.get("edge_map", False) is True,
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(

@@ -584,7 +584,7 @@ def test_an_edge_map_is_saved_where_the_model_has_told_one(
     panel.show_tab(panel.predict)
     button, case = panel.predict.result.save_edge_map, panel.session.case
     assert not button.isVisible()
-    store = case.merged.folder / "edges.ome.zarr"
+    store = case.merged.folder / "edge_map.ome.zarr"
     create_store(store, case.geometry, np.uint8)[2:4] = 51
     panel.predict.result.show_case(case)
     answer_save(monkeypatch, tmp_path / "edges.nii.gz")

@@ -110,7 +110,7 @@ def add_prediction(
     folder = case.new_prediction_folder()
     values = {"labels": label, "error_map": chance}
     if edge is not None:
-        values["edges"] = edge
+        values["edge_map"] = edge
     for name, value in values.items():
         create_store(folder / f"{name}.ome.zarr", case.geometry, np.uint8)[:] = value
     complete_prediction(folder, version=0, figures={})

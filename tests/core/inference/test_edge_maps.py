@@ -23,6 +23,8 @@ from e2miseg_core.volume import Volume
 from e2miseg_core.worker.jobs import Jobs
 
 OPTIONS = PredictionOptions(device="cpu", precision="float32")
+WITH_EDGES = replace(OPTIONS, keep_edge_map=True)
+EDGE_MAP = "edge_map.ome.zarr"
 CPU = torch.device("cpu")
 
 
@@ -40,9 +42,9 @@ class Sides(torch.nn.Module):
 def test_edges_are_one_channel_more_and_mirrored_back() -> None:
     tile = np.random.default_rng(0).normal(size=(1, 4, 5, 6)).astype(np.float32)
     for mirrors in (((),), MIRRORS):
-        found = TilePredictor(network=Sides(), device=CPU, mirrors=mirrors, edges=True)(
-            tile
-        )
+        found = TilePredictor(
+            network=Sides(), device=CPU, mirrors=mirrors, edge_map=True
+        )(tile)
         assert found.shape == (3, 4, 5, 6)
         np.testing.assert_allclose(found[:2].sum(0), 1, atol=1e-6)
         expected = 1 / (1 + np.exp(-tile[0]))
@@ -52,16 +54,16 @@ def test_edges_are_one_channel_more_and_mirrored_back() -> None:
 def test_one_tile_s_edges_are_the_network_s(edge_model: Model) -> None:
     image = np.random.default_rng(1).normal(size=(8, 16, 16)).astype(np.float32)
     volume, card = Volume.from_array(image, spacing=(1, 1, 1)), edge_model.card
-    result = predict(volume, edge_model, options=OPTIONS)
+    result = predict(volume, edge_model, options=WITH_EDGES)
     rules = run(measure_normalization(volume.data, card.normalizations))
     tile = ModelView(volume, card.spacing, rules).read(((0, 8), (0, 16), (0, 16)))
     with torch.no_grad():
         _, expected = edge_model.network.forward_with_edges(
             torch.from_numpy(tile)[None]
         )
-    assert result.edges is not None
-    assert result.edges.dtype == np.float32
-    found = np.asarray(result.edges)
+    assert result.edge_map is not None
+    assert result.edge_map.dtype == np.float32
+    found = np.asarray(result.edge_map)
     assert found.std() > 0.01  # the law is empty for a head that says one thing
     np.testing.assert_allclose(found, expected[0, 0].numpy(), atol=0.5 / 255 + 1e-5)
 
@@ -72,9 +74,9 @@ def test_edges_lie_on_the_volume_s_grid_and_change_no_label(
     volume = make_image(2, (15, 22, 19))
     z, y, x = (1.7 * s for s in volume.geometry.spacing)
     model = replace(edge_model, card=replace(edge_model.card, spacing=(z, y, x)))
-    with_edges = predict(volume, model, options=OPTIONS)
-    assert with_edges.edges is not None
-    assert with_edges.edges.shape == volume.geometry.shape
+    with_edges = predict(volume, model, options=WITH_EDGES)
+    assert with_edges.edge_map is not None
+    assert with_edges.edge_map.shape == volume.geometry.shape
 
     class Blind(torch.nn.Module):
         """The network, asked for classes alone."""
@@ -88,9 +90,9 @@ def test_edges_lie_on_the_volume_s_grid_and_change_no_label(
             return logits
 
     other = replace(model, network=Blind())  # type: ignore[arg-type]
-    blind = predict(volume, other, options=OPTIONS)
-    assert blind.edges is None
-    assert not (blind.folder / "edges.ome.zarr").exists()
+    blind = predict(volume, other, options=WITH_EDGES)
+    assert blind.edge_map is None
+    assert not (blind.folder / EDGE_MAP).exists()
     np.testing.assert_array_equal(
         np.asarray(with_edges.labels), np.asarray(blind.labels)
     )
@@ -99,21 +101,40 @@ def test_edges_lie_on_the_volume_s_grid_and_change_no_label(
     )
 
 
+def test_edges_that_nobody_wants_are_not_worked_out(
+    edge_model: Model,
+    make_image: Callable[..., Volume],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unwanted(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(edge_model.network, "forward_with_edges", unwanted)
+    result = predict(make_image(3), edge_model, options=OPTIONS)
+    assert result.edge_map is None
+    names = {path.name for path in result.folder.iterdir()}
+    assert names == {"labels.ome.zarr", "error_map.ome.zarr"}
+
+
 def test_stores_hold_bytes_and_are_announced(
     edge_model: Model, make_image: Callable[..., Volume], tmp_path: Path
 ) -> None:
     steps: list[Progress] = []
     result = predict(
-        make_image(3), edge_model, folder=tmp_path / "out", on_progress=steps.append
+        make_image(3),
+        edge_model,
+        options=WITH_EDGES,
+        folder=tmp_path / "out",
+        on_progress=steps.append,
     )
-    stored = zarr.open_array(str(tmp_path / "out" / "edges.ome.zarr"), path="0")
+    stored = zarr.open_array(str(tmp_path / "out" / EDGE_MAP), path="0")
     assert stored.dtype == np.uint8
-    assert result.edges is not None
+    assert result.edge_map is not None
     np.testing.assert_array_equal(
-        np.asarray(stored[:]) / np.float32(255), np.asarray(result.edges)
+        np.asarray(stored[:]) / np.float32(255), np.asarray(result.edge_map)
     )
     told = [s.details["stores"] for s in steps if "stores" in s.details]
-    assert told[0]["edges"] == str(tmp_path / "out" / "edges.ome.zarr")  # type: ignore[index]
+    assert told[0]["edge_map"] == str(tmp_path / "out" / EDGE_MAP)  # type: ignore[index]
 
 
 def test_a_failing_prediction_leaves_no_edges(
@@ -124,7 +145,13 @@ def test_a_failing_prediction_leaves_no_edges(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict(make_image(3), edge_model, folder=tmp_path, on_progress=fail)
+        predict(
+            make_image(3),
+            edge_model,
+            options=WITH_EDGES,
+            folder=tmp_path,
+            on_progress=fail,
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -145,10 +172,10 @@ def test_an_edge_map_is_written_on_the_image_s_grid(
     run(predict_file(scan, outputs, edge_model, OPTIONS))
     written, image = open_volume(tmp_path / "edges.nii.gz"), open_volume(scan)
     assert written.geometry.matches(image.geometry)
-    direct = predict(image, edge_model, options=OPTIONS)
-    assert direct.edges is not None
+    direct = predict(image, edge_model, options=WITH_EDGES)
+    assert direct.edge_map is not None
     np.testing.assert_allclose(
-        np.asarray(written.data[0]), np.asarray(direct.edges), atol=1e-6
+        np.asarray(written.data[0]), np.asarray(direct.edge_map), atol=1e-6
     )
 
 
@@ -179,7 +206,7 @@ def test_a_project_keeps_the_edges_of_a_prediction(
     assert without.edge_map is None
 
 
-def test_the_worker_names_the_edge_map_where_there_is_one(
+def test_the_worker_names_the_edge_map_where_one_was_asked_for(
     edge_model_path: Path, tiny_model_path: Path, scan: Path, tmp_path: Path
 ) -> None:
     found = []
@@ -190,7 +217,11 @@ def test_the_worker_names_the_edge_map_where_there_is_one(
             "output": str(tmp_path / name),
             "device": "cpu",
         }
-        found.append(list(Jobs().predict(command))[-1])
-    assert [event for event, _ in found] == ["result", "result"]
-    assert found[0][1]["edge_map"] == str(tmp_path / "a" / "edges.ome.zarr")
+        with_edges = {**command, "edge_map": True}
+        found.append(list(Jobs().predict(with_edges))[-1])
+    command = {**command, "model": str(edge_model_path), "output": str(tmp_path / "c")}
+    found.append(list(Jobs().predict(command))[-1])
+    assert [event for event, _ in found] == ["result", "result", "result"]
+    assert found[0][1]["edge_map"] == str(tmp_path / "a" / EDGE_MAP)
     assert "edge_map" not in found[1][1]
+    assert "edge_map" not in found[2][1]

@@ -243,6 +243,22 @@ def test_files_lie_on_the_input_s_exact_grid(
     )
 
 
+def test_files_that_are_named_are_written_and_no_stores_beyond(
+    tiny_model: Model, image_file: Path, tmp_path: Path
+) -> None:
+    named = OutputPaths(
+        labels=tmp_path / "labels.nii.gz", probabilities=tmp_path / "p.nii.gz"
+    )
+    plain = replace(OPTIONS, keep_probabilities=False)
+    run(predict_file(image_file, named, tiny_model, plain))
+    assert open_volume(tmp_path / "p.nii.gz").n_channels == 3
+    alone = OutputPaths(labels=tmp_path / "alone.nii.gz")
+    steps: list[Progress] = []
+    run(predict_file(image_file, alone, tiny_model, OPTIONS), steps.append)
+    stores = next(s.details["stores"] for s in steps if "stores" in s.details)
+    assert set(stores) == {"labels", "error_map"}  # type: ignore[call-overload]
+
+
 def test_a_cancelled_prediction_leaves_nothing(
     tiny_model: Model, image_file: Path, tmp_path: Path
 ) -> None:

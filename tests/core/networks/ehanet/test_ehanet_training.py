@@ -91,7 +91,7 @@ def pictures(tmp_path):
 
 
 def predict(model, image, folder):
-    options = PredictionOptions(device="cpu", precision="float32")
+    options = PredictionOptions(device="cpu", precision="float32", keep_edge_map=True)
     return run(predict_job(image, model, folder, options))
 
 
@@ -117,8 +117,8 @@ def test_volumes_are_learnt_and_predicted_slice_by_slice(tmp_path, no_hub):
     found = predict(model, image, tmp_path)
     assert found.labels.shape == image.geometry.shape
     assert set(np.unique(np.asarray(found.labels))) <= {0, 1}
-    assert found.edges is not None
-    assert found.edges.shape == image.geometry.shape
+    assert found.edge_map is not None
+    assert found.edge_map.shape == image.geometry.shape
 
 
 def test_pictures_are_learnt_with_the_encoder_as_it_was(pictures, tmp_path, weights):
