@@ -5,7 +5,6 @@ Specification A.2, after Jiang et al., "E2MISeg", Expert Systems with Applicatio
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from e2miseg_core.networks.block_config import HFRConfig
@@ -17,6 +16,7 @@ __all__ = ["PairedAttention"]
 # published linear map.
 ROLES = ("query", "key", "channel_values", "spatial_values")
 VALUES = ROLES[2:]
+SHORTEST = 1e-12  # length of a row from which it is divided by its own
 # Roles of the convolution feature, by `HFRConfig.qk_source`.
 SERVED = {
     "conv": ("query", "key"),
@@ -95,17 +95,10 @@ class PairedAttention(nn.Module):
         Tensor, shape (B, N, C)
         """
         parts = self._parts(tokens, features)
-        # Sums over all voxels: in float32 whatever the network's dtype.
-        query = F.normalize(parts["query"].float(), dim=-1)
-        key = (
-            query
-            if parts["key"] is parts["query"]
-            else F.normalize(parts["key"].float(), dim=-1)
-        )
+        query = _unit(parts["query"])
+        key = query if parts["key"] is parts["query"] else _unit(parts["key"])
         by_channel = self._channel_attention(query, key, parts["channel_values"])
-        pooled = self._pool(
-            parts["key"].float(), parts["spatial_values"].float(), tokens
-        )
+        pooled = self._pool(parts["key"], parts["spatial_values"], tokens)
         by_voxel = self._spatial_attention(query, *pooled)
         spatial = self._scramble(by_voxel) if self.as_coded else self._join(by_voxel)
         channel = self._join(by_channel)
@@ -137,7 +130,7 @@ class PairedAttention(nn.Module):
     def _channel_attention(self, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
         similarity = query @ key.transpose(-1, -2)  # (B, h, d, d)
         weights = torch.softmax(self.channel_temperature * similarity, dim=-1)
-        mixed: Tensor = self.dropout(weights) @ values.float()  # (B, h, d, N)
+        mixed: Tensor = self.dropout(weights) @ values  # (B, h, d, N)
         return mixed
 
     def _spatial_attention(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -164,3 +157,15 @@ class PairedAttention(nn.Module):
         batch, n_heads, depth, length = heads.shape
         laid_out = heads.permute(0, 2, 1, 3)
         return laid_out.reshape(batch, length, n_heads * depth)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows (..., N) of unit length, in float32.
+
+    The length is a sum over all voxels, and float16 could not hold the bound either.
+    Whatever multiplies them next is rounded to the precision that autocast has for
+    products; these add up in float32 inside.
+    """
+    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32)
+    unit: Tensor = rows / length.clamp_min(SHORTEST)
+    return unit

@@ -118,7 +118,7 @@ class HFRBlock(nn.Module):
             attended = self.attention(
                 _tokens(self.norm(mixed)), _tokens(convolved)
             )  # (N, voxels, C)
-            scaled = (self.layer_scale * attended).to(x.dtype)
+            scaled = (self.layer_scale * attended).to(mixed.dtype)
             mixed = mixed + _volume(scaled, x.shape[2:])
         refined = mixed + self.refinement_out(self.refinement(mixed))
         if self.adds:

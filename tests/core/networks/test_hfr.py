@@ -70,8 +70,9 @@ def test_the_added_convolution_enters_before_the_last_map() -> None:
 def test_the_plain_branch_has_neither_norm_nor_skip() -> None:
     settings = HFRConfig(branch="plain", attention=False, conv_merge="add")
     block, x = make_variant(settings), torch.randn(1, 16, *SIZE)
-    kinds = [type(layer) for layer in block.convolutions]
-    assert kinds == [nn.Conv3d, nn.LeakyReLU] * 2
+    layers = list(block.convolutions)
+    for layer, kind in zip(layers, [nn.Conv3d, nn.LeakyReLU] * 2, strict=True):
+        assert isinstance(layer, kind)
     with torch.no_grad():
         before = block(x)
         for layer in block.convolutions:
