@@ -1,5 +1,7 @@
 """Networks, their configurations and presets."""
 
+from dataclasses import replace
+
 from e2miseg_core.networks.architectures import (
     Network,
     NetworkConfig,
@@ -16,6 +18,7 @@ from e2miseg_core.networks.ehanet import EHANet, EHANetConfig
 from e2miseg_core.networks.initialisation import undecayed_parameters
 from e2miseg_core.networks.outputs import TrainingOutputs
 from e2miseg_core.networks.presets import PRESETS, Preset, preset_config
+from e2miseg_core.networks.sizes import Triple
 
 __all__ = [
     "PRESETS",
@@ -45,10 +48,10 @@ def create_network(
     *,
     in_channels: int,
     n_classes: int,
-    patch_size: tuple[int, int, int] | None = None,
+    patch_size: Triple | None = None,
     faithful: bool = False,
 ) -> Network:
-    """Build a network with random weights.
+    """Build a network with random weights, all of which can be trained.
 
     Parameters
     ----------
@@ -69,12 +72,24 @@ def create_network(
     Raises
     ------
     ConfigError
-        For an unknown preset, one that was never published, or a patch that the
-        strides do not divide.
+        For an unknown preset, one that was never published, a patch that the
+        strides do not divide, or numbers of channels and classes that the network
+        does not take.
+    ModelError
+        If a package that the network needs is not installed: timm, for EHANet.
+
+    Notes
+    -----
+    EHANet's encoder is frozen where it has its ImageNet weights, so not here. To
+    begin with them: ``EHANet(EHANetConfig(in_channels=1))``, whose encoder is frozen
+    from the start, and then `load_weights` with what `fetch_weights` found, both of
+    `e2miseg_core.networks.ehanet.pretrained`.
     """
     config = preset_config(
         preset, faithful=faithful, in_channels=in_channels, n_classes=n_classes
     )
+    if isinstance(config, EHANetConfig):
+        config = replace(config, pretrained=False)
     return build_network(
         config if patch_size is None else with_patch(config, patch_size)
     )

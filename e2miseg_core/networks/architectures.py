@@ -8,6 +8,7 @@ from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.e2miseg import E2MISeg
 from e2miseg_core.networks.ehanet import EHANet, EHANetConfig
+from e2miseg_core.networks.sizes import Triple
 
 __all__ = [
     "Network",
@@ -33,9 +34,7 @@ def build_network(config: NetworkConfig) -> Network:
     return EHANet(config) if isinstance(config, EHANetConfig) else E2MISeg(config)
 
 
-def with_patch(
-    config: NetworkConfig, patch_size: tuple[int, int, int]
-) -> NetworkConfig:
+def with_patch(config: NetworkConfig, patch_size: Triple) -> NetworkConfig:
     """The same network for patches (ZYX) of another size.
 
     Raises

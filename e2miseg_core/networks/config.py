@@ -1,17 +1,17 @@
 """The configuration of an E2MISeg network."""
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks.block_config import HFRConfig, MFGAConfig
 from e2miseg_core.networks.reading import check_choices, read_config
+from e2miseg_core.networks.sizes import Triple, check_multiples
 
-__all__ = ["E2MISegConfig", "Triple"]
-
-Triple = tuple[int, int, int]
+__all__ = ["E2MISegConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,8 @@ class E2MISegConfig:
     base_width : int
         Channels at full resolution, divisible by 4.
     widths : tuple of int
-        Channels of the encoder stages, finest first.
+        Channels of the encoder stages, finest first; with the published norms each
+        one a multiple of the one before.
     blocks : int
         HFR blocks in each stage of encoder and decoder.
     heads : int
@@ -89,13 +90,21 @@ class E2MISegConfig:
                 do="correct the numbers of channels and classes",
             )
         self._check_widths()
+        if self.norms == "published":
+            self._check_published_norms()
+        if len(self.stem_stride) != 3:
+            raise ConfigError(
+                found=f"a stem stride of {self.stem_stride}",
+                needed="three numbers (Z, Y, X)",
+                do="give one number for each axis",
+            )
         self.check_patch(self.patch_size)
 
     def _check_widths(self) -> None:
-        if not self.widths or any(w % (4 * self.heads) for w in self.widths):
+        if not self.widths or any(w < 1 or w % (4 * self.heads) for w in self.widths):
             raise ConfigError(
                 found=f"stage widths {self.widths} with {self.heads} heads",
-                needed=f"widths divisible by {4 * self.heads}",
+                needed=f"widths above 0 and divisible by {4 * self.heads}",
                 do="choose other widths",
             )
         if self.base_width % 4:
@@ -110,11 +119,20 @@ class E2MISegConfig:
                 needed="one for all stages, or one for each",
                 do="correct n_tokens",
             )
-        if self.norms == "published" and self.widths[0] % self.in_channels:
+
+    def _check_published_norms(self) -> None:
+        """They have one group for each channel of what is downsampled."""
+        if self.widths[0] % self.in_channels:
             raise ConfigError(
                 found=f"{self.in_channels} channels with the published norms",
                 needed=f"a number that divides {self.widths[0]}: one group a channel",
                 do="take the clean form (faithful=False)",
+            )
+        if any(b % a for a, b in itertools.pairwise(self.widths)):
+            raise ConfigError(
+                found=f"stage widths {self.widths} with the published norms",
+                needed="each a multiple of the one before: one group a channel of it",
+                do="choose other widths, or norms=group",
             )
 
     @property
@@ -148,7 +166,23 @@ class E2MISegConfig:
         """The same with some fields of `hfr` changed."""
         return replace(self, hfr=replace(self.hfr, **changes))
 
-    def check_patch(self, patch_size: tuple[int, ...]) -> None:
+    def check_batch(self, batch_size: int) -> None:
+        """Raise ConfigError if a process cannot train on this many patches at a time.
+
+        The published norms are taken over the voxels of a batch, or of a patch.
+        """
+        if self.norms != "published":
+            return
+        coarsest = batch_size * math.prod(self.stage_size(len(self.widths) - 1))
+        if coarsest < 2 or math.prod(self.patch_size) < 2:
+            raise ConfigError(
+                found=f"{batch_size} patch of {self.patch_size} voxels in a batch (of "
+                "each process), one voxel at the coarsest stage",
+                needed="two or more for the published norms",
+                do="take a larger batch or patch, or norms=group",
+            )
+
+    def check_patch(self, patch_size: Sequence[int]) -> None:
         """Raise ConfigError unless the network takes patches of this size."""
         if self.fixed_patch and tuple(patch_size) != self.patch_size:
             raise ConfigError(
@@ -156,18 +190,7 @@ class E2MISegConfig:
                 needed=f"exactly {self.patch_size}: these weights are tied to it",
                 do="keep the patch size, or train the clean form",
             )
-        stride = self.total_stride
-        if all(p > 0 and p % s == 0 for p, s in zip(patch_size, stride, strict=True)):
-            return
-        fitting = tuple(
-            max(1, math.ceil(p / s)) * s
-            for p, s in zip(patch_size, stride, strict=True)
-        )
-        raise ConfigError(
-            found=f"a patch of {tuple(patch_size)} voxels (Z, Y, X)",
-            needed=f"multiples of {stride}",
-            do=f"take for example {fitting}",
-        )
+        check_multiples(patch_size, self.total_stride)
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON values."""

@@ -16,12 +16,13 @@ from e2miseg_core.networks.blocks import (
     group_norm,
     volume_convolution,
 )
-from e2miseg_core.networks.config import E2MISegConfig, Triple
+from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.edge_head import EdgeHead
 from e2miseg_core.networks.hfr import HFRBlock
 from e2miseg_core.networks.initialisation import initialise
 from e2miseg_core.networks.mfga import MFGA
 from e2miseg_core.networks.outputs import TrainingOutputs
+from e2miseg_core.networks.sizes import Triple, check_image
 
 __all__ = ["E2MISeg"]
 
@@ -41,7 +42,7 @@ class E2MISeg(nn.Module):
     -----
     `forward` gives the full-resolution logits; `forward_training` also those of
     the coarser decoder levels, for deep supervision, and those of the edge head.
-    All raise ConfigError for a patch that the weights do not fit.
+    All raise ConfigError for an image that the weights do not fit.
     """
 
     def __init__(self, config: E2MISegConfig) -> None:
@@ -115,7 +116,8 @@ class E2MISeg(nn.Module):
 
     def _decode(self, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Inputs of the heads, finest first, and what edges are told from."""
-        self.config.check_patch(tuple(image.shape[2:]))
+        check_image(image.shape, self.config.in_channels)
+        self.config.check_patch(image.shape[2:])
         skips = [self.full_skip(image)]
         features = self.encoder[0](self.stem(image))
         for downsample, stage in zip(self.downsample, self.encoder[1:], strict=True):

@@ -13,12 +13,11 @@ from e2miseg_core.networks.blocks import (
     volume_convolution,
 )
 from e2miseg_core.networks.convolutions import DepthwiseConv3d
+from e2miseg_core.networks.sizes import Triple
 
 __all__ = ["DILATIONS", "MFGA"]
 
 DILATIONS = (1, 2, 6, 7)  # one a group
-
-Triple = tuple[int, int, int]
 
 
 class MFGA(nn.Module):

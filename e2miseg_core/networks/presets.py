@@ -16,8 +16,9 @@ from typing import Any, Literal
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks.architectures import NetworkConfig
 from e2miseg_core.networks.block_config import HFRConfig
-from e2miseg_core.networks.config import E2MISegConfig, Triple
+from e2miseg_core.networks.config import E2MISegConfig
 from e2miseg_core.networks.ehanet import EHANetConfig
+from e2miseg_core.networks.sizes import Triple
 
 __all__ = ["PRESETS", "Preset", "preset_config"]
 

@@ -1,11 +1,12 @@
 """The configuration of an EHANet network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks.reading import check_choices, read_config
+from e2miseg_core.networks.sizes import Triple, check_multiples
 
 __all__ = ["EHANetConfig"]
 
@@ -75,10 +76,16 @@ class EHANetConfig:
                 needed="axis 0, 1 or 2, and a reduction of at least 0",
                 do="correct the configuration",
             )
+        if len(self.slice_size) != 2:
+            raise ConfigError(
+                found=f"a slice of {self.slice_size}",
+                needed="two numbers, rows and columns",
+                do="correct the configuration",
+            )
         self.check_patch(self.patch_size)
 
     @property
-    def patch_size(self) -> tuple[int, int, int]:
+    def patch_size(self) -> Triple:
         """Patch (ZYX, voxels): `thickness` slices of `slice_size`."""
         sizes = list(self.slice_size)
         sizes.insert(self.axis, self.thickness)
@@ -86,27 +93,30 @@ class EHANetConfig:
         return z, y, x
 
     @property
-    def total_stride(self) -> tuple[int, int, int]:
+    def total_stride(self) -> Triple:
         """What the axes of a patch must be multiples of, ZYX."""
         z, y, x = (1 if axis == self.axis else STRIDE for axis in range(3))
         return z, y, x
 
-    def check_patch(self, patch_size: tuple[int, ...]) -> None:
+    def check_patch(self, patch_size: Sequence[int]) -> None:
         """Raise ConfigError unless slices are multiples of 32 in both directions."""
-        stride = self.total_stride
-        if all(p > 0 and p % s == 0 for p, s in zip(patch_size, stride, strict=True)):
-            return
-        fitting = tuple(
-            max(1, -(-p // s)) * s for p, s in zip(patch_size, stride, strict=True)
-        )
-        raise ConfigError(
-            found=f"a patch of {tuple(patch_size)} voxels (Z, Y, X)",
-            needed=f"multiples of {stride}",
-            do=f"take for example {fitting}",
-        )
+        check_multiples(patch_size, self.total_stride)
 
-    def with_patch(self, patch_size: tuple[int, int, int]) -> "EHANetConfig":
+    def check_batch(self, batch_size: int) -> None:
+        """Raise ConfigError if a process cannot train on this many patches at a time.
+
+        Batch norm is taken over one value of each slice.
+        """
+        if self.norm == "batch" and batch_size * self.thickness < 2:
+            raise ConfigError(
+                found="one slice in a batch (of each process) for EHANet's batch norms",
+                needed="two or more",
+                do="take a larger batch (--batch-size), or norm=group",
+            )
+
+    def with_patch(self, patch_size: Triple) -> "EHANetConfig":
         """The same network for patches (ZYX) of another size."""
+        check_multiples(patch_size, self.total_stride)
         rows, columns = (p for axis, p in enumerate(patch_size) if axis != self.axis)
         thickness = patch_size[self.axis]
         return replace(self, slice_size=(rows, columns), thickness=thickness)

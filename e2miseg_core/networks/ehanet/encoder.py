@@ -60,6 +60,7 @@ class Encoder(nn.Module):
             _freeze(self.head)
         if frozen:
             _freeze(self)
+            self.eval()
 
     def train(self, mode: bool = True) -> "Encoder":
         """Follow the network, unless frozen: then statistics and dropout stay off.

@@ -14,6 +14,7 @@ from e2miseg_core.networks.ehanet.blocks import AHFA, EFA, IEM, SideOutput, fina
 from e2miseg_core.networks.ehanet.config import EHANetConfig
 from e2miseg_core.networks.ehanet.encoder import WIDTHS, Encoder
 from e2miseg_core.networks.outputs import TrainingOutputs
+from e2miseg_core.networks.sizes import check_image
 
 __all__ = ["EHANet"]
 
@@ -36,8 +37,11 @@ class EHANet(nn.Module):
 
     Notes
     -----
-    Weights begin at random, the encoder's too: `ehanet.pretrained` fetches those of
-    ImageNet. A model file holds them all, so loading one fetches nothing.
+    Weights begin at random, the encoder's too. Where `config.pretrained` says that it
+    has those of ImageNet it is frozen at once: `ehanet.pretrained` fetches and gives
+    them. A model file holds them all, so loading one fetches nothing.
+
+    All ways forward raise ConfigError for an image that the network does not take.
 
     The logit of class 0 is 0 and that of class 1 is s_g, so their softmax is the
     published sigmoid.
@@ -113,6 +117,8 @@ class EHANet(nn.Module):
 
     def _slices(self, volume: Tensor) -> Tensor:
         """Slices (N * T, C, rows, columns) of a volume (N, C, Z, Y, X)."""
+        check_image(volume.shape, self.config.in_channels)
+        self.config.check_patch(volume.shape[2:])
         return volume.movedim(2 + self.config.axis, 1).flatten(0, 1)
 
     def _volume(self, slices: Tensor, image: Tensor) -> Tensor:

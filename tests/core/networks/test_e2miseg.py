@@ -85,6 +85,44 @@ def test_a_patch_that_the_strides_do_not_divide_is_refused_with_one_that_fits() 
         create_network("small", in_channels=1, n_classes=2, patch_size=(39, 51, 40))
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 1, 16, 33, 32), r"for example \(16, 36, 32\)"),
+        ((1, 2, 16, 32, 32), "1 channel,"),
+        ((1, 16, 32, 32), "batch, 1 channel, Z, Y, X"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused_in_one_line(
+    shape: tuple[int, ...], message: str
+) -> None:
+    network = create_network("tiny", in_channels=1, n_classes=2)
+    for way in (network, network.forward_training):
+        with pytest.raises(ConfigError, match=message):
+            way(torch.zeros(shape))
+
+
+def test_sizes_of_two_axes_are_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="three numbers"):
+        create_network("tiny", in_channels=1, n_classes=2, patch_size=(32, 32))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="three numbers"):
+        preset_config("tiny", stem_stride=(2, 2))
+
+
+def test_published_norms_refuse_one_value_to_take_a_norm_over() -> None:
+    config = config_of("tiny", norms="published", patch_size=(2, 4, 4))
+    assert config.stage_size(1) == (1, 1, 1)
+    image = torch.randn(2, 1, 2, 4, 4)
+    with pytest.raises(ConfigError, match="one voxel at the coarsest stage"):
+        config.check_batch(1)
+    config.check_batch(2)
+    E2MISeg(config)(image)  # as allowed
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        E2MISeg(config)(image[:1])  # else the library's own words
+    config_of("tiny", patch_size=(2, 4, 4)).check_batch(1)  # group norms
+    config_of("tiny", norms="published").check_batch(1)
+
+
 def test_config_survives_json_and_refuses_unknown_keys() -> None:
     config = preset_config("small", in_channels=2, n_classes=5)
     assert E2MISegConfig.from_json(config.to_json()) == config
@@ -106,6 +144,9 @@ def test_config_survives_json_and_refuses_unknown_keys() -> None:
         ({"hfr": {"qk_source": "token"}}, "nothing uses"),
         ({"hfr": {"attention": False}}, "nothing uses"),
         ({"n_tokens": [4, 4, 4]}, "token lengths"),
+        ({"widths": [0, 0]}, "above 0"),
+        ({"widths": [-16, 32]}, "above 0"),
+        ({"widths": [32, 48], "norms": "published"}, "multiple of the one before"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(

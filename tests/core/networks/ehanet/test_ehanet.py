@@ -10,6 +10,7 @@ from e2miseg_core.networks import (
     EHANetConfig,
     TrainingOutputs,
     build_network,
+    create_network,
     network_from_json,
     network_to_json,
     with_patch,
@@ -126,8 +127,10 @@ def test_every_trained_parameter_gets_a_gradient_and_no_other(changes):
 
 
 def test_a_frozen_encoder_stays_as_it_is_in_training():
-    network = build(norm="batch").train()
+    network = build(norm="batch")  # a new network is in training
     assert network.training
+    assert not any(module.training for module in network.encoder.modules())
+    network.train()
     assert not any(module.training for module in network.encoder.modules())
     before = {k: v.clone() for k, v in network.encoder.state_dict().items()}
     network.forward_training(volume(network.config) * 3 + 1)
@@ -178,6 +181,7 @@ def test_the_encoder_sees_grey_levels_like_those_it_was_trained_on(network):
         ({"n_classes": 3}, "train one model for each structure"),
         ({"in_channels": 2}, "1 or 3"),
         ({"slice_size": (64, 48)}, r"for example \(1, 64, 64\)"),
+        ({"slice_size": (64,)}, "two numbers"),
         ({"axis": 3}, "axis 0, 1 or 2"),
         ({"norm": "layer"}, "norm"),
     ],
@@ -192,6 +196,46 @@ def test_a_patch_of_another_size_keeps_the_axis():
     assert changed == config(axis=1, slice_size=(96, 32), thickness=2)
     with pytest.raises(ConfigError, match="multiples of"):
         with_patch(config(axis=1), (96, 2, 33))
+    for odd in ((96, 32), (96, 2, 32, 1)):
+        with pytest.raises(ConfigError, match="three numbers"):
+            with_patch(config(axis=1), odd)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 1, 3, 64, 33), r"for example \(3, 64, 64\)"),
+        ((1, 3, 3, 64, 32), "1 channel,"),
+        ((1, 3, 64, 32), "batch, 1 channel, Z, Y, X"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused_in_one_line(shape, message, network):
+    for way in (network, network.forward_training, network.forward_with_edges):
+        with pytest.raises(ConfigError, match=message):
+            way(torch.zeros(shape))
+
+
+def test_batch_norms_refuse_batches_of_one_slice(network):
+    published = config(norm="batch")
+    with pytest.raises(ConfigError, match="one slice in a batch"):
+        published.check_batch(1)
+    published.check_batch(2)
+    config(norm="batch", thickness=2).check_batch(1)
+    network.config.check_batch(1)  # group norms
+    config().check_batch(1)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_a_new_network_without_pretrained_weights_trains_all_of_them(faithful):
+    made = create_network(
+        "ehanet", in_channels=1, n_classes=2, faithful=faithful, patch_size=(1, 32, 32)
+    )
+    frozen = {n for n, p in made.named_parameters() if not p.requires_grad}
+    # The published object's classifier, which nothing uses.
+    unused = ("encoder.final_conv.", "encoder.head.") if faithful else ()
+    assert all(name.startswith(unused) for name in frozen)
+    assert bool(frozen) == faithful
+    assert all(m.training for m in made.encoder.stem.modules())
 
 
 def test_a_configuration_survives_json():
