@@ -89,8 +89,11 @@ class KnownCase:
 
 
 def crop_size(patch_size: Sequence[int]) -> Triple:
-    """Voxels of a crop to train on, ZYX."""
-    z, y, x = (int(np.ceil(p * LARGER)) for p in patch_size)
+    """Voxels of a crop to train on, ZYX: never less than a patch with its margin."""
+    z, y, x = (
+        max(int(np.ceil(p * LARGER)), margin)
+        for p, margin in zip(patch_size, margin_size(patch_size), strict=True)
+    )
     return z, y, x
 
 

@@ -9,6 +9,8 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from e2miseg_core.boxes import Box, box_slices, make_box
 from e2miseg_core.errors import ReadError, WriteError
@@ -157,16 +159,27 @@ def test_a_full_disk_leaves_no_crop(
     assert not list(tmp_path.iterdir())
 
 
-def test_samples_are_drawn_from_inside_the_crop(tmp_path: Path) -> None:
-    size = crop_size(PATCH)
+@given(patch=st.tuples(*[st.integers(1, 70)] * 3))
+def test_a_crop_is_never_smaller_than_a_sample(patch: tuple[int, int, int]) -> None:
+    for crop, sample, edge in zip(
+        crop_size(patch), margin_size(patch), patch, strict=True
+    ):
+        assert crop >= max(sample, 1.5 * edge)
+
+
+@pytest.mark.parametrize("patch", [PATCH, (1, 16, 12), (2, 1, 16)])
+def test_samples_are_drawn_from_inside_the_crop(
+    tmp_path: Path, patch: tuple[int, int, int]
+) -> None:
+    size = crop_size(patch)
     image = np.ones((1, *size), np.float32)
     valid = np.ones(size, bool)
     path = tmp_path / "a.npz"
     save_crop(path, Sample(image=image, classes=valid.astype(np.uint8), valid=valid))
-    sampler = CropSampler([path], PATCH)
+    sampler = CropSampler([path], patch)
     for step in range(5):
         sample = sampler.sample(sample_generator(1, step, 0))
-        assert sample.image.shape[1:] == sample.classes.shape == margin_size(PATCH)
+        assert sample.image.shape[1:] == sample.classes.shape == margin_size(patch)
         assert sample.valid is not None
         assert sample.valid.all()
         assert sample.image.all()
