@@ -25,6 +25,9 @@ __all__ = [
     "change_recipe",
 ]
 
+# Numbers of the recipe that are decided elsewhere, and where.
+PLANNED = {"batch_size": "use --batch-size"}
+
 Epochs = Annotated[
     int | None,
     typer.Option("--epochs", min=1, help="Epochs; the preset's if left out."),
@@ -109,6 +112,12 @@ def _read(text: str, recipe: "Recipe") -> tuple[str, Any]:
             found=f"--set {text}",
             needed=f"one of {', '.join(known)}",
             do="write NAME=VALUE",
+        )
+    if name in PLANNED:
+        raise ConfigError(
+            found=f"--set {text}",
+            needed="a number that the plan does not decide",
+            do=PLANNED[name],
         )
     old = known[name]
     try:

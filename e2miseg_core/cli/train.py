@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+LONGEST_VALUE = 10  # digits: labels are integers of 32 bits at most
 KEPT = "the same command with --resume goes on after the last epoch"
 
 
@@ -269,13 +270,18 @@ def _find(
 
 def _pair(text: str) -> tuple[int, str]:
     value, equals, name = text.partition("=")
-    if not equals or not value.isdigit() or not name:
+    if not equals or not _is_number(value) or not name:
         raise ConfigError(
             found=f"--label {text}",
             needed="a value and a name, such as --label 1=liver",
             do="correct the option",
         )
     return int(value), name
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a label value; `isdigit` alone takes superscripts for one."""
+    return text.isascii() and text.isdigit() and len(text) < LONGEST_VALUE
 
 
 def _values(result: "TrainingResult") -> dict[str, Any]:

@@ -87,7 +87,7 @@ def recipe_augmentation(
     }[recipe.augmentation]
     return Augmentation(
         patch_size,
-        recipe.mirror_axes if recipe.augmentation != "none" else (),
+        recipe.mirrored_axes,
         dummy_2d=dummy_2d,
         zero_outside=zero_outside,
         cubic=recipe.cubic,

@@ -16,7 +16,8 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = parameter_groups(network, recipe)
     rate = recipe.learning_rate
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, rate, momentum=recipe.momentum, nesterov=True)
+        momentum = recipe.momentum
+        return torch.optim.SGD(groups, rate, momentum, nesterov=momentum > 0)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate)
 

@@ -14,6 +14,7 @@ OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
 AUGMENTATIONS = ("nnunet", "ehanet", "none")
 POLY_EXPONENT = 0.9
+LARGEST_SEED = 2**62  # to which steps are added; torch takes numbers below 2^63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class Recipe:
     batch_size : int
         Samples a step, over all processes together.
     optimizer : {"adamw", "adam", "sgd"}
-        SGD is with Nesterov momentum.
+        SGD is with Nesterov momentum, or without any.
     learning_rate : float
         The largest one.
     momentum : float
@@ -67,7 +68,8 @@ class Recipe:
         Turn images by cubic splines, as published, not linearly.
     mirror_axes : tuple of int
         Axes of Z, Y, X that are mirrored at random in training. Volumes come in
-        canonical orientation, so only X, left and right, by default.
+        canonical orientation, so only X, left and right, by default. See
+        `mirrored_axes`.
     seed : int
     """
 
@@ -109,10 +111,11 @@ class Recipe:
         _check_choice("optimiser", self.optimizer, OPTIMIZERS, "--optimizer")
         _check_choice("schedule", self.schedule, SCHEDULES, "--schedule")
         _check_choice("augmentation", self.augmentation, AUGMENTATIONS, "the recipe")
-        if not {*self.mirror_axes} <= {0, 1, 2}:
+        axes = self.mirror_axes
+        if not {*axes} <= {0, 1, 2} or len({*axes}) < len(axes):
             raise ConfigError(
-                found=f"the mirror axes {self.mirror_axes}",
-                needed="some of 0, 1, 2 for Z, Y, X",
+                found=f"the mirror axes {axes}",
+                needed="some of 0, 1, 2 for Z, Y, X, each once",
                 do="correct the recipe",
             )
 
@@ -130,6 +133,12 @@ class Recipe:
                 found=f"warm-up, validation patches, seed of {more}",
                 needed="at least 0 each",
                 do="correct the number",
+            )
+        if self.seed > LARGEST_SEED:
+            raise ConfigError(
+                found=f"a seed of {len(str(self.seed))} digits",
+                needed=f"a whole number from 0 to {LARGEST_SEED}",
+                do="correct --seed",
             )
 
     def _check_rates(self) -> None:
@@ -161,6 +170,11 @@ class Recipe:
         return LossSettings(**{name: getattr(self, name) for name in names})
 
     @property
+    def mirrored_axes(self) -> tuple[int, ...]:
+        """The axes that are mirrored: none where nothing is augmented."""
+        return () if self.augmentation == "none" else self.mirror_axes
+
+    @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.epochs * self.iterations
@@ -187,16 +201,16 @@ class Recipe:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Read what `to_json` wrote; ConfigError on unknown keys."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
+        """Read what `to_json` wrote, or an earlier version's; ConfigError otherwise."""
+        try:
+            axes = tuple(values.get("mirror_axes", ()))
+            return cls(**{**values, "mirror_axes": axes})
+        except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                found=f"a recipe with the keys {sorted(unknown)}",
-                needed="keys that this version knows",
-                do="resume with the version that began the run",
-            )
-        axes = tuple(values.get("mirror_axes", ()))
-        return cls(**{**values, "mirror_axes": axes})
+                found=f"a recipe that cannot be read ({error!s:.100})",
+                needed="the numbers of a training that this version knows",
+                do="use the version that trained the model",
+            ) from error
 
 
 def _check_choice(name: str, given: str, known: tuple[str, ...], option: str) -> None:

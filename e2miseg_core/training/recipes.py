@@ -46,7 +46,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             schedule="constant",
             validate_every=1,
             augmentation="ehanet",
-            mirror_axes=(1, 2),
+            mirror_axes=(0, 1, 2),  # in the plane of the slices, as planned
             seed=42,
         ),
     }

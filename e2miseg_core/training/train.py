@@ -221,7 +221,7 @@ def _planned(recipe: Recipe, plan: TrainingPlan) -> Recipe:
     """The recipe with what the plan decides."""
     recipe = replace(recipe, batch_size=plan.batch_size)
     if isinstance(plan.network, EHANetConfig):  # mirrored in the plane of its slices
-        axes = tuple(axis for axis in range(3) if axis != plan.network.axis)
+        axes = tuple(a for a in recipe.mirror_axes if a != plan.network.axis)
         recipe = replace(recipe, mirror_axes=axes)
     return recipe
 
@@ -317,7 +317,7 @@ def _first_card(
             "fold": request.fold,
             "plan": plan.to_json(),
             "recipe": recipe.to_json(),
-            "mirror_axes": list(recipe.mirror_axes),
+            "mirror_axes": list(recipe.mirrored_axes),
             "precision": trained.precision,
             "best_epoch": trained.best_epoch,
             "averaged_weights": trained.averaged,

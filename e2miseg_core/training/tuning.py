@@ -30,6 +30,7 @@ from e2miseg_core.model_card import ModelCard
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.jobs import CHECKPOINT
 from e2miseg_core.training.augment import Augmentation
+from e2miseg_core.training.batches import recipe_augmentation
 from e2miseg_core.training.checkpoint import (
     load_checkpoint,
     read_state,
@@ -40,6 +41,7 @@ from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.forgetting import Watch
 from e2miseg_core.training.history import append_rows
 from e2miseg_core.training.patches import Sample, sample_generator
+from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.tuning_loss import TuningLoss, keep_statistics
 from e2miseg_core.training.validation import retold
 
@@ -316,11 +318,25 @@ class Tuning:
 
 
 def augmentation_as_trained(card: ModelCard) -> Augmentation:
-    """The augmentation of a model's first training, by its card."""
-    plan = card.training.get("plan", {})
-    return Augmentation(
+    """The augmentation of a model's first training, by its card.
+
+    A card without a recipe, as other programs write it, gets the list of nnU-Net and
+    the axes that it says were mirrored.
+
+    Raises
+    ------
+    ConfigError
+        If the card's recipe is none that this version knows.
+    """
+    told, plan = card.training, card.training.get("plan", {})
+    recipe = Recipe(
+        epochs=1, iterations=1, mirror_axes=tuple(told.get("mirror_axes", ()))
+    )
+    if "recipe" in told:
+        recipe = Recipe.from_json(told["recipe"])
+    return recipe_augmentation(
+        recipe,
         card.patch_size,
-        tuple(card.training.get("mirror_axes", ())),
         dummy_2d=bool(plan.get("anisotropic", False)),
         zero_outside=[rule.nonzero for rule in card.normalizations],
     )

@@ -84,3 +84,27 @@ def test_the_plan_is_in_the_card_and_a_resumed_run_keeps_it(
     assert "8 x 16 x 16 voxels" in capsys.readouterr().out
     assert train(dataset_folder, run, *options, "--resume", "--batch-size", "9") == 2
     assert "batch_size 9; needed: 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (["--label", "²=x"], "--label ²=x"),
+        (["--label", "99999999999999999999=x"], "--label 9999"),
+        (["--set", "seed=99999999999999999999999"], "a seed of 23 digits"),
+        (["--set", "batch_size=7"], "use --batch-size"),
+        (["--set", "batch_size=99", "--resume"], "use --batch-size"),
+    ],
+)
+def test_values_that_cannot_be_are_one_line(
+    dataset_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: list[str],
+    told: str,
+) -> None:
+    assert train(dataset_folder, tmp_path / "run", "--plan-only", *option) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert told in said

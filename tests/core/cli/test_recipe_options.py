@@ -31,12 +31,18 @@ def test_any_number_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["colour=1", "seed", "seed=x", "batch_dice=1", "mirror_axes=z", "=3"]
+    "text",
+    [
+        *("colour=1", "seed", "seed=x", "batch_dice=1", "mirror_axes=z", "=3"),
+        *("batch_size=7", "batch-size=99", "seed=" + "9" * 23, "seed=" + "9" * 5000),
+    ],
 )
 def test_what_cannot_be_set_is_told_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         change_recipe(RECIPE, {}, [text])
     assert "\n" not in str(caught.value)
+    if "size" in text:
+        assert "use --batch-size" in str(caught.value)
 
 
 def test_impossible_values_are_refused_by_the_recipe() -> None:

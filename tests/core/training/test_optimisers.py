@@ -1,5 +1,7 @@
 """Optimisers, what decays, and the moving average of weights by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -90,3 +92,14 @@ def test_an_average_goes_on_where_it_was_saved() -> None:
     for average in (first, second):
         average.update(network)
     assert torch.equal(first.state_dict()["weight"], second.state_dict()["weight"])
+
+
+def test_sgd_without_momentum_is_plain() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 2.0)
+    plain = replace(SGD, momentum=0.0, weight_decay=0.0, learning_rate=0.5)
+    optimizer = make_optimizer(network, plain)
+    for _ in range(2):
+        network.weight.grad = torch.tensor([[1.0]])
+        optimizer.step()
+    assert network.weight.item() == 1.0
