@@ -57,7 +57,8 @@ class OptimizerStep:
         """Train on a batch; gives its loss, None where it was no number.
 
         Weights and statistics are then as they were. In float16, gradients that
-        overflow only lower their scale, as is usual.
+        overflow lower their scale and change no weight, as is usual; such a step is
+        none of the bad ones unless the scale has become too small for a healthy one.
         """
         torch.manual_seed(self._recipe.seed + step)
         for group in self._optimizer.param_groups:
@@ -97,6 +98,12 @@ class OptimizerStep:
         norm = nn.utils.clip_grad_norm_(self._trained, self._recipe.gradient_clip)
         if not self.scaler.is_enabled() and not bool(torch.isfinite(norm)):
             return False
+        if not self.scaler.is_enabled():
+            self._optimizer.step()
+            return True
+        before = self.scaler.get_scale()
         self.scaler.step(self._optimizer)
         self.scaler.update()
-        return not self.scaler.is_enabled() or self.scaler.get_scale() >= SMALLEST_SCALE
+        after = self.scaler.get_scale()
+        # The scale only falls where the scaler has left the weights alone.
+        return after >= min(before, SMALLEST_SCALE)

@@ -110,6 +110,10 @@ def test_an_overflow_in_float16_lowers_the_scale_and_is_no_bad_batch() -> None:
     assert step.scaler.get_scale() < SMALLEST_SCALE
     assert told is None
     handle.remove()
+    # A step that changes the weights is no bad one, however small its scale.
+    before = network.weight.item()
+    assert step(17, batch(1.0)) is not None
+    assert network.weight.item() != before
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32"])
