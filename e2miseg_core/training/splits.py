@@ -80,7 +80,8 @@ def split_cases(
     names : sequence of str
         At least 3.
     fold : int
-        0 to 4; the unseen fifth.
+        0 to 4; the unseen fifth. With fewer than 5 cases, or groups, there are as many
+        folds as these.
     seed : int
     groups : mapping, optional
         The group of each name; a group stays together, and is split in place of its
@@ -101,10 +102,10 @@ def split_cases(
             needed="at least 3: to train, to choose the checkpoint, to report",
             do="label more cases",
         )
-    _check_fold(fold, N_FOLDS)
+    n_folds = min(N_FOLDS, len(members))
+    _check_fold(fold, n_folds)
     order = _in_order(members, seed)
-    n_folds = min(N_FOLDS, len(order))
-    unseen = order[fold % n_folds :: n_folds]
+    unseen = order[fold::n_folds]
     taken = set(unseen)
     training, selection = _with_selection([n for n in order if n not in taken])
     return Split(
