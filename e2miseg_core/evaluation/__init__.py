@@ -16,7 +16,7 @@ from e2miseg_core.evaluation.intervals import (
 )
 from e2miseg_core.evaluation.lesions import LesionRule, LesionScores, lesion_scores
 from e2miseg_core.evaluation.metrics import assd, dice, hausdorff, hd95, nsd
-from e2miseg_core.evaluation.pr import average_precision
+from e2miseg_core.evaluation.pr import average_precision, average_precision_of_parts
 from e2miseg_core.evaluation.report import Report
 from e2miseg_core.evaluation.scores import (
     CaseScores,
@@ -50,6 +50,7 @@ __all__ = [
     "Structure",
     "assd",
     "average_precision",
+    "average_precision_of_parts",
     "bland_altman",
     "bootstrap_interval",
     "dice",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,48 +12,104 @@ from e2miseg_core.model_card import ModelCard
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.run import TrainingRun
-from e2miseg_core.training.validation import case_probabilities
-from e2miseg_core.uncertainty.calibration import fit_temperature
+from e2miseg_core.training.validation import stream_case
+from e2miseg_core.uncertainty.calibration import LabelledVoxels, fit_temperature
 
-__all__ = ["calibrate_on"]
+if TYPE_CHECKING:
+    from e2miseg_core.inference.engine import SlabSink
+
+__all__ = ["VoxelSample", "calibrate_on"]
 
 CALIBRATION_VOXELS = 500_000  # of a case, at most
+ALL_VOXELS = 10_000_000  # of all cases together, at most
 SAME_LABELS = 0.999  # share of voxels on which two precisions must agree
 
 
 def calibrate_on(
     model: Model, run: TrainingRun, selection: Sequence[PreparedCase]
 ) -> Job[ModelCard]:
-    """Fit the temperature and check the precision on the selection cases."""
+    """Fit the temperature and check the precision on the selection cases.
+
+    Raises
+    ------
+    DatasetError
+        If there is none.
+    """
     network = model.network.to(run.device)
-    pairs = []
+    precisions = tuple(dict.fromkeys(("float32", run.precision)))
+    samples = []
     same, total = 0, 0
-    precisions = dict.fromkeys(("float32", run.precision))
     for number, case in enumerate(selection, start=1):
-        yield Progress(done=number, total=len(selection), stage="calibrating")
-        by_precision = [
-            case_probabilities(network, run.config, case, run.device, precision)
-            for precision in precisions
+        step = Progress(done=number, total=len(selection), stage="calibrating")
+        most = min(CALIBRATION_VOXELS, ALL_VOXELS // len(selection))
+        kept = VoxelSample(case.classes, most, len(precisions))
+        # Tile by tile in turns, so that no more than a slab waits for its like.
+        jobs = [
+            stream_case(network, run.config, case, run.device, precision, keep)
+            for precision, keep in zip(precisions, kept.sinks, strict=True)
         ]
-        first, last = (p.argmax(axis=0) for p in (by_precision[0], by_precision[-1]))
-        same, total = same + int((first == last).sum()), total + first.size
-        pairs.append(_sampled(by_precision[-1], case.classes))
+        for _ in zip(*jobs, strict=True):
+            yield step
+        samples.append(kept.sample())
+        same, total = same + kept.n_same, total + case.classes.size
+    temperature = fit_temperature(samples)
     agreed = same / total >= SAME_LABELS
     return replace(
         model.card,
-        precisions=tuple(precisions) if agreed else ("float32",),
+        precisions=precisions if agreed else ("float32",),
         calibration={
-            "temperature": round(fit_temperature(pairs), 4),
-            "cases": len(pairs),
+            "temperature": round(temperature, 4),
+            "cases": len(samples),
             "labels_equal_to_float32": round(same / total, 6),
         },
     )
 
 
-def _sampled(
-    probabilities: NDArray[np.float32], classes: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Every n-th voxel of a case: enough for one number, at bounded memory."""
-    step = 1 + classes.size // CALIBRATION_VOXELS
-    flat = probabilities.reshape(probabilities.shape[0], -1)
-    return flat[:, ::step].copy(), classes.reshape(-1)[::step].copy()
+class VoxelSample:
+    """Every n-th voxel of a case: enough for one number, at bounded memory.
+
+    Parameters
+    ----------
+    classes : ndarray of uint8, shape (Z, Y, X)
+        True class indices; may be memory-mapped.
+    most : int
+        Voxels to keep.
+    n_precisions : int
+        1, or 2 whose labels are compared; the voxels are those of the last.
+
+    Attributes
+    ----------
+    n_same : int
+        Voxels so far to which both precisions give one label; all, of one precision.
+    """
+
+    def __init__(
+        self, classes: NDArray[np.uint8], most: int, n_precisions: int
+    ) -> None:
+        self.n_same = 0
+        self._classes, self._step = classes, 1 + classes.size // most
+        self._first: NDArray[np.intp] | None = None
+        self._kept: list[LabelledVoxels] = []
+        self.sinks: tuple[SlabSink, ...] = (self._hold, self._add)[-n_precisions:]
+
+    def sample(self) -> LabelledVoxels:
+        """Probabilities (n_classes, voxels) and true classes (voxels,)."""
+        probabilities, classes = zip(*self._kept, strict=True)
+        return np.concatenate(probabilities, axis=1), np.concatenate(classes)
+
+    def _hold(self, _first: int, slab: NDArray[np.float32]) -> None:
+        self._first = slab.argmax(axis=0)
+
+    def _add(self, first: int, slab: NDArray[np.float32]) -> None:
+        labels = slab.argmax(axis=0)
+        held = labels if self._first is None else self._first
+        self.n_same += int(np.count_nonzero(labels == held))
+        rows = self._classes[first : first + labels.shape[0]]
+        start = -(first * rows[0].size) % self._step if rows.size else 0
+        where = slice(start, None, self._step)  # of the whole case's voxels in a row
+        self._kept.append(
+            (
+                slab.reshape(slab.shape[0], -1)[:, where].copy(),
+                rows.reshape(-1)[where].copy(),
+            )
+        )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from e2miseg_core.training.curves import history_panels, write_curves
 from e2miseg_core.training.history import append_rows
 from e2miseg_core.training.pictures import (
-    ShownCase,
+    ShownSlice,
     keep_newest,
     sample_picture,
     write_picture,
@@ -75,7 +75,7 @@ class RunLog:
                 file.write(f"{now} {text}\n")
 
     def epoch(
-        self, values: Mapping[str, float | None], shown: ShownCase | None
+        self, values: Mapping[str, float | None], shown: ShownSlice | None
     ) -> None:
         """Add an epoch; a repeated one, after a kill, replaces the old one.
 
@@ -83,7 +83,7 @@ class RunLog:
         ----------
         values : mapping
             By `COLUMNS`; None where nothing was measured.
-        shown : ShownCase, optional
+        shown : ShownSlice, optional
             Of a validation.
         """
         if not self._writes:

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from skimage.io import imsave
 
 from e2miseg_core.io.atomic import replacing
 
 __all__ = [
-    "ShownCase",
+    "ShownSlice",
     "keep_newest",
     "middle_slice",
     "sample_picture",
@@ -36,16 +38,16 @@ COLORS = np.array(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShownCase:
-    """A case or patch with what was found in it.
+class ShownSlice:
+    """A slice of a case or patch with what was found in it.
 
     Attributes
     ----------
-    image : ndarray, shape (Z, Y, X)
+    image : ndarray, shape (Y, X)
         The first channel.
-    truth, predicted : ndarray of int, shape (Z, Y, X)
+    truth, predicted : ndarray of int, shape (Y, X)
         Class indices.
-    error : ndarray, shape (Z, Y, X)
+    error : ndarray, shape (Y, X)
         Chance of a wrong label by the network's own probabilities, 0 to 1.
     """
 
@@ -58,25 +60,38 @@ class ShownCase:
 def middle_slice(truth: NDArray[Any]) -> int:
     """The row along Z in the middle of the largest connected structure.
 
-    That of the volume where there is no structure.
+    That of the volume where there is no structure. Faces connect; of structures of one
+    size the one that begins first is taken. Holds two slices at a time, and a few
+    numbers for each piece that a slice cuts a structure into.
     """
-    if not (truth > 0).any():
+    pieces, links, before, seen = [], [], np.zeros(truth.shape[1:], np.int64), 0
+    for row, plane in enumerate(truth):
+        numbers, count = ndimage.label(plane > 0)
+        sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+        pieces.append(np.stack([sizes, np.full(count, row)]))
+        now = np.where(numbers > 0, numbers + seen, 0)  # from 1 on, over all slices
+        both = (before > 0) & (now > 0)
+        links.append(np.unique(np.stack([before[both], now[both]]), axis=1) - 1)
+        before, seen = now, seen + count
+    if seen == 0:
         return len(truth) // 2
-    parts, _ = ndimage.label(truth > 0)
-    largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    rows: NDArray[np.intp] = np.flatnonzero((parts == largest).any(axis=(1, 2)))
-    return int(rows[len(rows) // 2])
+    sizes, rows = np.concatenate(pieces, axis=1)
+    first, second = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(first.size), (first, second)), (seen, seen))
+    _, structure = connected_components(graph, directed=False)
+    largest = np.argmax(np.bincount(structure, sizes))
+    found: NDArray[np.intp] = np.unique(rows[structure == largest])
+    return int(found[len(found) // 2])
 
 
-def sample_picture(shown: ShownCase) -> NDArray[np.uint8]:
+def sample_picture(shown: ShownSlice) -> NDArray[np.uint8]:
     """Image, truth, prediction and error map side by side, (rows, columns, 3)."""
-    row = middle_slice(shown.truth)
-    grey = _grey(shown.image[row])
-    level = np.clip(shown.error[row], 0, 1)[..., None] * 255
+    grey = _grey(shown.image)
+    level = np.clip(shown.error, 0, 1)[..., None] * 255
     panels = [
         grey,
-        _coloured(grey, shown.truth[row]),
-        _coloured(grey, shown.predicted[row]),
+        _coloured(grey, shown.truth),
+        _coloured(grey, shown.predicted),
         np.repeat(level, 3, axis=2),
     ]
     factor = max(1, -(-SMALLEST_SIDE // min(grey.shape[:2])))  # a voxel stays a voxel

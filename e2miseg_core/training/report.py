@@ -1,7 +1,7 @@
 """Figures of a model on cases that it has not seen, by the same path as `predict`."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from e2miseg_core.evaluation import (
     CaseScores,
     ProbabilityMap,
     Report,
-    average_precision,
+    average_precision_of_parts,
     evaluate_case,
 )
 from e2miseg_core.evaluation.page import (
@@ -31,9 +31,10 @@ from e2miseg_core.inference.prediction import (
 )
 from e2miseg_core.io.naming import short_name
 from e2miseg_core.model import Model
-from e2miseg_core.progress import Job, Progress, run
+from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.case_files import open_case
 from e2miseg_core.training.dataset import Case
+from e2miseg_core.training.validation import retold
 from e2miseg_core.uncertainty.error_map import entropy
 from e2miseg_core.volume import Volume
 
@@ -70,11 +71,13 @@ def report_on_cases(
     names = model.card.label_names
     scores, maps, worst = [], [], WorstPictures()
     for number, case in enumerate(cases, start=1):
-        yield Progress(done=number, total=len(cases), stage="predicting unseen cases")
+        step = Progress(done=number, total=len(cases), stage="predicting unseen cases")
+        yield step
         image, labels = open_case(case)
         truth = np.asarray(labels.data[0])
         with tempfile.TemporaryDirectory(prefix="e2miseg-") as folder:
-            result = run(predict_job(image, model, Path(folder), options))
+            job = predict_job(image, model, Path(folder), options)
+            result = yield from retold(job, step)
             predicted = np.asarray(result.labels)
             maps.append(_error_figures(result, predicted, truth))
             judged = _judge(case, model, result, (predicted, truth), image)
@@ -177,23 +180,35 @@ def card_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _precision(scores: NDArray[Any], wrong: NDArray[np.bool_]) -> float | None:
-    """Average precision, None where there is no error to find."""
-    return average_precision(scores.ravel(), wrong.ravel()) if wrong.any() else None
-
-
 def _error_figures(
     result: Prediction, predicted: NDArray[Any], truth: NDArray[Any]
 ) -> dict[str, float | None]:
-    wrong = predicted != truth
-    expected = np.asarray(result.error_map)
-    uncertain = entropy(np.asarray(result.probabilities))
+    """How well the maps find the errors, read in slabs of the stores' chunks."""
+    probabilities: Any = result.probabilities
+
+    def expected(rows: slice) -> NDArray[Any]:
+        return np.asarray(result.error_map[rows])
+
+    def uncertain(rows: slice) -> NDArray[Any]:
+        return entropy(np.asarray(probabilities[:, rows]))
+
+    step = int(result.error_map.chunksize[0])
+    slabs = [slice(z, z + step) for z in range(0, len(predicted), step)]
+    actual = sum(int((predicted[rows] != truth[rows]).sum()) for rows in slabs)
+
+    def precision(read: Callable[[slice], NDArray[Any]]) -> float | None:
+        if actual == 0:  # there is no error to find
+            return None
+        return average_precision_of_parts(
+            lambda: ((read(rows), predicted[rows] != truth[rows]) for rows in slabs)
+        )
+
     return {
-        "auprc_expected_error": _precision(expected, wrong),
-        "auprc_entropy": _precision(uncertain, wrong),
-        "auprc_chance": float(wrong.mean()),
+        "auprc_expected_error": precision(expected),
+        "auprc_entropy": precision(uncertain),
+        "auprc_chance": actual / predicted.size,
         "expected_wrong": result.expected_wrong,
-        "actual_wrong": float(wrong.sum()),
+        "actual_wrong": float(actual),
     }
 
 

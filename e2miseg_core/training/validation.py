@@ -7,23 +7,25 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2miseg_core.boxes import box_slices, make_box
-from e2miseg_core.inference.engine import TilePredictor, stream_probabilities
+from e2miseg_core.inference.engine import (
+    SlabSink,
+    TilePredictor,
+    stream_probabilities,
+)
 from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.networks import NetworkConfig
-from e2miseg_core.progress import Job, Progress, run
+from e2miseg_core.progress import Job, Progress
+from e2miseg_core.training.comparison import SlabComparison, mean_ratio
 from e2miseg_core.training.distributed import ALONE, Team
 from e2miseg_core.training.patches import PatchSampler, Sample
-from e2miseg_core.training.pictures import ShownCase
+from e2miseg_core.training.pictures import ShownSlice, middle_slice
 from e2miseg_core.training.prepare import PreparedCase
 
 __all__ = [
     "Validation",
     "Validator",
-    "case_probabilities",
     "mean_dice",
     "retold",
     "stream_case",
@@ -37,35 +39,36 @@ VALIDATION_SEED = 2**31  # of the patches: a step that no training reaches
 FORCED_EVERY = 3  # patch that shows foreground, as in training
 
 
-def case_probabilities(
-    network: nn.Module,
-    config: NetworkConfig,
-    case: PreparedCase,
-    device: torch.device,
-    precision: str,
-) -> NDArray[np.float32]:
-    """Probabilities (n_classes, Z, Y, X) of a prepared case."""
-    return run(stream_case(network, config, case, device, precision))
-
-
 def stream_case(
     network: nn.Module,
     config: NetworkConfig,
     case: PreparedCase,
     device: torch.device,
     precision: str,
-) -> Job[NDArray[np.float32]]:
-    """`case_probabilities` as a job: it can be left alone after every tile."""
+    keep: SlabSink,
+) -> Job[None]:
+    """Predict a prepared case, as a job that can be left alone after every tile.
+
+    Parameters
+    ----------
+    network : nn.Module
+        On `device`.
+    config : NetworkConfig
+    case : PreparedCase
+    device : torch.device
+    precision : str
+    keep : callable
+        Gets the probabilities slab by slab, as `keep(first_row, (n_classes, rows, Y,
+        X))` with ascending rows; nothing holds them all.
+
+    Yields
+    ------
+    Progress
+    """
     network.eval()
-    found = np.empty((config.n_classes, *case.shape), np.float32)
-
-    def keep(first: int, slab: NDArray[np.float32]) -> None:
-        found[:, first : first + slab.shape[1]] = slab
-
     predictor = TilePredictor(network=network, device=device, precision=precision)
     grid = TileGrid(shape=case.shape, patch_size=config.patch_size, overlap=OVERLAP)
     yield from stream_probabilities(predictor, case, grid, config.n_classes, keep)
-    return found
 
 
 def retold(job: Job[T], step: Progress) -> Job[T]:
@@ -112,12 +115,12 @@ class Validation:
     Attributes
     ----------
     dice : float
-    shown : ShownCase or None
-        One of them, where this process predicted any.
+    shown : ShownSlice or None
+        Of that with most foreground, where this process predicted any.
     """
 
     dice: float
-    shown: ShownCase | None
+    shown: ShownSlice | None
 
 
 class Validator:
@@ -163,73 +166,45 @@ class Validator:
             After every tile of a case, and every patch.
         """
         count = self._patches or len(self._cases)
-        n_classes = self._config.n_classes
-        counts = np.zeros((count, n_classes - 1, 2))  # 2 x overlap, volumes
+        counts = np.zeros((count, self._config.n_classes - 1, 2))
         shown, most = None, -1
         mine = self._team.share(count)
         for number in mine:
             at = Progress(done=number - mine.start, total=len(mine), stage="validating")
-            image, truth, probabilities = yield from retold(
-                self._predicted(network, number), at
+            part = self._part(number)
+            # The truth alone says what is shown: the prediction is not kept.
+            size = sum(int(np.count_nonzero(plane)) for plane in part.classes)
+            row = middle_slice(part.classes) if size > most else None
+            found = SlabComparison(
+                part.image[0], part.classes, self._config.n_classes, row
             )
-            predicted = probabilities.argmax(axis=0)
-            counts[number] = _class_counts(predicted, truth, n_classes)
-            size = int((truth > 0).sum())
+            yield from retold(self._predict(network, part, found.add), at)
+            counts[number] = found.counts
             if size > most:
-                most, error = size, 1 - probabilities.max(axis=0)
-                shown = ShownCase(
-                    image=image, truth=truth, predicted=predicted, error=error
-                )
+                most, shown = size, found.shown
         yield Progress(done=len(mine), total=len(mine), stage="validating")
         total = self._team.sum(counts, self._device)
         if self._patches:
             total = total.sum(axis=0, keepdims=True)
-        return Validation(dice=_mean_ratio(total), shown=shown)
+        return Validation(dice=mean_ratio(total), shown=shown)
 
-    def _predicted(
-        self, network: nn.Module, number: int
-    ) -> Job[tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]]:
-        """First channel, classes and probabilities of a case or patch."""
+    def _part(self, number: int) -> PreparedCase | Sample:
+        """A case, or a patch."""
         if not self._patches:
-            case = self._cases[number]
-            probabilities = yield from stream_case(
-                network, self._config, case, self._device, self._precision
-            )
-            return case.image[0], case.classes, probabilities
+            return self._cases[number]
         random = np.random.default_rng([self._seed, VALIDATION_SEED, number])
-        sample = self._sampler.sample(number % FORCED_EVERY, random)
-        image, classes = _centre(sample, self._config.patch_size)
+        return self._sampler.sample(number % FORCED_EVERY, random)
+
+    def _predict(
+        self, network: nn.Module, part: PreparedCase | Sample, keep: SlabSink
+    ) -> Job[None]:
+        if isinstance(part, PreparedCase):
+            yield from stream_case(
+                network, self._config, part, self._device, self._precision, keep
+            )
+            return
         network.eval()
         predict = TilePredictor(
             network=network, device=self._device, precision=self._precision
         )
-        return image[0], classes, predict(image)
-
-
-def _centre(
-    sample: Sample, patch_size: tuple[int, int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Image and classes of the patch in the middle of a sample with its margin."""
-    start = [
-        (n - p) // 2 for n, p in zip(sample.classes.shape, patch_size, strict=True)
-    ]
-    inner = box_slices(make_box(start, patch_size))
-    return np.ascontiguousarray(sample.image[:, *inner]), sample.classes[inner]
-
-
-def _class_counts(
-    predicted: NDArray[np.intp], truth: NDArray[np.uint8], n_classes: int
-) -> NDArray[np.float64]:
-    """Twice the overlap and the sum of both volumes, of each foreground class."""
-    rows = []
-    for index in range(1, n_classes):
-        mine, true = predicted == index, truth == index
-        rows.append((2 * int((mine & true).sum()), int(mine.sum() + true.sum())))
-    return np.array(rows, dtype=np.float64).reshape(n_classes - 1, 2)
-
-
-def _mean_ratio(counts: NDArray[np.float64]) -> float:
-    """Mean Dice where there is a volume; 0 where there is none at all."""
-    overlap, volume = counts[..., 0], counts[..., 1]
-    present = volume > 0
-    return float((overlap[present] / volume[present]).mean()) if present.any() else 0.0
+        keep(0, predict(np.ascontiguousarray(part.image)))

@@ -1,5 +1,6 @@
 """Average precision, by hand and by brute force."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2miseg_core.errors import ConfigError, GeometryError
-from e2miseg_core.evaluation import average_precision
+from e2miseg_core.evaluation import average_precision, average_precision_of_parts
 
 
 def brute(scores, errors) -> float:
@@ -63,6 +64,26 @@ def test_only_the_order_of_the_scores_counts():
     assert average_precision(scores.ravel()[::-1], errors.ravel()[::-1]) == expected
     assert average_precision(scores.T, errors.T) == expected
     assert 0.2 < expected < 1.0
+
+
+@pytest.mark.parametrize("levels", [6, 255, 2**31])
+def test_the_same_of_parts_as_of_the_whole(levels):
+    """One of the parts has no error, some none but errors."""
+    rng = np.random.default_rng(1)
+    scores = rng.integers(0, levels, 900).astype(np.float32)
+    errors = rng.random(900) < 0.3
+    errors[100:200], errors[300:320] = False, True
+    bounds = [0, 100, 200, 300, 320, 900]
+    parts = [
+        (scores[low:high], errors[low:high]) for low, high in itertools.pairwise(bounds)
+    ]
+    found = average_precision_of_parts(lambda: iter(parts))
+    assert found == average_precision(scores, errors)
+    assert found == pytest.approx(brute(scores.tolist(), errors.tolist()))
+
+
+def test_no_part_has_no_error():
+    assert math.isnan(average_precision_of_parts(list))
 
 
 def test_the_scores_are_left_as_they_were():

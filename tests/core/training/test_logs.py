@@ -7,13 +7,16 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
 from skimage.io import imread
 from tensorboardX.proto.event_pb2 import Event
 
 from e2miseg_core.training.curves import Curve, Panel, write_curves
 from e2miseg_core.training.logs import COLUMNS, RunLog, clear_logs
 from e2miseg_core.training.pictures import (
-    ShownCase,
+    ShownSlice,
     keep_newest,
     middle_slice,
     sample_picture,
@@ -27,13 +30,12 @@ def row(epoch: int, **values: float) -> dict[str, float | None]:
     return {name: values.get(name) for name in COLUMNS} | {"epoch": epoch}
 
 
-def shown() -> ShownCase:
-    """A large structure in the rows 2 and 3, a small one in row 0."""
-    truth = np.zeros((5, 20, 30), np.uint8)
-    truth[2:4, 4:12, 5:15] = 1
-    truth[0, 0, 0] = 2
-    predicted = np.roll(truth, 5, axis=2)
-    return ShownCase(
+def shown() -> ShownSlice:
+    """A structure of 80 voxels, found 5 voxels away."""
+    truth = np.zeros((20, 30), np.uint8)
+    truth[4:12, 5:15] = 1
+    predicted = np.roll(truth, 5, axis=1)
+    return ShownSlice(
         image=np.linspace(0, 1, truth.size).reshape(truth.shape),
         truth=truth,
         predicted=predicted,
@@ -121,9 +123,29 @@ def test_a_curve_of_one_or_no_point_is_drawn(tmp_path: Path) -> None:
     assert len(list(tree.iter(f"{SVG}circle"))) == 1
 
 
+def whole_array_slice(truth: np.ndarray) -> int:
+    """The definition, with all pieces of the volume at once."""
+    parts, count = ndimage.label(truth > 0)
+    if count == 0:
+        return len(truth) // 2
+    largest = 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    rows = np.flatnonzero((parts == largest).any(axis=(1, 2)))
+    return int(rows[len(rows) // 2])
+
+
 def test_the_slice_goes_through_the_largest_structure() -> None:
-    assert middle_slice(shown().truth) == 3
+    truth = np.zeros((5, 20, 30), np.uint8)
+    truth[2:4, 4:12, 5:15] = 1
+    truth[0, :, :6] = 2  # more of them in a slice, fewer in all
+    assert middle_slice(truth) == 3
     assert middle_slice(np.zeros((7, 4, 4), np.uint8)) == 3
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.2, 0.35, 0.5]))
+def test_the_slice_is_that_of_the_whole_array(seed: int, share: float) -> None:
+    random = np.random.default_rng(seed)
+    truth = (random.random(random.integers(1, 9, 3)) < share).astype(np.uint8)
+    assert middle_slice(truth) == whole_array_slice(truth)
 
 
 def test_the_picture_shows_image_truth_prediction_and_error() -> None:
