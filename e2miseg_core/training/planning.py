@@ -65,7 +65,7 @@ def make_plan(
     Raises
     ------
     ConfigError
-        If an override does not suit the network.
+        If an override, or the batch, does not suit the network.
     """
     choices = _DataChoices(fingerprint, overrides or PlanOverrides(), {})
     spacing = choices.spacing()
@@ -77,6 +77,7 @@ def make_plan(
     network = planner.patch(strided, None if keep_patch else limit)
     n_cases = len(fingerprint.cases)
     batch = planner.batch(batch_size, limit, network.patch_size, n_cases)
+    network.check_batch(batch)
     return TrainingPlan(
         spacing=spacing,
         normalizations=normalizations,

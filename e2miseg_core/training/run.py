@@ -92,7 +92,7 @@ class TrainingRun:
     Raises
     ------
     ConfigError
-        If the batch is too small for the team.
+        If the batch is too small for the team, or a share of it for the network.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class TrainingRun:
         team: Team = ALONE,
     ) -> None:
         team.check_batch(recipe.batch_size)
+        config.check_batch(recipe.batch_size // team.size)  # of the smallest share
         self.folder, self.config, self.recipe, self.team = folder, config, recipe, team
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)

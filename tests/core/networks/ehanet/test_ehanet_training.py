@@ -7,18 +7,25 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from e2miseg_core.errors import ReadError
+from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.inference.prediction import PredictionOptions, predict_job
 from e2miseg_core.io import open_volume, write_image, write_labels
 from e2miseg_core.model import load_model
+from e2miseg_core.networks import EHANetConfig
 from e2miseg_core.networks.ehanet.encoder import Encoder
 from e2miseg_core.progress import run
 from e2miseg_core.training import start
 from e2miseg_core.training.dataset import find_dataset
+from e2miseg_core.training.distributed import Team
 from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.recipes import preset_recipe
-from e2miseg_core.training.train import TrainingRequest, train_model
+from e2miseg_core.training.run import TrainingRun
+from e2miseg_core.training.train import (
+    TrainingRequest,
+    plan_training_of,
+    train_model,
+)
 from e2miseg_core.volume import Volume
 
 RECIPE = replace(preset_recipe("ehanet"), epochs=1, iterations=2)
@@ -133,6 +140,21 @@ def test_pictures_are_learnt_with_the_encoder_as_it_was(pictures, tmp_path, weig
     picture = open_volume(pictures / "images" / "case_0.nii.gz")
     found = predict(model, picture, tmp_path)
     assert found.labels.shape == (1, 40, 36)
+
+
+def test_a_batch_of_one_slice_is_refused_before_batch_norms_stumble(pictures, tmp_path):
+    alone = request(
+        pictures,
+        tmp_path / "run",
+        network={"norm": "batch"},
+        overrides=PlanOverrides(batch_size=1),
+    )
+    with pytest.raises(ConfigError, match="one slice in a batch"):
+        run(plan_training_of(alone))
+    config = EHANetConfig(in_channels=1, slice_size=(32, 32), norm="batch")
+    recipe = replace(RECIPE, batch_size=3)
+    with pytest.raises(ConfigError, match="of each process"):
+        TrainingRun(tmp_path, config, recipe, device="cpu", team=Team(rank=1, size=2))
 
 
 def test_a_resumed_run_keeps_to_the_weights_it_began_with(
