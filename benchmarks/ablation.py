@@ -6,17 +6,15 @@ Six variants of `small` on one fold, each with several seeds. All take the same 
 of steps: as many as the base takes in the minutes given, measured once at the start.
 Equal steps ask what a part contributes to what is learned from the same samples, and
 keep the machine's mood out of the answer; what a part costs stands beside it as seconds
-a step. A run that has finished is not repeated: it is a line in runs.jsonl.
+a step, looks and checkpoints included. A run that has finished is not repeated: it is a
+line in runs.jsonl.
 """
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -28,15 +26,17 @@ from benchmarks.contender_small import (
     measure_pace,
     request_of,
 )
+from benchmarks.contenders import run_child
 from benchmarks.contest import (
+    FIGURES,
     Contest,
+    in_one_line,
     markdown,
     read_json,
     score,
     write_json,
     written,
 )
-from benchmarks.measuring import machine
 from e2miseg_core.evaluation.intervals import paired_difference
 from e2miseg_core.networks.block_config import HFRConfig, MFGAConfig
 
@@ -52,8 +52,8 @@ VARIANTS = {
     ),
     "edge head on": SmallSettings(network={"edge_head": True}),
 }
-FIGURES = {"dice": 4, "hd95_mm": 2, "nsd": 4}
 FIRST_SEED = 12345
+PACE = "pace.json"
 
 Line = dict[str, Any]
 
@@ -78,22 +78,21 @@ def run_one(contest: Contest, variant: str, epochs: int) -> Line:
     }
 
 
-def pace_of(contest: Contest) -> int:
-    """Epochs that the base takes in the minutes; measured once."""
-    path = contest.folder / "pace.json"
+def keep_pace(contest: Contest) -> None:
+    """Measure how many epochs the base takes in the minutes."""
+    request = request_of(contest, "pace", VARIANTS[BASE])
+    pace = measure_pace(request)
+    fitting = fitted(request, pace, contest.minutes * 60)
+    shutil.rmtree(contest.folder / "pace")
+    values = {"epochs": fitting.recipe.epochs, "seconds": asdict(pace)}
+    write_json(contest.folder / PACE, values)
+
+
+def epochs_of(contest: Contest) -> int:
+    """Epochs of every run; measured once, in a process like those of the runs."""
+    path = contest.folder / PACE
     if not path.is_file():
-        request = request_of(contest, "pace", VARIANTS[BASE])
-        pace = measure_pace(request)
-        fitting = fitted(request, pace, contest.minutes * 60)
-        shutil.rmtree(contest.folder / "pace")
-        write_json(
-            path,
-            {
-                "epochs": fitting.recipe.epochs,
-                "seconds_per_step": pace.step,
-                "seconds_per_validation": pace.validation,
-            },
-        )
+        child(contest, None)
     return int(read_json(path)["epochs"])
 
 
@@ -104,17 +103,15 @@ def lines_of(folder: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def child(contest: Contest, variant: str, epochs: int) -> None:
-    """A run in a process of its own, so that none inherits another's memory."""
+def child(contest: Contest, variant: str | None, epochs: int = 0) -> None:
+    """A run in a process of its own, so that none inherits another's memory.
+
+    Without a variant it measures the pace.
+    """
     path = contest.folder / "run.json"
     values = {"contest": contest.to_json(), "variant": variant, "epochs": epochs}
     write_json(path, values)
-    threads = str(contest.threads)
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.ablation", "--child", str(path)],
-        env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        check=True,
-    )
+    run_child("benchmarks.ablation", ["--child", str(path)], contest.threads)
 
 
 def be_child(path: Path) -> None:
@@ -123,6 +120,9 @@ def be_child(path: Path) -> None:
     values = read_json(path)
     contest = Contest.from_json(values["contest"])
     torch.set_num_threads(contest.threads)
+    if values["variant"] is None:
+        keep_pace(contest)
+        return
     line = run_one(contest, values["variant"], values["epochs"])
     with (contest.folder / "runs.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -138,8 +138,8 @@ def table(lines: Sequence[Line]) -> str:
         for name in VARIANTS
     }
     base = {line["seed"]: line for line in by_variant[BASE]}
-    columns = ("variant", "Dice", "HD95, mm", "NSD at 1 mm", "Dice minus base")
-    columns += ("over cases, 95 %", "parameters", "s a step")
+    columns = ("variant", *(title for title, _ in FIGURES.values()))
+    columns += ("Dice minus base", "over cases, 95 %", "parameters", "s a step")
     rows = [
         _row(name, found, base) for name, found in by_variant.items() if len(found) > 0
     ]
@@ -149,7 +149,7 @@ def table(lines: Sequence[Line]) -> str:
 def _row(name: str, found: Sequence[Line], base: dict[int, Line]) -> list[str]:
     figures = [
         ", ".join(f"{mean(line[figure]):.{digits}f}" for line in found)
-        for figure, digits in FIGURES.items()
+        for figure, (_, digits) in FIGURES.items()
     ]
     pairs = [(line, base[line["seed"]]) for line in found if line["seed"] in base]
     gaps, over_cases = "-", "-"
@@ -182,7 +182,8 @@ def tell(contest: Contest) -> str:
     lines = lines_of(contest.folder)
     text = (
         f"{len(contest.unseen)} unseen cases of fold {contest.fold}, {len(lines)} runs "
-        f"of {pace_of(contest)} epochs; {machine()}.\nFigures and differences of each "
+        f"of {epochs_of(contest)} epochs on {contest.threads} threads; "
+        f"{contest.settings['machine']}.\nFigures and differences of each "
         "seed in turn; the differences between seeds of the base show the noise. "
         "The interval is of the mean over seeds, by bootstrap over cases.\n\n"
         + table(lines)
@@ -198,7 +199,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS))
-    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--fold", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--channel", help="name of the channel, as for `e2miseg train`")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -217,7 +218,8 @@ def main() -> None:
         channel=given.channel,
         seed=FIRST_SEED,
     )
-    epochs = pace_of(first)
+    first.keep_settings()
+    epochs = epochs_of(first)
     # Seed by seed, so that all variants are there once before any is there twice.
     for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
         for variant in given.only or VARIANTS:
@@ -228,4 +230,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

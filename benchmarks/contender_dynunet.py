@@ -1,11 +1,10 @@
-"""MONAI's DynUNet as a contender: nnU-Net's network, trained by a loop of ours.
+"""MONAI's DynUNet as a contender, trained by a loop of ours.
 
-It sees the same prepared cases, patches and augmentation as our own network, and its
-weights are chosen by the same rule; the loss is nnU-Net's, Dice and cross-entropy with
-deep supervision. The learning rate falls over the wall-clock budget.
+It sees cases prepared by the same plan and augmented alike as those of our own network,
+in patches of its own size, and its weights are chosen by the same rule. The learning
+rate falls over the wall-clock budget. Network and loss: `benchmarks.dynunet`.
 """
 
-import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,14 +12,20 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
-from monai.losses import DeepSupervisionLoss, DiceCELoss
-from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from benchmarks.contest import Contest, predict_unseen
-from e2miseg_core.devices import autocast, cpu_has_bf16
+from benchmarks.dynunet import (
+    Triple,
+    UNet,
+    deep_loss,
+    optimizer_of,
+    patch_of,
+    safe_precision,
+    strides_of,
+)
+from e2miseg_core.devices import autocast
 from e2miseg_core.model import Model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import preset_config
@@ -34,12 +39,10 @@ from e2miseg_core.training.prepare import PreparedCase, prepare_case
 from e2miseg_core.training.selection import SMOOTHING
 from e2miseg_core.training.validation import mean_dice
 
-__all__ = ["DynUNetSettings", "UNet", "contend", "strides_of"]
+__all__ = ["DynUNetSettings", "contend"]
 
-Triple = tuple[int, int, int]
 MIRROR_AXES = (2,)  # left and right, as ours
 EPOCH = 50  # steps: what "an epoch" is to the rule that chooses weights
-UNIT, MAX_SIZE = 8, 96  # of a patch, voxels
 LOOKS = 6  # at the selection cases
 POWER, CLIP = 0.9, 12.0
 CPU = torch.device("cpu")
@@ -55,64 +58,6 @@ class DynUNetSettings:
     precision: str = "auto"
 
 
-class UNet(nn.Module):
-    """DynUNet with nnU-Net's strides; takes part where ours does."""
-
-    has_edges = False
-
-    def __init__(
-        self, strides: list[list[int]], in_channels: int, n_classes: int, width: int
-    ) -> None:
-        super().__init__()
-        kernels = [[3, 3, 3]] * len(strides)
-        filters = [min(width * 2**level, 320) for level in range(len(strides))]
-        self.network = DynUNet(
-            spatial_dims=3,
-            in_channels=in_channels,
-            out_channels=n_classes,
-            kernel_size=kernels,
-            strides=strides,
-            upsample_kernel_size=strides[1:],
-            filters=filters,
-            norm_name=("instance", {"affine": True}),
-            deep_supervision=True,
-            deep_supr_num=max(1, len(strides) - 2),
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        found: Tensor = self.network(image)
-        return found[:, 0] if found.ndim == 6 else found
-
-    def levels(self, image: Tensor) -> list[Tensor]:
-        """Logits of every supervised level, all at full size, finest first."""
-        return [level.float() for level in self.network(image).unbind(dim=1)]
-
-
-def strides_of(patch: Triple, spacing: Sequence[float]) -> list[list[int]]:
-    """nnU-Net's strides: halve an axis while 4 voxels are left, coarse axes later."""
-    size, step = list(patch), list(spacing)
-    strides = [[1, 1, 1]]
-    while len(strides) < 6:
-        finest = min(step)
-        halved = [
-            2 if n >= 8 and n % 2 == 0 and s <= 2 * finest else 1
-            for n, s in zip(size, step, strict=True)
-        ]
-        if max(halved) == 1:
-            return strides
-        strides.append(halved)
-        size = [n // h for n, h in zip(size, halved, strict=True)]
-        step = [s * h for s, h in zip(step, halved, strict=True)]
-    return strides
-
-
-def patch_of(cases: Sequence[PreparedCase]) -> Triple:
-    """The median case, rounded up to the strides: nnU-Net's patch for small images."""
-    median = np.median([case.shape for case in cases], axis=0)
-    z, y, x = (min(MAX_SIZE, UNIT * math.ceil(size / UNIT)) for size in median)
-    return z, y, x
-
-
 def contend(contest: Contest, name: str, settings: DynUNetSettings) -> dict[str, Any]:
     """Train in the budget, keep the best weights, predict the unseen cases."""
     plan, prepared = _prepare(contest, name)
@@ -124,7 +69,8 @@ def contend(contest: Contest, name: str, settings: DynUNetSettings) -> dict[str,
         strides, len(dataset.channels), len(dataset.labels) + 1, settings.filters
     )
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    training = Training(contest, settings, network, plan, patch)
+    precision = safe_precision(settings.precision, patch, strides)
+    training = Training(contest, settings, network, plan, patch, precision)
     told = training.run(*prepared)
     model = Model(network=network.eval(), card=_card(contest, plan, patch))  # type: ignore[arg-type]
     return told | {
@@ -182,24 +128,20 @@ class Training:
         network: UNet,
         plan: TrainingPlan,
         patch: Triple,
+        precision: str,
     ) -> None:
         self.contest, self.settings = contest, settings
         self.network, self.plan, self.patch = network, plan, patch
-        self.precision = settings.precision
-        if self.precision == "auto":
-            self.precision = "bfloat16" if cpu_has_bf16() else "float32"
+        self.precision = precision
         self.config = SimpleNamespace(
             n_classes=len(contest.dataset.labels) + 1, patch_size=patch
         )
-        self.optimizer = _optimizer(settings.optimizer, network)
+        self.optimizer = optimizer_of(settings.optimizer, network)
         self.rate = self.optimizer.param_groups[0]["lr"]
-        self.loss = DeepSupervisionLoss(
-            DiceCELoss(
-                include_background=False, to_onehot_y=True, softmax=True, batch=True
-            )
-        )
+        self.loss = deep_loss(network.n_levels)
         self.smoothed: float | None = None
-        self.best, self.chosen, self.weights = -1.0, 0, {}
+        self.best, self.chosen = -1.0, 0
+        self.weights: dict[str, Tensor] = {}
         self.losses: list[float] = []
         self.looks: list[tuple[int, float]] = []
 
@@ -277,11 +219,3 @@ class Training:
                 key: value.clone() for key, value in self.network.state_dict().items()
             }
         return time.monotonic() - began
-
-
-def _optimizer(name: str, network: UNet) -> torch.optim.Optimizer:
-    if name == "sgd":  # as nnU-Net
-        return torch.optim.SGD(
-            network.parameters(), 1e-2, 0.99, weight_decay=3e-5, nesterov=True
-        )
-    return torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import Contest, read_json, write_json
+from benchmarks.tree_memory import TreeMemory
 from e2miseg_core.errors import ConfigError, DatasetError
 
 __all__ = ["NnunetSettings", "contend"]
@@ -47,13 +48,12 @@ def contend(contest: Contest, name: str, settings: NnunetSettings) -> dict[str, 
     for task in ("prepare", "train", "predict"):
         path = folder / f"{task}.settings.json"
         write_json(path, values)
-        _run(python, task, path, folder, contest.threads, settings.workers)
-        told = read_json(Path(values["results"][task]))
-        most = max(told["peak_mib"], values.get("peak_mib", 0))
-        values |= told | {"peak_mib": most}
+        peak = _run(python, task, path, folder, contest.threads, settings.workers)
+        values |= read_json(Path(values["results"][task]))
+        values["peak_mib"] = max(peak, values.get("peak_mib", 0))
         if task == "train":
             _keep_planned_batch(values)
-    return _result(values, settings)
+    return _result(values)
 
 
 def _settings(
@@ -95,9 +95,8 @@ def _write_dataset(contest: Contest, folder: Path) -> None:
                 needed=f"files ending in {SUFFIX}",
                 do="convert the data set with `e2miseg convert`",
             )
-        for channel, path in enumerate(case.images):
-            link = images / f"{case.name}_{channel:04d}{SUFFIX}"
-            link.symlink_to(path.resolve())
+        link = images / f"{case.name}_0000{SUFFIX}"
+        link.symlink_to(case.images[0].resolve())
         (labels / f"{case.name}{SUFFIX}").symlink_to(case.labels.resolve())
     values = [label.value for label in contest.dataset.labels]
     if values != list(range(1, len(values) + 1)):
@@ -120,7 +119,8 @@ def _write_dataset(contest: Contest, folder: Path) -> None:
 
 def _run(
     python: Path, task: str, settings: Path, folder: Path, threads: int, workers: int
-) -> None:
+) -> int:
+    """Run a task; the most memory, in MiB, that it and its workers held."""
     environment = {
         "nnUNet_raw": "raw",
         "nnUNet_preprocessed": "preprocessed",
@@ -129,7 +129,7 @@ def _run(
     paths = {key: str((folder / name).resolve()) for key, name in environment.items()}
     log = folder / f"{task}.log"
     with log.open("w", encoding="utf-8") as file:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [python, CODE / "in_budget.py", task, settings.resolve()],
             env=os.environ
             | paths
@@ -139,14 +139,16 @@ def _run(
             },
             stdout=file,
             stderr=subprocess.STDOUT,
-            check=False,
         )
-    if done.returncode != 0:
+        with TreeMemory(process.pid) as memory:
+            ended_with = process.wait()
+    if ended_with != 0:
         raise ConfigError(
-            found=f"nnU-Net's {task} ended with {done.returncode}",
+            found=f"nnU-Net's {task} ended with {ended_with}",
             needed="an end without an error",
             do=f"see {log}",
         )
+    return memory.mib
 
 
 def _keep_planned_batch(values: dict[str, Any]) -> None:
@@ -154,10 +156,8 @@ def _keep_planned_batch(values: dict[str, Any]) -> None:
     values["plan"]["trained_batch_size"] = values["samples"] // max(1, values["steps"])
 
 
-def _result(values: dict[str, Any], settings: NnunetSettings) -> dict[str, Any]:
-    kept = ("parameters", "seconds", "steps", "samples", "peak_mib", "plan", "losses")
-    return {key: values[key] for key in kept} | {
-        "predictions": values["predictions"],
-        "precision": "bfloat16" if settings.bfloat16 else "float32",
-        "chosen": "last weights",
+def _result(values: dict[str, Any]) -> dict[str, Any]:
+    kept = ["parameters", "seconds", "steps", "samples", "peak_mib", "plan", "losses"]
+    return {key: values[key] for key in [*kept, "predictions", "precision"]} | {
+        "chosen": "last weights"
     }

@@ -1,16 +1,17 @@
 """Our own network as a contender, by the function behind `e2miseg train`."""
 
-import csv
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.contest import Contest, predict_unseen
 from e2miseg_core.model import load_model
-from e2miseg_core.progress import run
+from e2miseg_core.progress import Job
 from e2miseg_core.training.plan import PlanOverrides
+from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.train import (
     TrainingRequest,
@@ -18,11 +19,20 @@ from e2miseg_core.training.train import (
     train_model,
 )
 
-__all__ = ["Pace", "SmallSettings", "contend", "fitted", "measure_pace"]
+__all__ = [
+    "Pace",
+    "SmallSettings",
+    "contend",
+    "fitted",
+    "measure_pace",
+    "pace_of",
+    "timed",
+]
 
-WARM_STEPS, TIMED_STEPS = 4, 16
-VALIDATIONS = 6  # looks at the selection cases, at most
-RESERVE = 0.99  # of the budget is planned for: a checkpoint an epoch costs too
+WARM_STEPS, EPOCH_STEPS = 4, 14  # of the trial whose pace is measured
+VALIDATIONS = 6  # looks at the selection cases, about
+MARGIN = 0.97  # of the budget is planned for, since no pace is kept exactly
+TRAINING = ("training", "validating")  # stages of a job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +47,20 @@ class SmallSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds of a step and of a look at the selection cases, here and now."""
+    """Seconds of a step, of an epoch's end and of a look at the selection cases.
+
+    An epoch ends with a checkpoint and drawn curves; a look has its pictures.
+    """
 
     step: float
+    epoch_end: float
     validation: float
+
+    def seconds(self, recipe: Recipe) -> float:
+        """What a training takes at this pace."""
+        looks = sum(recipe.validates(epoch) for epoch in range(1, recipe.epochs + 1))
+        steps = recipe.epochs * (recipe.iterations * self.step + self.epoch_end)
+        return steps + looks * self.validation
 
 
 def contend(
@@ -54,9 +74,10 @@ def contend(
         request = fitted(request, pace, contest.minutes * 60)
     else:
         request = scheduled(request, epochs)
-    result = run(train_model(request))
+    result, seconds = timed(train_model(request))
     return told(result, request, pace) | {
-        "predictions": predict_unseen(contest, name, load_model(result.path))
+        "seconds": seconds,
+        "predictions": predict_unseen(contest, name, load_model(result.path)),
     }
 
 
@@ -75,23 +96,50 @@ def request_of(contest: Contest, name: str, settings: SmallSettings) -> Training
     )
 
 
+def timed(job: Job[TrainingResult]) -> tuple[TrainingResult, float]:
+    """The result, and the training's seconds by the clock on the wall.
+
+    They go from the last sign of life before the first step to the first one after the
+    last: building the network, checkpoints, curves and storing the model lie inside.
+    """
+    before, began, ended = time.monotonic(), math.nan, math.nan
+    while True:
+        try:
+            stage = next(job).stage
+        except StopIteration as done:
+            return done.value, ended - began
+        now = time.monotonic()
+        if stage in TRAINING and math.isnan(began):
+            began = before
+        elif stage not in TRAINING and not math.isnan(began) and math.isnan(ended):
+            ended = now
+        before = now
+
+
 def measure_pace(request: TrainingRequest) -> Pace:
-    """Train one short epoch and leave it: what do a step and a validation take?"""
-    steps = WARM_STEPS + TIMED_STEPS
-    recipe = replace(request.recipe, epochs=1, iterations=steps, validate_every=1)
+    """Train an epoch without a look and one with, begin a third, and leave it."""
+    recipe = replace(request.recipe, epochs=3, iterations=EPOCH_STEPS, validate_every=2)
     job = train_model(replace(request, recipe=recipe))
-    times, validated, last = [], 0.0, 0.0
+    times: list[float] = []
     for progress in job:
         if progress.stage == "training":
             times.append(time.monotonic())
-        elif times and progress.stage == "validating":
-            validated = time.monotonic() - times[-1]
-            last = progress.done / progress.total
-        elif times:
+        if len(times) > 2 * EPOCH_STEPS:
             break
     job.close()
-    step = (times[-1] - times[WARM_STEPS - 1]) / TIMED_STEPS
-    return Pace(step=step, validation=validated / (last or 1.0))
+    return pace_of(times)
+
+
+def pace_of(times: list[float]) -> Pace:
+    """The pace by when each step of `measure_pace` was done."""
+    gaps = [after - before for before, after in pairwise(times)]
+    first, second = EPOCH_STEPS - 1, 2 * EPOCH_STEPS - 1
+    inside = gaps[WARM_STEPS:first] + gaps[first + 1 : second]
+    step = sum(inside) / len(inside)
+    end = max(0.0, gaps[first] - step)
+    return Pace(
+        step=step, epoch_end=end, validation=max(0.0, gaps[second] - step - end)
+    )
 
 
 def scheduled(request: TrainingRequest, epochs: int) -> TrainingRequest:
@@ -103,15 +151,13 @@ def scheduled(request: TrainingRequest, epochs: int) -> TrainingRequest:
 
 def fitted(request: TrainingRequest, pace: Pace, seconds: float) -> TrainingRequest:
     """The schedule pressed into the budget: as many whole epochs as fit."""
-    left = RESERVE * seconds - VALIDATIONS * pace.validation
-    epochs = max(1, int(left / (pace.step * request.recipe.iterations)))
-    return scheduled(request, epochs)
-
-
-def seconds_of(run_folder: Path) -> float:
-    """Seconds of training and validation, as the run's curve says at its end."""
-    with (run_folder / "history.csv").open(newline="", encoding="utf-8") as file:
-        return float(list(csv.DictReader(file))[-1]["seconds"])
+    epochs = int(seconds / (pace.step * request.recipe.iterations)) + 1
+    while epochs > 1:
+        found = scheduled(request, epochs)
+        if pace.seconds(found.recipe) <= MARGIN * seconds:
+            return found
+        epochs -= 1
+    return scheduled(request, 1)
 
 
 def told(
@@ -123,7 +169,6 @@ def told(
         "parameters": sum(
             p.numel() for p in load_model(result.path).network.parameters()
         ),
-        "seconds": seconds_of(request.folder),
         "steps": recipe.steps,
         "samples": recipe.steps * batch_size,
         "plan": {
@@ -131,9 +176,7 @@ def told(
             "batch_size": batch_size,
             "spacing": list(result.card.spacing),
         },
-        "pace": None
-        if pace is None
-        else {"step": pace.step, "validation": pace.validation},
+        "pace": None if pace is None else asdict(pace),
         "recipe": recipe.to_json(),
         "precision": str(training["precision"]),
         "chosen": f"epoch {training['best_epoch']} of {recipe.epochs}",

@@ -6,14 +6,17 @@ FOLDER holds contest.json, which `run_contender` writes before it calls this.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Contest, peak_mib, read_json, write_json
+from benchmarks.contest import Contest, in_one_line, read_json, write_json
+from benchmarks.tree_memory import TreeMemory
+from e2miseg_core.errors import ConfigError
 
-__all__ = ["CONTENDERS", "run_contender"]
+__all__ = ["CONTENDERS", "run_child", "run_contender"]
 
 # "small-suv" is for PET: one scale of SUV for all patients, not one for each.
 CONTENDERS = (
@@ -27,24 +30,34 @@ CONTENDERS = (
 
 
 def run_contender(contest: Contest, name: str, environment: Path | None) -> None:
-    """Let one compete, unless its result is there already."""
+    """Let one compete, unless its result is there already.
+
+    ConfigError if the folder's results have other settings, or the contender failed.
+    """
+    contest.keep_settings()
     if contest.result(name).is_file():
         return
+    shutil.rmtree(contest.folder / name, ignore_errors=True)  # of one that was stopped
     path = contest.folder / name / "contest.json"
     write_json(path, contest.to_json())
-    threads = str(contest.threads)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.contenders",
-            str(path),
-            name,
-            *([str(environment)] if environment else []),
-        ],
-        env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        check=True,
+    rest = [str(environment)] if environment else []
+    run_child("benchmarks.contenders", [str(path), name, *rest], contest.threads)
+
+
+def run_child(module: str, arguments: list[str], threads: int) -> None:
+    """Run a module in a process of its own, with so many threads."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=os.environ
+        | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+        check=False,
     )
+    if done.returncode != 0:
+        raise ConfigError(
+            found=f"{module} {' '.join(arguments)} ended with {done.returncode}",
+            needed="an end without an error",
+            do="see what it said above",
+        )
 
 
 def contend(contest: Contest, name: str, environment: Path | None) -> dict[str, Any]:
@@ -53,7 +66,10 @@ def contend(contest: Contest, name: str, environment: Path | None) -> dict[str, 
         from benchmarks import contender_small as ours
         from e2miseg_core.training.plan import PlanOverrides
 
-        scaled = PlanOverrides(normalizations=("ct",) if variant == "suv" else None)
+        scaled = PlanOverrides(
+            normalizations=("ct",) if variant == "suv" else None,
+            patch_size=contest.patch_size,
+        )
         return ours.contend(contest, name, ours.SmallSettings(overrides=scaled))
     if kind == "dynunet":
         from benchmarks import contender_dynunet as dynunet
@@ -75,10 +91,12 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(contest.threads)
-    found = contend(contest, name, Path(rest[0]) if rest else None)
-    peak = {"peak_mib": found.get("peak_mib") or peak_mib()}
+    with TreeMemory() as memory:
+        found = contend(contest, name, Path(rest[0]) if rest else None)
+    # nnU-Net's processes are watched without this one, which only waits for them.
+    peak = {"peak_mib": found.get("peak_mib") or memory.mib}
     write_json(contest.result(name), {"contender": name} | found | peak)
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

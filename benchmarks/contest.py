@@ -1,12 +1,13 @@
 """What every comparison of trained networks shares: cases, folders, scores, tables.
 
+FOLDER/contest.json                     the settings, the same for all that it holds
 FOLDER/CONTENDER/result.json            what a contender says of itself
 FOLDER/CONTENDER/predicted/HOW/*.nii.gz its labels of the unseen cases
 FOLDER/table.md, table.json             all contenders that have finished
 """
 
 import json
-import resource
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import machine
+from e2miseg_core.errors import ConfigError, DatasetError, E2MISegError
 from e2miseg_core.evaluation import CaseScores, Report, evaluate_case
 from e2miseg_core.evaluation.intervals import bootstrap_interval
 from e2miseg_core.inference.files import OutputPaths, predict_file
@@ -28,11 +31,14 @@ from e2miseg_core.training.dataset import Case, Dataset, find_dataset
 from e2miseg_core.training.splits import Split, split_cases
 
 __all__ = [
+    "FIGURES",
     "TOLERANCE_MM",
     "Contest",
+    "figures_of",
+    "in_one_line",
+    "kept_settings",
     "markdown",
     "mean_and_interval",
-    "peak_mib",
     "predict_unseen",
     "read_json",
     "score",
@@ -41,18 +47,29 @@ __all__ = [
 ]
 
 TOLERANCE_MM = 1.0
+FIGURES = {  # title and decimals by the name of a score
+    "dice": ("Dice", 4),
+    "hd95_mm": ("HD95, mm", 2),
+    "nsd": ("NSD at 1 mm", 4),
+}
+SETTINGS = "contest.json"
+OWN = ("folder", "seed")  # what contestants of one folder need not share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """One fold of one data set, a wall-clock budget, and a folder for all of it."""
+    """One fold of one data set, a wall-clock budget, and a folder for all of it.
+
+    `patch_size` is that of our own network, ZYX; None leaves it to the plan.
+    """
 
     source: Path
     folder: Path
-    fold: int = 0
+    fold: int = 1
     minutes: float = 20.0
     threads: int = 2
     channel: str | None = None
+    patch_size: tuple[int, int, int] | None = None
     seed: int = 12345
 
     def to_json(self) -> dict[str, Any]:
@@ -63,14 +80,54 @@ class Contest:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Contest":
         paths = {key: Path(values[key]) for key in ("source", "folder")}
-        return cls(**{**values, **paths})
+        patch = values["patch_size"]
+        return cls(**{**values, **paths, "patch_size": patch and tuple(patch)})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all results of the folder have in common, as JSON values."""
+        values = {k: v for k, v in self.to_json().items() if k not in OWN}
+        values |= {
+            "source": str(self.source.resolve()),
+            "cases": len(self.dataset.cases),
+            "machine": machine().partition(", load")[0],
+        }
+        found: dict[str, Any] = json.loads(json.dumps(values))
+        return found
+
+    def keep_settings(self) -> None:
+        """Put the settings into the folder; ConfigError if it has others."""
+        kept, mine = kept_settings(self.folder), self.settings
+        if kept is None and any(self.folder.glob("*/result.json")):
+            raise ConfigError(
+                found=f"results without {SETTINGS} in {self.folder}",
+                needed="results whose settings are known",
+                do="choose another folder",
+            )
+        if kept is None:
+            write_json(self.folder / SETTINGS, mine)
+        elif kept != mine:
+            differ = [k for k in mine | kept if mine.get(k) != kept.get(k)]
+            raise ConfigError(
+                found=", ".join(f"{key} {mine.get(key)}" for key in differ),
+                needed=", ".join(f"{key} {kept.get(key)}" for key in differ)
+                + f", as the results in {self.folder} have it",
+                do="repeat the options of the first call, or choose another folder",
+            )
 
     @cached_property
     def dataset(self) -> Dataset:
         found = find_dataset(self.source)
-        return (
-            found if self.channel is None else replace(found, channels=(self.channel,))
-        )
+        if self.channel is not None:
+            found = replace(found, channels=(self.channel,))
+        several = [case.name for case in found.cases if len(case.images) > 1]
+        if several or len(found.channels) > 1:
+            raise DatasetError(
+                found=f"several channels in {several[0] if several else self.source}",
+                needed="cases of one file with one channel: all contenders see it",
+                do="choose another data set",
+            )
+        return found
 
     @cached_property
     def by_name(self) -> dict[str, Case]:
@@ -94,6 +151,12 @@ class Contest:
         return self.folder / contender / "result.json"
 
 
+def kept_settings(folder: Path) -> dict[str, Any] | None:
+    """Settings of the results in a contest's folder; None where there are none."""
+    path = folder / SETTINGS
+    return read_json(path) if path.is_file() else None
+
+
 def predict_unseen(contest: Contest, contender: str, model: Model) -> dict[str, Any]:
     """Predict the unseen cases file to file, plainly and mirrored; time both."""
     found = {}
@@ -104,16 +167,16 @@ def predict_unseen(contest: Contest, contender: str, model: Model) -> dict[str, 
         began = time.monotonic()
         for case in contest.unseen:
             outputs = OutputPaths(labels=folder / f"{case.name}.nii.gz")
-            run(predict_file(case.images[0], outputs, model, options, overwrite=True))
+            job = predict_file(case.images[0], outputs, model, options, overwrite=True)
+            precision = run(job).precision
         seconds = time.monotonic() - began
-        found[how] = {"seconds_per_case": seconds / len(contest.unseen)}
+        axes = model.card.training["mirror_axes"] if mirror else ()
+        found[how] = {
+            "seconds_per_case": seconds / len(contest.unseen),
+            "passes": 2 ** len(axes),
+            "predicted_in": precision,
+        }
     return found
-
-
-def peak_mib() -> int:
-    """Most memory that this process or a child of it has held."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return round(max(resource.getrusage(one).ru_maxrss for one in who) / 1024)
 
 
 def score(
@@ -143,6 +206,14 @@ def written(folder: Path) -> Callable[[Case], NDArray[np.integer[Any]]]:
     return lambda case: np.asarray(open_labels(folder / f"{case.name}.nii.gz").data[0])
 
 
+def figures_of(report: Report) -> list[str]:
+    """Every figure of a report for a row of a table."""
+    return [
+        mean_and_interval(report.case_means(figure), digits)
+        for figure, (_, digits) in FIGURES.items()
+    ]
+
+
 def mean_and_interval(values: Sequence[float], digits: int) -> str:
     """Mean over the cases with its 95 % interval, in words for a table."""
     mean = sum(values) / len(values)
@@ -166,3 +237,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def in_one_line(main: Callable[[], None]) -> None:
+    """Run a program; what a user can mend ends it with one line."""
+    try:
+        main()
+    except E2MISegError as error:
+        sys.exit(str(error))

@@ -4,8 +4,11 @@
 
 Same fold, machine, threads and minutes of training for each, schedules pressed into
 them; preparation is not counted. The unseen cases are predicted file to file and scored
-alike. A contender that has finished is not run again; `--only` names some of them. How
+alike. A contender that has finished is not run again; `--only` names some of them. One
+that trained for longer than allowed is marked, and nothing is concluded from it. How
 nnU-Net's environment is made stands at the head of `contender_nnunet.py`.
+
+Fold 0 is the one that our recipe was chosen on: conclude from others.
 """
 
 import argparse
@@ -15,29 +18,30 @@ from typing import Any
 
 from benchmarks.contenders import CONTENDERS, run_contender
 from benchmarks.contest import (
+    FIGURES,
     Contest,
+    figures_of,
+    in_one_line,
     markdown,
-    mean_and_interval,
     read_json,
     score,
     write_json,
     written,
 )
-from benchmarks.measuring import machine
 from e2miseg_core.evaluation import Report
 from e2miseg_core.evaluation.intervals import paired_difference
 
-FIGURES = {"dice": 4, "hd95_mm": 2, "nsd": 4}
 DEFAULT = ("small", "dynunet", "nnunet", "nnunet-batch2")
 OURS, MARGIN = "small", 0.003
+OVER = 1.01  # budgets: a training that took longer is invalid
 COLUMNS = (
     "contender",
-    "Dice",
-    "HD95, mm",
-    "NSD at 1 mm",
+    *(title for title, _ in FIGURES.values()),
     "parameters",
+    "passes",
     "s a case",
-    "minutes",
+    "precision",
+    "training, min",
     "steps",
     "samples",
     "peak, MiB",
@@ -56,33 +60,41 @@ def rows_of(contest: Contest, name: str) -> dict[str, tuple[dict[str, Any], Repo
     }
 
 
-def row(name: str, told: dict[str, Any], report: Report) -> list[str]:
-    figures = [
-        mean_and_interval(report.case_means(figure), digits)
-        for figure, digits in FIGURES.items()
-    ]
+def is_over(told: dict[str, Any], minutes: float) -> bool:
+    """Whether a training took longer than it was allowed to."""
+    return not told["seconds"] <= OVER * minutes * 60
+
+
+def row(name: str, told: dict[str, Any], report: Report, minutes: float) -> list[str]:
+    over = ", INVALID: over budget" if is_over(told, minutes) else ""
+    precisions = (told["precision"], told["predicted_in"])
     return [
         name,
-        *figures,
+        *figures_of(report),
         f"{told['parameters']:,}",
+        str(told["passes"]),
         f"{told['seconds_per_case']:.2f}",
-        f"{told['seconds'] / 60:.1f}",
+        "; predicted in ".join(dict.fromkeys(precisions)),
+        f"{told['seconds'] / 60:.2f}{over}",
         f"{told['steps']:,}",
         f"{told['samples']:,}",
         f"{told['peak_mib']:,}",
     ]
 
 
-def verdict(reports: dict[str, Report]) -> list[dict[str, Any]]:
+def verdict(
+    rows: dict[str, tuple[dict[str, Any], Report]], minutes: float
+) -> list[dict[str, Any]]:
     """Our Dice minus each peer's, on the same cases and by the same way to predict."""
     found = []
-    for name, report in reports.items():
+    for name, (told, report) in rows.items():
         how = ", mirrored" if name.endswith("mirrored") else ""
-        if name == OURS + how or OURS + how not in reports:
+        if name == OURS + how or OURS + how not in rows:
             continue
-        ours = reports[OURS + how].case_means("dice")
-        gap = paired_difference(ours, report.case_means("dice"))
-        found.append({"peer": name, **gap.to_json()})
+        its, ours = rows[OURS + how]
+        gap = paired_difference(ours.case_means("dice"), report.case_means("dice"))
+        valid = not (is_over(told, minutes) or is_over(its, minutes))
+        found.append({"peer": name, "valid": valid, **gap.to_json()})
     return found
 
 
@@ -91,9 +103,12 @@ def words(gaps: list[dict[str, Any]]) -> str:
     for gap in gaps:
         low, high = gap["interval"] or (math.nan, math.nan)
         passed = "not below" if gap["difference"] >= -MARGIN else "below"
+        concluded = f"{passed} the bar of -{MARGIN}"
+        if not gap["valid"]:
+            concluded = "INVALID: one of the two trained for too long"
         lines.append(
             f"- `{OURS}` minus {gap['peer']}: Dice {gap['difference']:+.4f} "
-            f"({low:+.4f} to {high:+.4f}), {passed} the bar of -{MARGIN}"
+            f"({low:+.4f} to {high:+.4f}), {concluded}"
         )
     return "\n".join(lines) + "\n"
 
@@ -104,12 +119,17 @@ def tell(contest: Contest) -> str:
     for name in CONTENDERS:
         if contest.result(name).is_file():
             rows |= rows_of(contest, name)
-    gaps = verdict({name: report for name, (_, report) in rows.items()})
+    minutes = contest.minutes
+    gaps = verdict(rows, minutes)
     text = (
         f"{len(contest.unseen)} unseen cases of fold {contest.fold}; "
-        f"{contest.minutes:g} minutes on {contest.threads} threads; {machine()}.\n"
-        "In brackets: 95 % intervals by bootstrap over cases.\n\n"
-        + markdown(COLUMNS, (row(name, *found) for name, found in rows.items()))
+        f"{minutes:g} minutes on {contest.threads} threads; "
+        f"{contest.settings['machine']}.\n"
+        "In brackets: 95 % intervals by bootstrap over cases. Passes: versions of an "
+        "image that are predicted and averaged. Peak: the process and its children.\n\n"
+        + markdown(
+            COLUMNS, (row(name, *found, minutes) for name, found in rows.items())
+        )
         + "\n"
         + words(gaps)
     )
@@ -129,7 +149,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS)
-    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--fold", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--channel", help="name of the channel, as for `e2miseg train`")
     parser.add_argument("--nnunet", type=Path, help="its virtual environment")
@@ -148,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

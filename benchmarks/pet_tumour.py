@@ -8,11 +8,12 @@ The threshold takes the voxels of at least 41 % of the largest SUV, both inside 
 true tumour's bounding box grown by 10 mm: it is told where to look. So are the networks
 in a way, since the set's images end 5 cm around each tumour. Every patient is unseen in
 one fold, so the table is over all of them. A contender that has finished a fold is not
-run again.
+run again. `--patch Z,Y,X` gives our network another patch than the plan does.
 """
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +21,26 @@ from numpy.typing import NDArray
 
 from benchmarks.contenders import CONTENDERS, run_contender
 from benchmarks.contest import (
+    FIGURES,
     Contest,
+    in_one_line,
+    kept_settings,
     markdown,
     mean_and_interval,
+    read_json,
     score,
     write_json,
     written,
 )
+from benchmarks.peers import is_over
 from e2miseg_core.boxes import box_slices, make_box
+from e2miseg_core.errors import ConfigError
 from e2miseg_core.evaluation import Report
 from e2miseg_core.evaluation.intervals import paired_difference
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.training.dataset import Case
+from e2miseg_core.training.splits import N_FOLDS
 
-FIGURES = {"dice": 3, "hd95_mm": 1, "nsd": 3}
-N_FOLDS = 5
 SHARE, MARGIN_MM = 0.41, 10.0
 THRESHOLD, OURS = "41 % of SUVmax", "small"
 
@@ -88,6 +94,17 @@ def joined(folds: list[Report], figure: str) -> dict[str, float]:
     }
 
 
+def over_budget(contests: list[Contest], name: str) -> str:
+    """Folds whose training took longer than it was allowed to."""
+    found = [
+        str(contest.fold)
+        for contest in contests
+        if (path := contest.result(name.partition(",")[0])).is_file()
+        and is_over(read_json(path), contest.minutes)
+    ]
+    return ", ".join(found) or "none"
+
+
 def tell(contests: list[Contest], folder: Path) -> str:
     found = reports(contests)
     rows, patients = [], {}
@@ -96,13 +113,43 @@ def tell(contests: list[Contest], folder: Path) -> str:
         patients[name] = figures
         rows.append(
             [name, str(len(folds)), str(len(figures["dice"]))]
-            + [mean_and_interval([*figures[f].values()], d) for f, d in FIGURES.items()]
+            + [over_budget(contests, name)]
+            + [
+                mean_and_interval([*figures[figure].values()], digits)
+                for figure, (_, digits) in FIGURES.items()
+            ]
         )
-    columns = ("contender", "folds", "patients", "Dice", "HD95, mm", "NSD at 1 mm")
-    text = markdown(columns, rows) + "\n" + _gaps(patients)
+    columns = ("contender", "folds", "patients", "folds over budget")
+    titles = tuple(title for title, _ in FIGURES.values())
+    text = (
+        _settings_told(contests)
+        + markdown(columns + titles, rows)
+        + "\n"
+        + _gaps(patients)
+    )
     (folder / "table.md").write_text(text, encoding="utf-8")
     write_json(folder / "table.json", patients)
     return text
+
+
+def _settings_told(contests: list[Contest]) -> str:
+    """What the folds were run with; ConfigError if they were not run alike."""
+    kept = [found for c in contests if (found := kept_settings(c.folder)) is not None]
+    alike = [{k: v for k, v in one.items() if k != "fold"} for one in kept]
+    if any(one != alike[0] for one in alike):
+        raise ConfigError(
+            found="folds that were run with other settings than one another",
+            needed="one budget, data set, machine and patch for all",
+            do="see contest.json of each fold, and run some of them again",
+        )
+    if not alike:
+        return ""
+    one = alike[0]
+    patch = "planned" if one["patch_size"] is None else str(one["patch_size"])
+    return (
+        f"{one['minutes']:g} minutes on {one['threads']} threads a fold; "
+        f"{OURS}'s patch: {patch}; {one['machine']}.\n\n"
+    )
 
 
 def _gaps(patients: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -127,6 +174,17 @@ def _gaps(patients: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _as_kept(contest: Contest) -> Contest:
+    """With the settings that its fold was run with, if it was."""
+    kept = kept_settings(contest.folder)
+    return contest if kept is None else replace(contest, minutes=kept["minutes"])
+
+
+def _triple(text: str) -> tuple[int, int, int]:
+    z, y, x = (int(size) for size in text.split(","))
+    return z, y, x
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("dataset", type=Path)
@@ -135,6 +193,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, action="append")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--patch", type=_triple, help="Z,Y,X of our own network")
     parser.add_argument("--nnunet", type=Path, help="its virtual environment")
     parser.add_argument("--table", action="store_true", help="only score and tell")
     given = parser.parse_args()
@@ -145,9 +204,12 @@ def main() -> None:
             fold=fold,
             minutes=given.minutes,
             threads=given.threads,
+            patch_size=given.patch,
         )
         for fold in range(N_FOLDS)
     ]
+    if given.table:
+        contests = [_as_kept(contest) for contest in contests]
     given.output.mkdir(parents=True, exist_ok=True)
     for fold in () if given.table else given.fold or range(N_FOLDS):
         for name in given.only or (OURS, "dynunet"):
@@ -156,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

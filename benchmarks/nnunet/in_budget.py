@@ -11,17 +11,17 @@ What differs from `nnUNetv2_train`, all of it so that a CPU and minutes are enou
   polynomial, from the same 0.01) instead of over 1000 epochs of 250 steps;
 - no pseudo-validation between: it chooses nothing, the last weights are nnU-Net's
   result;
-- optionally bfloat16 and channels-last (nnU-Net's autocast is for GPUs alone), and
-  another batch size than the planned one.
+- optionally bfloat16 and channels-last, in training and prediction (nnU-Net's autocast
+  is for GPUs alone), and another batch size than the planned one.
 
 Network, patch, loss, deep supervision, optimiser, augmentation and sampling are its
 own.
 """
 
 import json
-import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +66,32 @@ class BudgetTrainer(nnUNetTrainer):
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         if not self.bfloat16:
             return super().train_step(batch)
-        image = batch["data"].contiguous(memory_format=torch.channels_last_3d)
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
-            levels = self.network(image)
+        levels = in_bfloat16(self.network, batch["data"])
         loss = self.loss([level.float() for level in levels], batch["target"])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
         self.optimizer.step()
         return {"loss": loss.detach().numpy()}
+
+
+def in_bfloat16(forward: Callable[..., Any], image: torch.Tensor) -> Any:
+    """Run a network in bfloat16 on an image that is laid out for it."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return forward(image.contiguous(memory_format=torch.channels_last_3d))
+
+
+def is_safe_in_bfloat16(planned: dict[str, Any]) -> bool:
+    """Whether no stage is 2 voxels deep.
+
+    There PyTorch's bfloat16 convolution leaves the weights' gradient unset on a CPU.
+    """
+    depth = planned["patch_size"][0]
+    depths = [
+        depth := depth // (stride if isinstance(stride, int) else stride[0])
+        for stride in planned["architecture"]["arch_kwargs"]["strides"]
+    ]
+    return 2 not in depths
 
 
 def prepare(settings: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +133,7 @@ def train(settings: dict[str, Any]) -> dict[str, Any]:
         device=torch.device("cpu"),
     )
     trainer.budget_s = settings["budget_s"]
-    trainer.bfloat16 = settings["bfloat16"]
+    trainer.bfloat16 = settings["bfloat16"] and is_safe_in_bfloat16(planned)
     trainer.run_training()
     steps = len(trainer.losses)
     return {
@@ -125,6 +142,7 @@ def train(settings: dict[str, Any]) -> dict[str, Any]:
         "steps": steps,
         "samples": steps * planned["batch_size"],
         "losses": trainer.losses,
+        "precision": "bfloat16" if trainer.bfloat16 else "float32",
         "trained": trainer.output_folder_base,
     }
 
@@ -140,7 +158,12 @@ def predict(settings: dict[str, Any]) -> dict[str, Any]:
             use_mirroring=mirrored, device=torch.device("cpu"), allow_tqdm=False
         )
         predictor.initialize_from_trained_model_folder(settings["trained"], (0,))
-        predictor.network = predictor.network.eval()
+        network = predictor.network = predictor.network.eval()
+        if settings["precision"] == "bfloat16":
+            network.to(memory_format=torch.channels_last_3d)
+            # Not a module around it: nnU-Net loads weights by their names once more.
+            plain = network.forward
+            network.forward = lambda image, run=plain: in_bfloat16(run, image).float()
         folder = Path(settings["predicted"][name])
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -150,7 +173,12 @@ def predict(settings: dict[str, Any]) -> dict[str, Any]:
             overwrite=True,
         )
         passed = time.monotonic() - began
-        found[name] = {"seconds_per_case": passed / len(settings["images"])}
+        axes = predictor.allowed_mirroring_axes if mirrored else ()
+        found[name] = {
+            "seconds_per_case": passed / len(settings["images"]),
+            "passes": 2 ** len(axes),
+            "predicted_in": settings["precision"],
+        }
     return {"predictions": found}
 
 
@@ -163,10 +191,7 @@ def main() -> None:
     settings = json.loads(Path(path).read_text())
     torch.set_num_threads(settings["threads"])
     found = {"prepare": prepare, "train": train, "predict": predict}[task](settings)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    Path(settings["results"][task]).write_text(
-        json.dumps(found | {"peak_mib": round(most)})
-    )
+    Path(settings["results"][task]).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
