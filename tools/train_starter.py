@@ -1,12 +1,13 @@
 """Train a starter model fold by fold; write its page and its model file.
 
-    python tools/train_starter.py hippocampus RUNS --fold 0 [--fold 1 ...]
-    python tools/train_starter.py hippocampus RUNS --ship
+    python -m tools.train_starter hippocampus RUNS --fold 0 [--fold 1 ...]
+    python -m tools.train_starter hippocampus RUNS --ship --machine "2 CPU cores"
 
+In the repository's root. Options that this program does not know go to `e2miseg train`.
 The first trains what is not trained yet in RUNS/NAME/foldK (an interrupted fold goes
 on) and puts that fold's report into docs/models. The second copies the model of fold 0
 to the starters, its card with the figures of all folds that have a report, and writes
-docs/models/NAME.md.
+docs/models/NAME.md; folds that were trained otherwise than fold 0 are refused.
 """
 
 import argparse
@@ -18,20 +19,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from e2miseg_core.evaluation.intervals import bootstrap_interval
+from benchmarks.contest import in_one_line
+from e2miseg_core.errors import ConfigError
 from e2miseg_core.model import load_model, save_model
-from e2miseg_core.model_card import ModelCard
 from e2miseg_core.models import STARTERS
 from e2miseg_core.training.curves import history_panels, write_curves
+from e2miseg_core.training.run_folder import MODEL
+from e2miseg_core.training.splits import N_FOLDS
+from tools.starter_page import check_alike, over_all, page
+from tools.trained_with import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "models"
 DATA = ROOT.parent / "shared" / "data"
-N_FOLDS = 5
-FIGURES = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": "NSD at 1 mm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Starter:
     data : Path
         The training set; {runs} is the folder of the runs.
     make : tuple of str
-        Command, after `python`, that makes it.
+        Command, after `python`, that makes it in {made}.
     options : tuple of str
         Of `e2miseg train`.
     about : mapping
@@ -85,7 +87,7 @@ STARTER = {
         make=(
             "tools/pet_dataset.py",
             str(DATA / "ibsi_soft_tissue_sarcoma"),
-            "{runs}/pet",
+            "{made}",
         ),
         options=(),
         about={
@@ -106,7 +108,7 @@ STARTER = {
     "phantom-lesions": Starter(
         data="{runs}/phantoms",
         make=(
-            *("-m", "e2miseg_core.samples", "{runs}/phantoms"),
+            *("-m", "e2miseg_core.samples", "{made}"),
             *("--cases", "60", "--seed", "1"),
         ),
         options=(),
@@ -128,10 +130,11 @@ def train(name: str, runs: Path, fold: int, more: list[str]) -> None:
     """Train one fold, or go on with it; keep its report."""
     starter = STARTER[name]
     data = Path(starter.data.format(runs=runs))
-    if starter.make and not data.exists():
-        _python(*(part.format(runs=runs) for part in starter.make))
+    make_data(starter, data)
     folder = runs / name / f"fold{fold}"
-    if not (folder / "model.safetensors").is_file():
+    if (folder / MODEL).is_file():
+        print(f"fold {fold} is trained; its options stay as they were")
+    else:
         texts = [part for k, v in starter.about.items() for part in (f"--{k}", v)]
         begun = (folder / "checkpoint.safetensors").is_file()
         _python(
@@ -140,13 +143,30 @@ def train(name: str, runs: Path, fold: int, more: list[str]) -> None:
             *(["--resume"] if begun else []),
         )
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    report["options"] = options_of(load_model(folder / MODEL).card)
     compact = json.dumps(report, separators=(",", ":"))
     kept = DOCS / f"{name}.fold{fold}.json"
     kept.write_text(compact + "\n", encoding="utf-8")
 
 
+def make_data(starter: Starter, data: Path) -> None:
+    """Make a training set whole or not at all, where it is made and not there yet."""
+    if not starter.make or data.exists():
+        return
+    made = data.with_name(f"{data.name}.unfinished")
+    shutil.rmtree(made, ignore_errors=True)
+    _python(*(part.format(made=made) for part in starter.make))
+    made.rename(data)
+
+
 def _python(*arguments: str) -> None:
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise ConfigError(
+            found=f"python {' '.join(arguments[:4])} ended with {done.returncode}",
+            needed="an end without an error",
+            do="see what it said above",
+        )
 
 
 def fold_reports(name: str) -> dict[int, dict[str, Any]]:
@@ -159,23 +179,12 @@ def fold_reports(name: str) -> dict[int, dict[str, Any]]:
     }
 
 
-def over_all(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the cases of all folds, each unseen in its own; 95 % intervals."""
-    cases = [c for r in reports.values() for c in r["evaluation"]["cases"]]
-    found: dict[str, Any] = {"n_cases": len(cases)}
-    for figure in FIGURES:
-        of_cases = [fmean(s[figure] for s in c["classes"].values()) for c in cases]
-        interval = bootstrap_interval(of_cases)
-        found[figure] = fmean(of_cases)
-        found[f"{figure}_interval"] = interval.to_json() if interval else None
-    return found
-
-
-def ship(name: str, runs: Path, more: list[str]) -> None:
+def ship(name: str, runs: Path, machine: str) -> None:
     """Model of fold 0 with every fold's figures in its card; page; curve."""
     folder = runs / name / "fold0"
     reports = fold_reports(name)
-    model = load_model(folder / "model.safetensors")
+    check_alike(reports)
+    model = load_model(folder / MODEL)
     folds = {str(fold): report["means"] for fold, report in reports.items()}
     metrics = {**model.card.metrics, "folds": folds, "all_folds": over_all(reports)}
     training = dict(model.card.training)
@@ -187,91 +196,8 @@ def ship(name: str, runs: Path, more: list[str]) -> None:
     shutil.copyfile(folder / "history.csv", history)
     with history.open(newline="", encoding="utf-8") as file:
         write_curves(DOCS / f"{name}.svg", history_panels(list(csv.DictReader(file))))
-    text = page(card, reports, " ".join(more))
+    text = page(card, reports, machine)
     (DOCS / f"{name}.md").write_text(text, encoding="utf-8")
-
-
-def page(
-    card: ModelCard, reports: Mapping[int, Mapping[str, Any]], options: str
-) -> str:
-    """The page as Markdown."""
-    return "\n".join(
-        [
-            f"# {card.name}\n\n{card.description}\n",
-            f"**Intended use.** {card.intended_use}\n",
-            f"**Licence.** {card.licence}. {card.credit}\n",
-            *_recipe(card, options),
-            *_fold_table(reports),
-            *_fold_zero(card, reports[0]),
-        ]
-    )
-
-
-def _recipe(card: ModelCard, options: str) -> list[str]:
-    training = card.training
-    command = f"python tools/train_starter.py {card.name} RUNS --fold 0 {options}"
-    return [
-        "## Recipe\n",
-        f"    {command.strip()}\n",
-        f"Preset `{training['preset']}`, fold 0, seed {training['recipe']['seed']}, "
-        f"{training['precision']}, {training['minutes']} minutes on 2 CPU cores; best "
-        f"epoch {training['best_epoch']} of {training['recipe']['epochs']}. "
-        f"{len(training['training'])} cases trained on, {len(training['selection'])} "
-        f"chose the weights and fitted the temperature ({card.temperature:.3f}), "
-        f"{len(training['unseen'])} unseen. Every number of the recipe, the plan with "
-        "its reasons and the names of all cases stand in the card: "
-        f"`e2miseg models show {card.name} --json`.\n",
-        f"![curves]({card.name}.svg)\n",
-    ]
-
-
-def _fold_table(reports: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    whole = over_all(reports)
-    rows = [
-        f"| {fold} | {len(report['evaluation']['cases'])} | "
-        + " | ".join(f"{report['means'][figure]:.4f}" for figure in FIGURES)
-        + " |"
-        for fold, report in reports.items()
-    ]
-    means = [
-        f"**{whole[figure]:.4f}** ({whole[f'{figure}_interval'][0]:.4f} to "
-        f"{whole[f'{figure}_interval'][1]:.4f})"
-        for figure in FIGURES
-    ]
-    return [
-        f"## Figures on unseen cases, {len(reports)} of {N_FOLDS} folds\n",
-        "Means over structures and cases. Both masks empty: Dice 1, HD95 0, NSD 1; one "
-        "empty: Dice 0, NSD 0, HD95 the image's diagonal. The model that is shipped is "
-        "that of fold 0.\n",
-        f"| fold | cases | {' | '.join(FIGURES.values())} |",
-        "|---|---|---|---|---|",
-        *rows,
-        f"| all, with 95 % interval | {whole['n_cases']} | {' | '.join(means)} |\n",
-    ]
-
-
-def _fold_zero(card: ModelCard, report: Mapping[str, Any]) -> list[str]:
-    maps = report["error_map"]
-    return [
-        "## Fold 0, the model that is shipped\n",
-        f"| structure | {' | '.join(FIGURES.values())} |",
-        "|---|---|---|---|",
-        *(
-            f"| {name} | "
-            + " | ".join(f"{mean[figure]:.4f}" for figure in FIGURES)
-            + " |"
-            for name, mean in report["evaluation"]["classes"].items()
-        ),
-        "",
-        "| area under the precision-recall curve for wrong voxels | |",
-        "|---|---|",
-        f"| expected-error map | {maps['auprc_expected_error']:.4f} |",
-        f"| softmax entropy | {maps['auprc_entropy']:.4f} |",
-        f"| chance (share of wrong voxels) | {maps['auprc_chance']:.4f} |",
-        f"| expected / actual wrong voxels | {maps['expected_over_actual']:.3f} |\n",
-        f"`{card.name}.foldK.json` has every case of fold K, "
-        f"`{card.name}.history.csv` every epoch of fold 0.\n",
-    ]
 
 
 def main() -> None:
@@ -281,13 +207,16 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--fold", type=int, action="append", default=[])
     parser.add_argument("--ship", action="store_true")
+    parser.add_argument(
+        "--machine", default="", help="what it was trained on, for --ship"
+    )
     given, more = parser.parse_known_args()
     runs = given.runs.resolve()
     for fold in given.fold:
         train(given.name, runs, fold, more)
     if given.ship:
-        ship(given.name, runs, more)
+        ship(given.name, runs, given.machine)
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)
