@@ -94,26 +94,26 @@ def joined(folds: list[Report], figure: str) -> dict[str, float]:
     }
 
 
-def over_budget(contests: list[Contest], name: str) -> str:
+def over_budget(contests: list[Contest], name: str) -> list[str]:
     """Folds whose training took longer than it was allowed to."""
-    found = [
+    return [
         str(contest.fold)
         for contest in contests
         if (path := contest.result(name.partition(",")[0])).is_file()
         and is_over(read_json(path), contest.minutes)
     ]
-    return ", ".join(found) or "none"
 
 
 def tell(contests: list[Contest], folder: Path) -> str:
     found = reports(contests)
+    over = {name: over_budget(contests, name) for name in found}
     rows, patients = [], {}
     for name, folds in found.items():
         figures = {figure: joined(folds, figure) for figure in FIGURES}
         patients[name] = figures
         rows.append(
             [name, str(len(folds)), str(len(figures["dice"]))]
-            + [over_budget(contests, name)]
+            + [", ".join(over[name]) or "none"]
             + [
                 mean_and_interval([*figures[figure].values()], digits)
                 for figure, (_, digits) in FIGURES.items()
@@ -125,7 +125,7 @@ def tell(contests: list[Contest], folder: Path) -> str:
         _settings_told(contests)
         + markdown(columns + titles, rows)
         + "\n"
-        + _gaps(patients)
+        + _gaps(patients, over)
     )
     (folder / "table.md").write_text(text, encoding="utf-8")
     write_json(folder / "table.json", patients)
@@ -152,7 +152,9 @@ def _settings_told(contests: list[Contest]) -> str:
     )
 
 
-def _gaps(patients: dict[str, dict[str, dict[str, float]]]) -> str:
+def _gaps(
+    patients: dict[str, dict[str, dict[str, float]]], over: dict[str, list[str]]
+) -> str:
     """Our Dice minus the others', over the patients that both have."""
     if OURS not in patients:
         return ""
@@ -167,9 +169,10 @@ def _gaps(patients: dict[str, dict[str, dict[str, float]]]) -> str:
         around = ""
         if gap.interval is not None:
             around = f" ({gap.interval.low:+.3f} to {gap.interval.high:+.3f})"
+        invalid = "; INVALID: folds over budget" if over[OURS] or over[name] else ""
         lines.append(
             f"- {OURS} minus {name}: Dice {gap.mean:+.3f}{around}, "
-            f"{len(shared)} patients"
+            f"{len(shared)} patients{invalid}"
         )
     return "\n".join(lines) + "\n"
 
