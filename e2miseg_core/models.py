@@ -1,5 +1,6 @@
 """Starter and installed models, by name. Cards only: no torch here."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +12,18 @@ from e2miseg_core.errors import ModelError, WriteError
 from e2miseg_core.io.atomic import replacing, writing_to
 from e2miseg_core.model_card import ModelCard, read_card
 
-__all__ = ["ModelEntry", "add_model", "find_model", "list_models", "models_folder"]
+__all__ = [
+    "ModelEntry",
+    "add_model",
+    "find_model",
+    "list_models",
+    "models_folder",
+    "name_to_install",
+]
 
 SUFFIX = ".safetensors"
 STARTERS = Path(__file__).parent / "starters"
+UNNAMED = "model"  # what every training calls its file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,30 +80,62 @@ def find_model(name: str | Path) -> Path:
     )
 
 
-def add_model(path: str | Path, *, overwrite: bool = False) -> ModelEntry:
+def name_to_install(path: str | Path, card: ModelCard) -> str:
+    """By which name a model file is called once it is installed.
+
+    That of the file; of the file that a training leaves, that in its card, which is
+    `--name`, with what no file name may hold left out.
+    """
+    stem = Path(path).stem
+    return (_as_file_name(card.name) if stem == UNNAMED else "") or stem
+
+
+def add_model(
+    path: str | Path, *, name: str | None = None, overwrite: bool = False
+) -> ModelEntry:
     """Copy a model file into the models folder; its card and size are checked first.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str, optional
+        By which it is called, instead of `name_to_install`.
+    overwrite : bool
+        Replace a model of that name.
 
     Raises
     ------
     ModelError
-        If the file is no model.
+        If the file is no model, or the name cannot be that of a file.
     WriteError
         If a model of that name is there already, or the copy fails.
     """
     path = Path(path)
     card = read_card(path)
-    target = models_folder() / f"{path.stem}{SUFFIX}"
+    if name is not None and (not name or _as_file_name(name) != name):
+        raise ModelError(
+            found=f"the name {name!r:.60} for a model",
+            needed="letters, digits, '.', '-' and '_', the first a letter or digit",
+            do="choose another --name",
+        )
+    name = name or name_to_install(path, card)
+    target = models_folder() / f"{name}{SUFFIX}"
     if target.exists() and not overwrite:
         raise WriteError(
-            found=f"a model named {path.stem!r} is installed already",
+            found=f"a model named {name!r} is installed already",
             needed="another name",
-            do="rename the file, or add --overwrite",
+            do="add --name NAME, or --overwrite to replace it",
         )
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial:
         shutil.copyfile(path, partial)
-    return ModelEntry(name=path.stem, path=target, card=card, starter=False)
+    return ModelEntry(name=name, path=target, card=card, starter=False)
+
+
+def _as_file_name(name: str) -> str:
+    """A name without what a file name may not hold on some system; maybe empty."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-._")
 
 
 def _model_files() -> Iterator[Path]:

@@ -35,7 +35,10 @@ def write_tensors(
     with writing_to(path, do=do):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, do=do) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode  # as for any new file; safetensors' own is 0600
         try:
             save_file(dict(tensors), partial, dict(metadata))
+            partial.chmod(mode)
         except SafetensorError as error:  # its name for what the system says
             raise OSError(str(error)) from error

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -92,14 +93,24 @@ class Output:
             self._event("result", **values)
         elif shown is not None:
             self._close_bar()
-            # A file name in brackets is no markup.
-            self.console.print(shown, highlight=False, markup=False, soft_wrap=True)
+            self._print(shown, soft_wrap=True)
 
     def table(self, table: RenderableType) -> None:
         """Show a table to people; programs get their values by `result`."""
         if not self.as_json:
             self._close_bar()
-            self.console.print(table, highlight=False)
+            self._print(table, soft_wrap=False)
+
+    def _print(self, shown: RenderableType, *, soft_wrap: bool) -> None:
+        # A file name in brackets is no markup.
+        show = partial(self.console.print, highlight=False, markup=False)
+        if self.console.is_terminal or self._quiet:
+            show(shown, soft_wrap=soft_wrap)
+            return
+        with self.console.capture() as capture:  # tables are padded to their width
+            show(shown, soft_wrap=soft_wrap)
+        for line in capture.get().splitlines():
+            show(line.rstrip(), soft_wrap=True)
 
     def warning(self, message: str) -> None:
         """Tell something that the user should know and may ignore."""

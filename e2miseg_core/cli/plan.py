@@ -24,6 +24,7 @@ __all__ = [
     "Spacing",
     "StemStride",
     "plan_overrides",
+    "rule_words",
     "show_plan",
     "show_progress",
 ]
@@ -176,7 +177,7 @@ def _values(plan: "TrainingPlan") -> dict[str, str]:
     axis = AXES[network.get("axis", 0)].upper()
     return {
         "spacing": f"{_by(plan.spacing)} mm",
-        "normalization": "; ".join(_rule(rule) for rule in plan.normalizations),
+        "normalization": "; ".join(rule_words(rule) for rule in plan.normalizations),
         "stem_stride": _by(network.get("stem_stride", ())),
         "slice_axis": f"across {axis}",
         "patch_size": f"{_by(plan.patch_size)} voxels, "
@@ -187,7 +188,8 @@ def _values(plan: "TrainingPlan") -> dict[str, str]:
     }
 
 
-def _rule(rule: "Normalization") -> str:
+def rule_words(rule: "Normalization") -> str:
+    """A normalisation in a few words."""
     if rule.scheme == "clipped":
         return (
             f"clip to {rule.low:.4g} .. {rule.high:.4g}, less {rule.mean:.4g}, "

@@ -295,6 +295,8 @@ def _values(result: "TrainingResult") -> dict[str, Any]:
 
 
 def _sentence(result: "TrainingResult") -> str:
+    from e2miseg_core.models import name_to_install
+
     means, maps = result.report["means"], result.report["error_map"]
     n_cases = len(result.report["error_map_cases"])
     return (
@@ -304,7 +306,8 @@ def _sentence(result: "TrainingResult") -> str:
         f"{_number(maps['auprc_expected_error'])} "
         f"(entropy {_number(maps['auprc_entropy'])}, "
         f"chance {_number(maps['auprc_chance'])}).\n"
-        f"Install it with: e2miseg models add {result.path}"
+        f"Install it as {name_to_install(result.path, result.card)!r} with: "
+        f"e2miseg models add {result.path}"
     )
 
 

@@ -14,7 +14,13 @@ from qtpy.QtWidgets import (
 
 from e2miseg_core.errors import E2MISegError
 from e2miseg_core.model_card import ModelCard, read_card
-from e2miseg_core.models import ModelEntry, add_model, list_models, models_folder
+from e2miseg_core.models import (
+    ModelEntry,
+    add_model,
+    list_models,
+    models_folder,
+    name_to_install,
+)
 from e2miseg_core.project import Project, Version
 from e2miseg_napari.dialogs import ask_model_file, ask_replace_model
 from e2miseg_napari.fit import Fit
@@ -122,9 +128,9 @@ class ModelSection(QWidget):
     def add(self, path: Path) -> None:
         """Install a model file and choose it."""
         try:
-            read_card(path)
-            taken = (models_folder() / f"{path.stem}.safetensors").exists()
-            if taken and not ask_replace_model(self, path.stem):
+            name = name_to_install(path, read_card(path))
+            taken = (models_folder() / f"{name}.safetensors").exists()
+            if taken and not ask_replace_model(self, name):
                 return
             entry = add_model(path, overwrite=taken)
         except E2MISegError as error:

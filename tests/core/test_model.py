@@ -4,6 +4,7 @@ import json
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,16 @@ from safetensors.torch import load_file, save_file
 
 from e2miseg_core import models
 from e2miseg_core.errors import ModelError, WriteError
-from e2miseg_core.model import Model, load_model, save_model
+from e2miseg_core.model import Model, hash_model, load_model, save_model
 from e2miseg_core.model_card import CARD_KEY, LabelInfo, ModelCard, read_card
-from e2miseg_core.networks import create_network
+from e2miseg_core.networks import (
+    E2MISeg,
+    E2MISegConfig,
+    build_network,
+    create_network,
+    network_from_json,
+    network_to_json,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -131,15 +139,104 @@ def test_weights_of_another_network_are_refused(
         ({"architecture": "unet", "config": {}}, "holds a network 'unet'.*e2miseg"),
         ({"architecture": "e2miseg"}, "without its configuration"),
         ({"architecture": "e2miseg", "config": {"depth": 3}}, "keys"),
+        ({"architecture": ["e2miseg"], "config": {}}, "holds a network"),
+        ({"architecture": {}, "config": {}}, "holds a network"),
+        ([], "holds a network"),
     ],
 )
 def test_networks_that_cannot_be_built_are_refused(
-    tiny_model: Model, tmp_path: Path, network: dict[str, object], message: str
+    tiny_model: Model, tmp_path: Path, network: Any, message: str
 ) -> None:
     path = tmp_path / "odd.safetensors"
     save_model(tiny_model.network, replace(tiny_model.card, network=network), path)
     with pytest.raises(ModelError, match=message):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"patch_size": [2**40] * 3, "hfr": {"position": "voxel"}},
+        {"patch_size": [2**70] * 3, "hfr": {"position": "voxel"}},
+        {"patch_size": [2**70] * 3},
+        {"patch_size": [2**14] * 3, "hfr": {"token_maps": "separate"}},
+        {"widths": [2**40, 2**41]},
+        {"blocks": 10**9},
+        {"hfr": {"refinements": 10**9}},
+        {"n_tokens": 2**66},
+        {"in_channels": 2},
+        {"n_classes": 9},
+        {"stem_stride": [2, 2]},
+        {"attention_dropout": float("nan")},
+    ],
+)
+def test_cards_that_were_tampered_with_are_refused_in_one_line(
+    tiny_model: Model, tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    stored = tiny_model.card.network
+    network = {**stored, "config": {**stored["config"], **change}}
+    save_model(tiny_model.network, replace(tiny_model.card, network=network), path)
+    with pytest.raises(ModelError, match=r"odd\.safetensors") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"channels": ("a", "b")}, {"labels": ()}, {"patch_size": (16, 32, "a")}]
+)
+def test_cards_that_do_not_suit_their_network_are_refused(
+    tiny_model: Model, tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_model(tiny_model.network, replace(tiny_model.card, **change), path)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"odd\.safetensors"):
+        load_model(path)
+
+
+def test_statistics_and_what_float16_cannot_hold_keep_their_values(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    card = tiny_model.card
+    config = network_from_json(card.network)
+    assert isinstance(config, E2MISegConfig)
+    config = replace(config, norms="published")
+    network = build_network(config)
+    assert isinstance(network, E2MISeg)
+    large = {n for n, _ in network.named_buffers() if n.endswith("running_var")}
+    with torch.no_grad():
+        for name in large:
+            network.get_buffer(name).fill_(1e6)
+        network.heads[0].bias.fill_(-7e4)
+    path = tmp_path / "large.safetensors"
+    save_model(network, replace(card, network=network_to_json(config)), path)
+    loaded = load_model(path).network
+    assert large
+    for name in large:
+        assert (loaded.get_buffer(name) == 1e6).all()
+    assert (loaded.get_parameter("heads.0.bias") == -7e4).all()
+    stored = load_file(path)
+    assert stored["heads.0.weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_neither_written_nor_read(
+    tiny_model_path: Path, tmp_path: Path, value: float
+) -> None:
+    model = load_model(tiny_model_path)
+    path = tmp_path / "odd.safetensors"
+    tensors = load_file(tiny_model_path)
+    tensors["heads.0.bias"][0] = value
+    card = replace(model.card, hash=hash_model(tensors, model.card))
+    save_file(tensors, path, {CARD_KEY: json.dumps(card.to_json())})
+    with pytest.raises(ModelError, match=r"heads\.0\.bias.*not finite"):
+        load_model(path)
+    path.unlink()
+    with torch.no_grad():
+        model.network.get_parameter("heads.0.bias")[0] = value
+    with pytest.raises(ModelError, match=r"heads\.0\.bias.*not finite"):
+        save_model(model.network, model.card, path)
+    assert not path.exists()
 
 
 def test_a_full_disk_leaves_no_file(
@@ -167,6 +264,38 @@ def test_models_are_found_by_name_and_installed_ones_win(
     with pytest.raises(WriteError, match="installed already"):
         models.add_model(tiny_model_path)
     assert models.add_model(tiny_model_path, overwrite=True).path == entry.path
+
+
+def test_a_training_s_file_is_installed_under_the_name_in_its_card(
+    tiny_model_path: Path, tiny_model: Model, own_models_folder: Path, tmp_path: Path
+) -> None:
+    trained = tmp_path / "run" / "model.safetensors"
+    for name, installed in [
+        ("liver-ct", "liver-ct"),
+        ("test model", "test-model"),
+        ("../a/b", "a-b"),
+        ("...", "model"),
+    ]:
+        save_model(tiny_model.network, replace(tiny_model.card, name=name), trained)
+        assert models.name_to_install(trained, read_card(trained)) == installed
+        assert models.add_model(trained).path == own_models_folder / (
+            f"{installed}.safetensors"
+        )
+    assert models.add_model(tiny_model_path, name="other").name == "other"
+    with pytest.raises(WriteError, match="--name"):
+        models.add_model(tiny_model_path, name="other")
+    for wrong in ("", "a/b", "..", ".hidden", "two words"):
+        with pytest.raises(ModelError, match="--name"):
+            models.add_model(tiny_model_path, name=wrong)
+
+
+def test_the_group_may_read_a_model_as_any_other_file(
+    tiny_model_path: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert tiny_model_path.stat().st_mode == plain.stat().st_mode
+    assert models.add_model(tiny_model_path).path.stat().st_mode == plain.stat().st_mode
 
 
 def test_an_installed_model_stays_until_the_new_one_is_on_the_disk(

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from e2miseg_core.cli.output import Output
 from e2miseg_core.progress import Progress
@@ -61,3 +62,13 @@ def test_the_package_runs_as_a_module() -> None:
         [sys.executable, "-m", "e2miseg_core", "--version"], text=True
     )
     assert said.startswith("e2miseg-napari ")
+
+
+def test_a_table_in_a_file_is_not_padded(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("a", "long text")
+    table.add_row("b", "x")
+    with Output(as_json=False) as output:
+        output.result({}, table)
+        output.table(table)
+    assert capsys.readouterr().out == "a  long text\nb  x\n" * 2
