@@ -10,7 +10,7 @@ from typing import Any
 
 from e2miseg_core.errors import ConfigError, DatasetError
 
-__all__ = ["Split", "SplitRule", "group_cases", "read_split", "split_cases"]
+__all__ = ["N_FOLDS", "Split", "SplitRule", "group_cases", "read_split", "split_cases"]
 
 N_FOLDS = 5
 SELECTION_PART = 8  # one of so many training cases chooses the checkpoint
