@@ -11,8 +11,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage.io
@@ -21,17 +23,19 @@ import torch
 import torch._dynamo
 
 from e2miseg_core.networks import preset_config
-from e2miseg_core.progress import run
+from e2miseg_core.progress import Progress
 from e2miseg_core.training.batches import (
     BatchMaker,
     batches_by_processes,
     recipe_augmentation,
 )
+from e2miseg_core.training.checkpoint import RunState, read_state
 from e2miseg_core.training.distributed import joined_team
 from e2miseg_core.training.patches import PatchSampler
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.run import TrainingRun
+from e2miseg_core.training.run_folder import CHECKPOINT
 
 IMPORTED = (skimage.io, tensorboardX, torch._dynamo)  # else by every process anew
 CONFIG = preset_config("tiny", patch_size=(8, 16, 16), in_channels=1, n_classes=2)
@@ -43,7 +47,14 @@ KILLED = Recipe(
     weight_average=0.9,
     validation_patches=2,
     warm_up=4,
+    cubic=True,
 )
+END = time.monotonic() + 240  # when the processes are given up
+RUNNING: set[int] = set()
+# Where a run is killed, as (stage or "writing", step or epoch), and the workers of
+# each sitting: in the second epoch, while validating after it, and while the state
+# after the fourth is given its name.
+KILLS = ((("training", 3), 1), (("validating", 4), 2), (("writing", 4), 3))
 TOGETHER = Recipe(
     epochs=2,
     iterations=2,
@@ -72,26 +83,69 @@ def read_cases(folder: Path) -> list[PreparedCase]:
 
 
 def train(
-    folder: Path, cases: list[PreparedCase], recipe: Recipe, stop: int | None = None
-) -> None:
+    folder: Path,
+    cases: list[PreparedCase],
+    recipe: Recipe,
+    stop: int | None = None,
+    workers: int | None = None,
+) -> Iterator[Progress]:
     """Train, going on where a run was begun; up to `stop` epochs of this sitting."""
     torch.set_num_threads(1)
     folder.mkdir(exist_ok=True)
     with joined_team(CPU) as team:
+        assert team.copy_text(f"äöü {team.rank}", CPU) == "äöü 0"
         training = TrainingRun(
             folder, CONFIG, recipe, device="cpu", precision="float32", team=team
         )
         if training.checkpoint.exists():
             training.resume()
+        else:
+            training.begin_with(None)
         team.wait()
-        job = training.train(cases[:3], cases[3:])
-        if stop is None:
-            run(job)
-            return
+        job = training.train(cases[:3], cases[3:], workers=workers)
         for step in job:
-            if step.stage == "training" and step.done > stop * recipe.iterations:
-                break
-        job.close()
+            yield step
+            if (
+                stop is not None
+                and step.stage == "training"
+                and step.done > stop * recipe.iterations
+            ):
+                job.close()
+
+
+def whole(
+    folder: Path, cases: list[PreparedCase], recipe: Recipe, stop: int | None = None
+) -> None:
+    """Train without being killed."""
+    for _ in train(folder, cases, recipe, stop):
+        pass
+
+
+def train_until_killed(
+    folder: Path, cases: list[PreparedCase], place: tuple[str, int], workers: int
+) -> None:
+    """Train to a place of the run, and be killed there by the system."""
+    stage, number = place
+    written = 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        """Notice when the checkpoint is about to be replaced."""
+        nonlocal written
+        if event == "os.rename" and Path(arguments[1]).name == CHECKPOINT:
+            written += 1
+            if stage == "writing" and begun + written == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    begun = 0
+    if (folder / CHECKPOINT).exists():
+        begun = read_state(folder / CHECKPOINT, RunState).epoch
+    sys.addaudithook(watch)
+    done = 0
+    for step in train(folder, cases, KILLED, workers=workers):
+        if step.stage == "training":
+            done = step.done
+        if step.stage == stage and done == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fork(work: Callable[[], None]) -> int:
@@ -104,13 +158,26 @@ def fork(work: Callable[[], None]) -> int:
             code = 0
         finally:
             os._exit(code)
+    RUNNING.add(process)
     return process
 
 
 def wait(process: int) -> int:
     """Exit code of a process, minus the signal that killed it."""
-    _, status = os.waitpid(process, 0)
-    return os.waitstatus_to_exitcode(status)
+    while time.monotonic() < END:
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            RUNNING.discard(process)
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    sys.exit("a process did not end in time")
+
+
+def give_up() -> None:
+    """Kill what is still running, if anything is."""
+    for process in RUNNING:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
 
 
 def together(
@@ -128,26 +195,20 @@ def together(
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
-        train(folder, cases, TOGETHER, stop)
+        whole(folder, cases, TOGETHER, stop)
 
-    processes = [fork(lambda rank=rank: work(rank)) for rank in range(ranks)]
+    processes = [fork(partial(work, rank)) for rank in range(ranks)]
     codes = [wait(process) for process in processes]
     if any(codes):
         sys.exit(f"exit codes {codes}")
 
 
 def killed(folder: Path, cases: list[PreparedCase]) -> None:
-    """Train to the end through three kills, each at some point of the next epochs."""
-    checkpoint = folder / "checkpoint.safetensors"
-    for delay in (0.0, 0.15, 0.3):
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        process = fork(lambda: train(folder, cases, KILLED))
-        while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
-            time.sleep(0.005)
-        time.sleep(delay)  # into the next epoch, its validation or its writing
-        os.kill(process, signal.SIGKILL)
+    """Train to the end through kills, with other workers each time."""
+    for place, workers in KILLS:
+        process = fork(partial(train_until_killed, folder, cases, place, workers))
         print("killed", wait(process))  # noqa: T201 - for the test
-    code = wait(fork(lambda: train(folder, cases, KILLED)))
+    code = wait(fork(lambda: whole(folder, cases, KILLED)))
     print("ended", code)  # noqa: T201
 
 
@@ -170,13 +231,16 @@ def made_by_processes(cases: list[PreparedCase]) -> None:
 
 def main() -> None:
     cases, output = read_cases(Path(sys.argv[1])), Path(sys.argv[2])
-    print("made", wait(fork(lambda: made_by_processes(cases))))  # noqa: T201
-    wait(fork(lambda: train(output / "whole", cases, KILLED)))
-    killed(output / "killed", cases)
-    wait(fork(lambda: train(output / "one", cases, TOGETHER)))
-    together(output / "two", cases, 2)
-    together(output / "changing", cases, 2, stop=1)
-    together(output / "changing", cases, 3)
+    try:
+        print("made", wait(fork(lambda: made_by_processes(cases))))  # noqa: T201
+        wait(fork(lambda: whole(output / "whole", cases, KILLED)))
+        killed(output / "killed", cases)
+        wait(fork(lambda: whole(output / "one", cases, TOGETHER)))
+        together(output / "two", cases, 2)
+        together(output / "changing", cases, 2, stop=1)
+        together(output / "changing", cases, 3)
+    finally:
+        give_up()
 
 
 if __name__ == "__main__":
