@@ -2,24 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from e2miseg_core.cli import evaluate_steps as steps
 from e2miseg_core.cli.evaluate_options import (
     check_outputs,
-    check_places,
+    check_partners,
     groups_of,
     judging_of,
     wanted_structures,
 )
 from e2miseg_core.cli.options import AsJson
 from e2miseg_core.cli.output import Output
-from e2miseg_core.errors import DatasetError
-from e2miseg_core.progress import Job, run
-
-if TYPE_CHECKING:
-    from e2miseg_core.evaluation import Judging, Report
+from e2miseg_core.progress import run
 
 __all__ = ["evaluate"]
 
@@ -183,7 +180,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     from e2miseg_core.evaluation import LesionRule
 
     check_outputs([output, html, table], overwrite=overwrite)
-    check_places({"images": images, "labels": compare})
+    check_partners(predicted, reference, images, compare)
     if lesion_iou is None:
         lesion_iou = 0.5 if instances else 0.0
     rule = LesionRule(connectivity=connectivity, min_iou=lesion_iou, min_ml=lesion_ml)
@@ -191,84 +188,11 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     judging = judging_of(model, wanted, tuple(tolerance or [1.0]), rule)
     judging = replace(judging, groups=groups_of(groups))
     with Output(as_json=as_json) as out:
-        job = _compare(predicted, reference, judging, probabilities, compare)
-        report = run(job, out.progress)
-        _write(out, report, output, table)
+        job = steps.compare(predicted, reference, judging, probabilities, compare)
+        report, lacking = run(job, out.progress)
+        steps.write(report, output, table)
+        steps.warn(out, report, lacking)
         if html is not None:
-            run(_draw(report, html, images), out.progress)
-        _show(out, report)
-    _check_complete(report)
-
-
-def _compare(
-    predicted: str,
-    reference: str,
-    judging: "Judging",
-    probabilities: str | None,
-    other: str | None,
-) -> Job["Report"]:
-    from e2miseg_core.evaluation import evaluate_paths
-
-    report = yield from evaluate_paths(
-        predicted, reference, judging=judging, probabilities=probabilities
-    )
-    if other is None:
-        return report
-    theirs = yield from evaluate_paths(other, reference, judging=judging)
-    return replace(report, differences=report.compare(theirs), compared_with=other)
-
-
-def _write(
-    out: Output, report: "Report", output: Path | None, table: Path | None
-) -> None:
-    from e2miseg_core.evaluation.table import write_csv
-    from e2miseg_core.io.atomic import write_json
-
-    if output is not None:
-        write_json(output, report.to_json())
-    if table is not None:
-        write_csv(table, report)
-    for figures in report.differences.values():
-        if figures["dice"].n_cases < len(report.cases):
-            out.warning(
-                f"compared over the {figures['dice'].n_cases} of "
-                f"{len(report.cases)} cases that both predictions have"
-            )
-            break
-    for problem in report.problems:
-        out.warning(f"left out: {problem.message}")
-    if report.other_values:
-        values = ", ".join(map(str, report.other_values))
-        out.warning(f"the label values {values} belong to no structure")
-
-
-def _draw(report: "Report", html: Path, images: str | None) -> Job[None]:
-    from e2miseg_core.evaluation.page import draw_worst, render_page, write_page
-    from e2miseg_core.evaluation.pairing import beside
-    from e2miseg_core.io.address import Address
-
-    place = None if images is None else Address.parse(images)
-    files = beside(place, [case.case for case in report.cases], "images")
-    pictures = yield from draw_worst(report, files)
-    write_page(html, render_page(report, pictures))
-
-
-def _show(out: Output, report: "Report") -> None:
-    from e2miseg_core.cli.evaluate_tables import MOST_ROWS, cases, details, means
-
-    if len(report.cases) > 1 and len(report.table) <= MOST_ROWS:
-        out.table(cases(report))
-    for table in details(report):
-        out.table(table)
-    out.result(report.to_json(), means(report))
-
-
-def _check_complete(report: "Report") -> None:
-    """A mean over some of the cases must not pass for one over all."""
-    if report.problems:
-        total = len(report.cases) + len(report.problems)
-        raise DatasetError(
-            found=f"{len(report.problems)} of {total} cases could not be compared",
-            needed="one prediction and one reference of each case, on one grid",
-            do="see the notes above; the scores are of the other cases",
-        )
+            run(steps.draw(report, html, images), out.progress)
+        steps.show(out, report)
+    steps.check_complete(report)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_outputs",
-    "check_places",
+    "check_partners",
     "groups_of",
     "judging_of",
     "wanted_structures",
@@ -30,14 +30,26 @@ def check_outputs(outputs: list[Path | None], *, overwrite: bool) -> None:
         _check_output(path, overwrite=overwrite)
 
 
-def check_places(places: dict[str, str | None]) -> None:
-    """What is needed only in the end must be there in the beginning."""
-    from e2miseg_core.evaluation.pairing import check_exists
+def check_partners(
+    predicted: str, reference: str, images: str | None, other: str | None
+) -> None:
+    """What is used only in the end must be there, and fit, in the beginning."""
+    from e2miseg_core.evaluation.pairing import beside, match
     from e2miseg_core.io.address import Address
 
-    for what, place in places.items():
-        if place is not None:
-            check_exists(Address.parse(place), what)
+    there = Address.parse(reference)
+    cases = [case for case, _, _ in match(Address.parse(predicted), there)[0]]
+    if images is not None:
+        beside(Address.parse(images), cases, "images")
+    if other is None:
+        return
+    theirs = {case for case, _, _ in match(Address.parse(other), there)[0]}
+    if cases and theirs.isdisjoint(cases):
+        raise ConfigError(
+            found=f"no case of {predicted} in {other}",
+            needed="another prediction of the same cases",
+            do="name its files like the reference's",
+        )
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:

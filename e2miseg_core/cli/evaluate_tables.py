@@ -1,5 +1,6 @@
 """The tables that `e2miseg evaluate` shows on a terminal."""
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,7 +23,7 @@ def means(report: Report) -> Table:
             _share(mean.dice, mean.intervals["dice"]),
             f"{mean.nsd:.3f}",
             *(_mm(one, far=far) for one in (mean.hd95_mm, mean.assd_mm)),
-            *(f"{volume:.3f}" for volume in (mean.predicted_ml, mean.reference_ml)),
+            *(_ml(volume) for volume in (mean.predicted_ml, mean.reference_ml)),
         )
     if len(report.label_names) > 1:
         table.add_section()
@@ -44,17 +45,19 @@ def means(report: Report) -> Table:
 
 
 def cases(report: Report) -> Table:
-    """Every case and structure."""
+    """Every case and structure, the name of a case where it begins."""
     table = _table(report, "Cases", ["case", "structure"])
+    before = None
     for row in report.table:
         far = row["predicted_empty"] != row["reference_empty"]
         table.add_row(
-            escape(row["case"]),
+            "" if row["case"] == before else escape(row["case"]),
             escape(row["name"]),
             *(f"{row[score]:.3f}" for score in ("dice", "nsd")),
             *(_mm(row[score], far=far) for score in ("hd95_mm", "assd_mm")),
-            *(f"{row[volume]:.3f}" for volume in ("predicted_ml", "reference_ml")),
+            *(_ml(row[volume]) for volume in ("predicted_ml", "reference_ml")),
         )
+        before = row["case"]
     return table
 
 
@@ -69,7 +72,7 @@ def details(report: Report) -> list[Table]:
 
 
 def _lesions(report: Report) -> Table:
-    heads = ["found", "sensitivity", "precision", "F1", "false per case", "Dice"]
+    heads = ["found", "sensitivity", "precision", "F1", "FP/case", "Dice"]
     one_to_one = report.lesion_rule.min_iou > 0
     heads += ["PQ"] if one_to_one else []
     table = _plain("Lesions of all cases", ["structure"], heads)
@@ -107,7 +110,7 @@ def _differences(report: Report) -> Table:
             one = figures[figure]
             ends = one.interval
             table.add_row(
-                escape(report.label_names.get(key, "all structures")),
+                escape(report.name_of(key)),
                 figure,
                 f"{one.mean:+.4f}" if one.n_cases else "-",
                 f"{ends.low:+.4f} to {ends.high:+.4f}" if ends else "-",
@@ -117,18 +120,26 @@ def _differences(report: Report) -> Table:
 
 
 def _table(report: Report, title: str, first: list[str]) -> Table:
-    nsd = f"NSD at {report.tolerance_mm:g} mm"
-    volumes = ["predicted (ml)", "reference (ml)"]
-    heads = ["Dice", nsd, "HD95 (mm)", "ASSD (mm)", *volumes]
-    return _plain(escape(title), first, heads)
+    units = f"NSD at {report.tolerance_mm:g} mm, HD95 and ASSD in mm, volumes in ml"
+    heads = ["Dice", "NSD", "HD95", "ASSD", "predicted", "true"]
+    return _plain(f"{escape(title)}: {units}", first, heads)
 
 
 def _plain(title: str, first: list[str], heads: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    """A table without lines between columns, to fit 80 of them; names may wrap."""
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
     for name in first:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in heads:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
@@ -144,6 +155,10 @@ def _share(value: float, interval: Interval | None) -> str:
 
 def _mm(distance: float, *, far: bool) -> str:
     return f"{distance:.2f}{' *' if far else ''}"
+
+
+def _ml(volume: float) -> str:
+    return f"{volume:.3f}" if volume < 100 else f"{volume:.1f}"
 
 
 def _or_dash(value: float | None) -> str:

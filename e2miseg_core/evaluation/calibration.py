@@ -23,11 +23,14 @@ from e2miseg_core.boxes import (
     grow_box,
     whole_box,
 )
-from e2miseg_core.errors import ConfigError
+from e2miseg_core.evaluation.probabilities import (
+    ProbabilityMap,
+    checked_probabilities,
+)
 from e2miseg_core.evaluation.structures import Structure
 from e2miseg_core.evaluation.surface import Mask, Spacing
 
-__all__ = ["BINS", "MARGIN", "ProbabilityMap", "Reliability", "reliability"]
+__all__ = ["BINS", "MARGIN", "Reliability", "reliability"]
 
 BINS = 15  # of Guo et al.
 MARGIN = 5.0  # in finest voxel sides
@@ -147,43 +150,6 @@ class Reliability:
         return float(np.abs(gaps).sum() / self.counts.sum())
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class ProbabilityMap:
-    """Class probabilities of a volume, read part by part.
-
-    Attributes
-    ----------
-    data : float array or dask array, shape (C, Z, Y, X)
-    class_values : tuple of int, length C
-        Label value of each channel; 0 is the background.
-    """
-
-    data: Any
-    class_values: tuple[int, ...]
-
-    def read(self, structure: Structure, box: Box) -> NDArray[np.float32]:
-        """Probability of a structure, the sum of its classes', shape (z, y, x).
-
-        Raises
-        ------
-        ConfigError
-            If a class of the structure has no channel.
-        """
-        values = structure.values or tuple(v for v in self.class_values if v)
-        missing = sorted(set(values) - set(self.class_values))
-        if missing or len(self.class_values) != self.data.shape[0]:
-            raise ConfigError(
-                found=f"{self.data.shape[0]} channels of probabilities, of the labels "
-                f"{', '.join(map(str, self.class_values))}",
-                needed=f"a channel of every label of {structure.name}",
-                do="name the model that made them with --model",
-            )
-        channels = [self.class_values.index(value) for value in values]
-        where = box_slices(box)
-        parts = [np.asarray(self.data[(c, *where)], np.float32) for c in channels]
-        return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
-
-
 def reliability(
     probabilities: ProbabilityMap,
     structure: Structure,
@@ -234,7 +200,7 @@ def reliability(
             for (lo, hi), (first, _) in zip(box, around, strict=True)
         )
         chosen = near[inner]
-        values = _checked(probabilities.read(structure, box)[chosen])
+        values = checked_probabilities(probabilities.read(structure, box)[chosen])
         sums += Reliability.of(values, reference[box_slices(box)][chosen])
     return sums
 
@@ -243,14 +209,3 @@ def _slabs(box: Box) -> list[Box]:
     (low, high), y, x = box
     rows = max(1, _SLAB_VOXELS // max(1, (y[1] - y[0]) * (x[1] - x[0])))
     return [((z, min(z + rows, high)), y, x) for z in range(low, high, rows)]
-
-
-def _checked(values: NDArray[Any]) -> NDArray[Any]:
-    # Formats and half precision round; logits or percentages are far off.
-    if not np.all((values >= -1e-2) & (values <= 1 + 1e-2)):
-        raise ConfigError(
-            found="values below 0, above 1 or that are no number",
-            needed="probabilities from 0 to 1",
-            do="give what `e2miseg predict --probabilities` writes",
-        )
-    return values

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.evaluation.calibration import ProbabilityMap, reliability
+from e2miseg_core.evaluation.calibration import reliability
 from e2miseg_core.evaluation.lesions import LesionRule, lesion_scores
-from e2miseg_core.evaluation.metrics import check_tolerance, dice, surface_scores
+from e2miseg_core.evaluation.metrics import dice
+from e2miseg_core.evaluation.probabilities import ProbabilityMap
 from e2miseg_core.evaluation.scores import ClassScores
 from e2miseg_core.evaluation.structures import LabelKey, Structure, named_structures
 from e2miseg_core.evaluation.surface import Spacing
+from e2miseg_core.evaluation.surface_scores import check_tolerance, surface_scores
 
 __all__ = ["evaluate_case"]
 

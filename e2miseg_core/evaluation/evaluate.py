@@ -1,70 +1,24 @@
 """Comparing files of predicted labels with a reference, one or a folder of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from e2miseg_core.errors import ConfigError, E2MISegError, ReadError
-from e2miseg_core.evaluation.calibration import ProbabilityMap, Reliability
-from e2miseg_core.evaluation.case import evaluate_case
-from e2miseg_core.evaluation.lesions import LesionRule, LesionScores
-from e2miseg_core.evaluation.metrics import check_tolerance
-from e2miseg_core.evaluation.pairing import beside, check_grids, is_case, match
+from e2miseg_core.errors import ConfigError, E2MISegError
+from e2miseg_core.evaluation.calibration import Reliability
+from e2miseg_core.evaluation.case_files import compare_files
+from e2miseg_core.evaluation.judging import Judging, check_groups
+from e2miseg_core.evaluation.lesions import LesionScores
+from e2miseg_core.evaluation.pairing import beside, is_case, match
 from e2miseg_core.evaluation.report import Report
-from e2miseg_core.evaluation.scores import CaseScores, ClassScores, Problem
-from e2miseg_core.evaluation.structures import (
-    LabelKey,
-    Structure,
-    check_structures,
-    named_structures,
-)
-from e2miseg_core.io import known_suffixes, open_labels, open_volume
+from e2miseg_core.evaluation.scores import BOTH_EMPTY, CaseScores, ClassScores, Problem
+from e2miseg_core.evaluation.structures import LabelKey, named_structures
+from e2miseg_core.io import known_suffixes
 from e2miseg_core.io.address import Address, AnySource
 from e2miseg_core.progress import Job, Progress
 
-__all__ = ["Judging", "evaluate_paths"]
-
-_SLAB_VOXELS = 8_000_000  # looked through at a time for the values there are
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judging:
-    """What is judged, and how.
-
-    Attributes
-    ----------
-    structures : tuple of Structure, or None
-        None: every value above 0 that is found in any file, named after its number.
-    tolerances_mm : tuple of float
-        Of the normalised surface Dice; the first is the one that means are told of.
-    lesion_rule : LesionRule
-    class_values : tuple of int, or None
-        Label value of each channel of probabilities; None: 0, 1, 2 and so on.
-    groups : mapping of str to str, or None
-        Group of each case.
-    """
-
-    structures: tuple[Structure, ...] | None = None
-    tolerances_mm: tuple[float, ...] = (1.0,)
-    lesion_rule: LesionRule = field(default_factory=LesionRule)
-    class_values: tuple[int, ...] | None = None
-    groups: Mapping[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without files."""
-        for tolerance_mm in self.tolerances_mm:
-            check_tolerance(tolerance_mm)
-        if not self.tolerances_mm:
-            raise ConfigError(
-                found="no tolerance",
-                needed="at least one, in mm",
-                do="leave it out, or name one",
-            )
-        if self.structures is not None:
-            check_structures(self.structures)
+__all__ = ["evaluate_paths"]
 
 
 def evaluate_paths(
@@ -120,7 +74,7 @@ def evaluate_paths(
     here, there = Address.parse(predicted), Address.parse(reference)
     pairs, problems = match(here, there)
     names = [case for case, _, _ in pairs]
-    _check_groups(judging, names)
+    check_groups(judging, names)
     maps = None
     if probabilities is not None:
         maps = beside(Address.parse(probabilities), names, "probabilities")
@@ -128,7 +82,7 @@ def evaluate_paths(
     others: set[int] = set()
     for done, (case, first, second) in enumerate(pairs, start=1):
         try:
-            scores, unjudged = _compare(case, (first, second), judging, maps)
+            scores, unjudged = compare_files(case, (first, second), judging, maps)
         except E2MISegError as error:
             if is_case(there):
                 raise
@@ -160,89 +114,18 @@ def _case(
     )
 
 
-def _check_groups(judging: Judging, cases: Sequence[str]) -> None:
-    missing = [case for case in cases if case not in (judging.groups or {})]
-    if judging.groups is not None and missing:
-        raise ConfigError(
-            found=f"{len(missing)} cases without a group, the first {missing[0]}",
-            needed="the group of every case",
-            do="add a line for each of them",
-        )
-
-
-def _compare(
-    case: str,
-    pair: tuple[Address, Address],
-    judging: Judging,
-    maps: Mapping[str, Address] | None,
-) -> tuple[dict[LabelKey, ClassScores], set[int]]:
-    """Scores of a case, and the label values that belong to no structure."""
-    first, second = (open_labels(address) for address in pair)
-    check_grids(pair[0], first.geometry, pair[1], second.geometry)
-    labels = [np.asarray(volume.data[0].compute()) for volume in (first, second)]
-    spacing = second.geometry.in_unit("mm").spacing
-    values = _values(labels[0]) | _values(labels[1])
-    structures = judging.structures
-    if structures is None:
-        structures = named_structures(dict.fromkeys(values, ""))
-    probabilities = None
-    if maps is not None:
-        probabilities = _open_probabilities(case, maps, judging)
-        check_grids(maps[case], probabilities[1], pair[1], second.geometry)
-    scores = evaluate_case(
-        labels[0],
-        labels[1],
-        spacing,
-        structures,
-        tolerance_mm=judging.tolerances_mm,
-        lesion_rule=judging.lesion_rule,
-        probabilities=probabilities[0] if probabilities else None,
-    )
-    if any(not structure.values for structure in structures):
-        return scores, set()
-    judged = {value for structure in structures for value in structure.values}
-    return scores, values - judged
-
-
-def _values(labels: NDArray[Any]) -> set[int]:
-    """Label values above 0."""
-    rows = max(1, _SLAB_VOXELS // max(1, labels[0].size))
-    found: set[int] = set()
-    for start in range(0, len(labels), rows):
-        found.update(int(v) for v in np.unique(labels[start : start + rows]))
-    return found - {0}
-
-
-def _open_probabilities(
-    case: str, maps: Mapping[str, Address], judging: Judging
-) -> tuple[ProbabilityMap, Any]:
-    if case not in maps:
-        raise ReadError(
-            found=f"{case}: no probabilities of this name",
-            needed="a file for each case",
-            do="predict it with --probabilities, or leave the option out",
-        )
-    volume = open_volume(maps[case])
-    values = judging.class_values or tuple(range(volume.data.shape[0]))
-    return ProbabilityMap(data=volume.data, class_values=values), volume.geometry
-
-
 def _both_empty(judging: Judging, template: ClassScores | None) -> ClassScores:
     """Scores of a structure that neither file of a case has."""
     has_probabilities = template is not None and template.reliability is not None
     nothing = Reliability.of(np.empty(0), np.empty(0, dtype=bool))
     return ClassScores(
-        dice=1.0,
-        hd95_mm=0.0,
-        nsd=1.0,
+        **BOTH_EMPTY,
         predicted_ml=0.0,
         reference_ml=0.0,
         predicted_empty=True,
         reference_empty=True,
-        hd_mm=0.0,
-        assd_mm=0.0,
         lesions=LesionScores(lesions=(), n_predicted=0, n_false_positive=0),
-        nsd_at=dict.fromkeys(judging.tolerances_mm, 1.0),
+        nsd_at=dict.fromkeys(judging.tolerances_mm, BOTH_EMPTY["nsd"]),
         reliability=nothing if has_probabilities else None,
     )
 
@@ -273,6 +156,7 @@ def _gather(
         problems=tuple(problems),
         lesion_rule=judging.lesion_rule,
         other_values=tuple(sorted(others)),
+        every_value=judging.structures is None,
     )
 
 

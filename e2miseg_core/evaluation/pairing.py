@@ -101,9 +101,14 @@ def read_groups(path: Path) -> dict[str, str]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _no_groups(path, str(error)) from error
-    if not rows or any(not row.get(name) for row in rows for name in _HEADINGS):
+    pairs = [[(row.get(name) or "").strip() for name in _HEADINGS] for row in rows]
+    if not pairs or not all(map(all, pairs)):
         raise _no_groups(path, "a table without case or group in each row")
-    return {row["case"].strip(): row["group"].strip() for row in rows}
+    groups: dict[str, str] = {}
+    for case, group in pairs:
+        if groups.setdefault(case, group) != group:
+            raise _no_groups(path, f"{case} in two groups, {groups[case]} and {group}")
+    return groups
 
 
 def check_grids(

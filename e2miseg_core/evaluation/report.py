@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from e2miseg_core.evaluation.differences import case_differences
 from e2miseg_core.evaluation.intervals import (
     DRAWS,
     Difference,
     Interval,
     bootstrap_interval,
-    paired_difference,
 )
 from e2miseg_core.evaluation.lesions import LesionRule, size_strata
 from e2miseg_core.evaluation.scores import (
@@ -57,6 +57,8 @@ class Report:
     lesion_rule : LesionRule
     other_values : tuple of int
         Label values above 0 that were found and belong to no structure.
+    every_value : bool
+        The structures are all values above 0 that were found in any file.
     differences : mapping of int or str to mapping of str to Difference
         To another prediction of the same cases, by structure and figure; "" has the
         mean over the structures.
@@ -70,6 +72,7 @@ class Report:
     problems: tuple[Problem, ...] = ()
     lesion_rule: LesionRule = field(default_factory=LesionRule)
     other_values: tuple[int, ...] = ()
+    every_value: bool = False
     differences: Mapping[LabelKey, Mapping[str, Difference]] = field(
         default_factory=dict
     )
@@ -158,25 +161,21 @@ class Report:
     def compare(self, other: "Report") -> dict[LabelKey, dict[str, Difference]]:
         """Paired differences, this minus the other, over the cases that both have.
 
-        By structure and figure; "" has the mean over the structures.
+        As of `case_differences`. Where both judge every value, so do the differences:
+        what one report lacks is empty there.
         """
-        theirs = {case.case: case for case in other.cases}
-        cases = [case for case in self.cases if case.case in theirs]
-        groups = [case.group or case.case for case in cases]
-        shared = [key for key in self.label_names if key in other.label_names]
+        keys = list(self.label_names)
+        if self.every_value and other.every_value:
+            keys += [key for key in other.label_names if key not in keys]
+        else:
+            keys = [key for key in keys if key in other.label_names]
+        return case_differences(self.cases, other.cases, keys)
 
-        def difference(figure: str, keys: list[LabelKey]) -> Difference:
-            first, second = (
-                [mean([getattr(one.classes[k], figure) for k in keys]) for one in side]
-                for side in (cases, [theirs[case.case] for case in cases])
-            )
-            return paired_difference(first, second, groups)
-
-        wanted: dict[LabelKey, list[LabelKey]] = {key: [key] for key in shared}
-        return {
-            key: {figure: difference(figure, keys) for figure in FIGURES}
-            for key, keys in (wanted | {"": shared}).items()
-        }
+    def name_of(self, key: LabelKey) -> str:
+        """Name of a structure, also of one that only the other prediction has."""
+        if key == "":
+            return "all structures"
+        return self.label_names.get(key, f"label {key}")
 
     def to_json(self) -> dict[str, Any]:
         """The whole report as JSON values; a score without a value is None."""
@@ -240,12 +239,12 @@ class Report:
 
     def _comparison_to_json(self) -> dict[str, Any]:
         told = {
-            self.label_names.get(key, ""): {
-                figure: one.to_json() for figure, one in figures.items()
-            }
+            key: {figure: one.to_json() for figure, one in figures.items()}
             for key, figures in self.differences.items()
         }
-        return {"with": self.compared_with, "mean": told.pop("", {}), "classes": told}
+        mean = told.pop("", {})
+        classes = {self.name_of(key): figures for key, figures in told.items()}
+        return {"with": self.compared_with, "mean": mean, "classes": classes}
 
 
 def _or_none(value: float) -> float | None:

@@ -10,10 +10,20 @@ from e2miseg_core.evaluation.intervals import Interval, bootstrap_interval
 from e2miseg_core.evaluation.lesions import LesionScores, pooled_lesions
 from e2miseg_core.evaluation.structures import LabelKey
 
-__all__ = ["FIGURES", "CaseScores", "ClassMean", "ClassScores", "Problem", "mean_over"]
+__all__ = [
+    "BOTH_EMPTY",
+    "FIGURES",
+    "CaseScores",
+    "ClassMean",
+    "ClassScores",
+    "Problem",
+    "mean_over",
+]
 
 # Figures that a case has of a structure, that are averaged, and get an interval.
 FIGURES = ("dice", "nsd", "hd95_mm", "assd_mm", "hd_mm")
+# What they are where a structure is empty on both sides.
+BOTH_EMPTY = dict(zip(FIGURES, (1.0, 1.0, 0.0, 0.0, 0.0), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,7 +138,7 @@ def comparison_table(report: Report) -> str:
     """Paired differences to the other prediction, with intervals and p values."""
     rows = []
     for key, figures in report.differences.items():
-        name = escape(report.label_names.get(key, "all structures"))
+        name = escape(report.name_of(key))
         for figure, title, _ in _FIGURES:
             one = figures[figure]
             if one.n_cases:

@@ -1,0 +1,53 @@
+"""How one prediction differs from another, case by case."""
+
+from collections.abc import Iterable, Sequence
+
+from e2miseg_core.evaluation.intervals import Difference, paired_difference
+from e2miseg_core.evaluation.scores import BOTH_EMPTY, FIGURES, CaseScores, mean
+from e2miseg_core.evaluation.structures import LabelKey
+
+__all__ = ["case_differences"]
+
+
+def case_differences(
+    first: Sequence[CaseScores], second: Sequence[CaseScores], keys: Iterable[LabelKey]
+) -> dict[LabelKey, dict[str, Difference]]:
+    """Paired differences of every figure, first minus second.
+
+    Parameters
+    ----------
+    first, second : sequence of CaseScores
+        Of two predictions; the cases that both have are compared.
+    keys : iterable of int or str
+        Structures. One that a case does not have is empty in both of its files.
+
+    Returns
+    -------
+    dict
+        By structure and figure; "" has the mean over the structures.
+    """
+    theirs = {case.case: case for case in second}
+    mine = [case for case in first if case.case in theirs]
+    sides = mine, [theirs[case.case] for case in mine]
+    groups = [case.group or case.case for case in mine]
+    keys = list(keys)
+
+    def difference(figure: str, some: list[LabelKey]) -> Difference:
+        ours, others = (
+            [mean([_value(case, key, figure) for key in some]) for case in side]
+            for side in sides
+        )
+        return paired_difference(ours, others, groups)
+
+    wanted: dict[LabelKey, list[LabelKey]] = {key: [key] for key in keys}
+    return {
+        key: {figure: difference(figure, some) for figure in FIGURES}
+        for key, some in (wanted | {"": keys}).items()
+    }
+
+
+def _value(case: CaseScores, key: LabelKey, figure: str) -> float:
+    if key not in case.classes:
+        return BOTH_EMPTY[figure]
+    value: float = getattr(case.classes[key], figure)
+    return value
