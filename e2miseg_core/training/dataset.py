@@ -194,20 +194,27 @@ def _pair(
     by_case: dict[str, list[str]] = {}
     for stem in images:
         by_case.setdefault(_case_name(stem, labels), []).append(stem)
-    alone = sorted(set(by_case) ^ set(labels))
-    if alone or not by_case:
+    if not by_case:
         raise DatasetError(
-            found=f"{len(alone)} names without a partner ({', '.join(alone[:3])})"
-            if alone
-            else f"no image in {image_folder}",
+            found=f"no image in {image_folder}",
+            needed="for each image a label file of the same name",
+            do="check the path",
+        )
+    odd = _told(sorted(set(by_case) - set(labels)), "image", "a label file")
+    odd += _told(sorted(set(labels) - set(by_case)), "label file", "an image")
+    if odd:
+        raise DatasetError(
+            found=", and ".join(odd),
             needed="for each image a label file of the same name",
             do=f"add or remove the odd files in {image_folder} and {label_folder}",
         )
     for name, stems in by_case.items():
-        numbers = [stem.removeprefix(name) for stem in stems]
-        if len(stems) > 1 and numbers != [f"_{n:04d}" for n in range(len(stems))]:
+        wanted = [f"{name}_{n:04d}" for n in range(len(stems))]
+        if len(stems) > 1 and stems != wanted:
+            (missing, *_) = [stem for stem in wanted if stem not in stems]
             raise DatasetError(
-                found=f"the files {', '.join(stems)} of the case {name}",
+                found=f"the files {', '.join(stems)} of the case {name}: {missing} is "
+                "missing",
                 needed=f"{name}_0000, {name}_0001 and so on, one a channel",
                 do="add the missing channel, or correct the names",
             )
@@ -221,13 +228,21 @@ def _pair(
     )
 
 
+def _told(names: Sequence[str], what: str, partner: str) -> list[str]:
+    """Files without their partner in a few words, if there are any."""
+    if not names:
+        return []
+    some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+    return [f"{len(names)} {what}{'s' * (len(names) > 1)} without {partner} ({some})"]
+
+
 def _case_name(stem: str, labels: Mapping[str, Source]) -> str:
     """Name of the case: the label's, to which nnU-Net adds a channel number.
 
     Cases may end in four digits themselves; only the labels can tell.
     """
     is_channel = stem[-5:-4] == "_" and stem[-4:].isdigit()
-    return stem[:-5] if is_channel and stem not in labels else stem
+    return stem[:-5] if is_channel and stem[:-5] in labels else stem
 
 
 def _found_channels(cases: Sequence[Case]) -> tuple[str, ...]:
@@ -243,8 +258,11 @@ def _check_channels(cases: Sequence[Case], channels: Sequence[str]) -> None:
     """Raise DatasetError where a case has neither one file nor one a channel."""
     for case in cases:
         if len(case.images) not in (1, len(channels)):
+            fewer = len(case.images) < len(channels)
+            missing = f": {case.name}_{len(case.images):04d} is missing" * fewer
             raise DatasetError(
-                found=f"{len(case.images)} image files for the case {case.name}",
+                found=f"{len(case.images)} image files for the case {case.name}"
+                + missing,
                 needed=f"{len(channels)}, one a channel ({', '.join(channels)})",
                 do="add the missing channel, or correct dataset.json",
             )

@@ -21,7 +21,7 @@ from e2miseg_core.training.fingerprint import (
     ForegroundIntensities,
 )
 
-__all__ = ["take_fingerprint"]
+__all__ = ["count_labels", "take_fingerprint"]
 
 MAX_SAMPLES = 4_000_000  # foreground voxels kept of the whole set
 CASE_SAMPLES = 100_000  # and of one case, at most
@@ -109,7 +109,7 @@ def _look_at(case: Case, sample: _VoxelSample) -> CaseFingerprint:
         inside = nonzero_mask(block)
         box = box_of_mask(inside, frame)
         boxes += [] if box is None else [box]
-        for value, count in _count(classes).items():
+        for value, count in count_labels(classes).items():
             voxels[value] = voxels.get(value, 0) + count
         for plane, labelled in zip(np.moveaxis(block, 1, 0), classes != 0, strict=True):
             sample.add(plane, labelled)
@@ -124,8 +124,8 @@ def _look_at(case: Case, sample: _VoxelSample) -> CaseFingerprint:
     )
 
 
-def _count(classes: NDArray[Any]) -> dict[int, int]:
-    """Voxels of each label above 0."""
+def count_labels(classes: NDArray[Any]) -> dict[int, int]:
+    """Voxels of each label but 0 in an array."""
     if classes.dtype in (np.uint8, np.uint16):  # many times as fast as sorting
         counts = np.bincount(classes.ravel())
         values = np.flatnonzero(counts)

@@ -137,8 +137,30 @@ def test_a_missing_channel_is_named(
     (folder / "imagesTr" / "case_1_0002.nrrd").rename(
         folder / "imagesTr" / "case_1_0001.nrrd"
     )
-    with pytest.raises(DatasetError, match="2 image files for the case case_1"):
+    told = "2 image files for the case case_1: case_1_0002 is missing"
+    with pytest.raises(DatasetError, match=told):
         find_dataset(folder)
+
+
+def test_partners_of_names_that_end_like_channels_are_named_whole(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        for number in range(4):
+            source = dataset_folder / kind / f"case_{number}.nii.gz"
+            shutil.copy(source, tmp_path / kind / f"scan_{number:04d}.nii.gz")
+    (tmp_path / "labels" / "scan_0003.nii.gz").unlink()
+    with pytest.raises(
+        DatasetError, match=r"1 image without a label file \(scan_0003\)"
+    ):
+        find_dataset(tmp_path)
+    (tmp_path / "images" / "scan_0003.nii.gz").unlink()
+    (tmp_path / "images" / "scan_0001.nii.gz").unlink()
+    (tmp_path / "images" / "scan_0002.nii.gz").unlink()
+    told = r"2 label files without an image \(scan_0001, scan_0002\)"
+    with pytest.raises(DatasetError, match=told):
+        find_dataset(tmp_path)
 
 
 def test_one_file_may_hold_all_channels(
