@@ -10,7 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from e2miseg_core.boxes import Box, box_slices, clip_box, make_box
-from e2miseg_core.io import open_volume, write_image
+from e2miseg_core.io import open_volume, write_image, write_labels
 from e2miseg_core.model import save_model
 from e2miseg_core.model_card import LabelInfo, ModelCard
 from e2miseg_core.networks import preset_config
@@ -94,6 +94,24 @@ def bright_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save_model(trained.network, card, folder / "bright.safetensors")
     return folder / "bright.safetensors"
+
+
+@pytest.fixture(scope="session")
+def dark_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Boxes of which the model knows the bright ones only."""
+    folder = tmp_path_factory.mktemp("dark")
+    for part in ("images", "labels"):
+        (folder / part).mkdir()
+    for number in range(5):
+        image, truth, _ = draw(300 + number, dark=True)
+        like = Volume.from_array(image, spacing=(1.0, 1.0, 1.0))
+        write_image(image, folder / "images" / f"c{number}.nii.gz", like=like)
+        write_labels(
+            5 * truth.astype(np.uint8),
+            folder / "labels" / f"c{number}.nii.gz",
+            like=like,
+        )
+    return folder
 
 
 @dataclass(frozen=True)

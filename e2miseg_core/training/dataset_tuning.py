@@ -1,0 +1,292 @@
+"""Fine-tune a model on a labelled data set; kept only if it is not worse there.
+
+The new model has the network, labels, channels, spacing and normalisation of its
+parent. It is trained by `train`'s loop, from the parent's weights and at a smaller
+rate. Unlike a project's fine-tuning (`finetune`), which learns from a few corrected
+places, it learns from whole cases.
+
+RUN/cases, checkpoint.safetensors, history.csv ...   see `run_folder`
+RUN/parent.json, report.json, report.html   figures of both on the unseen cases
+RUN/result.json          the verdict
+RUN/model.safetensors    the new model, if it is kept
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from e2miseg_core.errors import DatasetError
+from e2miseg_core.io.atomic import write_json
+from e2miseg_core.model import Model, load_model, save_model
+from e2miseg_core.model_card import ModelCard
+from e2miseg_core.progress import Job, Progress
+from e2miseg_core.training.batches import recipe_augmentation
+from e2miseg_core.training.calibrate import calibrate_on
+from e2miseg_core.training.dataset import Case, Dataset
+from e2miseg_core.training.prepare import PreparedCase, prepare_case
+from e2miseg_core.training.recipe import Recipe
+from e2miseg_core.training.recipes import preset_recipe
+from e2miseg_core.training.report import card_metrics, report_on_cases
+from e2miseg_core.training.run import TrainedNetwork, TrainingRun
+from e2miseg_core.training.run_folder import MODEL, check_folder, clear_folder
+from e2miseg_core.training.splits import Split, SplitRule
+
+__all__ = [
+    "DatasetTuning",
+    "DatasetTuningResult",
+    "check_dataset",
+    "tune_on_dataset",
+    "tuning_recipe",
+]
+
+RATE = 0.1  # of the parent's learning rate
+EPOCHS = 0.25  # of the parent's
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetTuning:
+    """What to fine-tune, and on what.
+
+    Attributes
+    ----------
+    parent : Model
+    dataset : Dataset
+        With the parent's labels and channels.
+    folder : Path
+        Of the run.
+    epochs, learning_rate, seed : optional
+        Else a quarter of the parent's epochs, a tenth of its rate, its seed.
+    fold : int
+        The unseen fifth, 0 to 4, or which split of a file.
+    split_by : SplitRule
+    device, precision : str
+        See `e2miseg_core.devices`.
+    resume, overwrite : bool
+        Go on with the run in `folder`, or begin anew over it.
+    """
+
+    parent: Model
+    dataset: Dataset
+    folder: Path
+    epochs: int | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+    fold: int = 0
+    split_by: SplitRule = field(default_factory=SplitRule)
+    device: str = "auto"
+    precision: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetTuningResult:
+    """How it ended: the model file if it was kept, a sentence, and the figures."""
+
+    path: Path | None
+    sentence: str
+    figures: Mapping[str, Any]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the new model was kept."""
+        return self.path is not None
+
+
+def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
+    """Train on from a model's weights, and keep the result if it is not worse.
+
+    Both models predict the unseen cases as `predict` does; the new one is kept where
+    its mean Dice is not below its parent's.
+
+    Raises
+    ------
+    DatasetError
+        If the data set has other labels or channels than the model, or too few cases.
+    WriteError
+        If the folder holds a run and neither `resume` nor `overwrite` is set.
+    ConfigError
+        If a setting is wrong, or a resumed run was begun with others.
+    """
+    folder = request.folder
+    check_folder(folder, resume=request.resume, overwrite=request.overwrite)
+    dataset = check_dataset(request.dataset, request.parent.card)
+    by_name = {case.name: case for case in dataset.cases}
+    split = request.split_by.split(tuple(by_name), fold=request.fold)
+    recipe = tuning_recipe(request.parent.card, request)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _begin(request, recipe, split)
+    card = request.parent.card
+    learnt, choosing = (
+        [by_name[name] for name in part] for part in (split.training, split.selection)
+    )
+    training = yield from _prepare(card, dataset, learnt, folder)
+    selection = yield from _prepare(card, dataset, choosing, folder)
+    if not request.resume:
+        clear_folder(folder)
+        run.network.load_state_dict(request.parent.network.state_dict())
+        run.begin_with(None)  # a moving average begins with them, too
+    augment = recipe_augmentation(
+        recipe,
+        card.patch_size,
+        dummy_2d=_plan(card).get("anisotropic", False),
+        zero_outside=[rule.nonzero for rule in card.normalizations],
+    )
+    trained = yield from run.train(training, selection, augment)
+    new = _new_card(request, recipe, split, trained)
+    unseen = [by_name[name] for name in split.unseen]
+    return (yield from _finish(request, run, trained, new, selection, unseen))
+
+
+def check_dataset(dataset: Dataset, card: ModelCard) -> Dataset:
+    """The data set with the model's names; DatasetError where it does not fit."""
+    given, own = ({v.value: v.name for v in x.labels} for x in (dataset, card))
+    if set(given) != set(own) or any(
+        _is_stated(given[value]) and given[value].casefold() != own[value].casefold()
+        for value in own
+    ):
+        raise DatasetError(
+            found=f"the labels {_told(given)} in {dataset.name}",
+            needed=f"those of the model {card.name}: {_told(own)}",
+            do="correct the values or names (dataset.json), or train a new model",
+        )
+    same = sorted(dataset.channels) == sorted(card.channels)
+    if len(dataset.channels) != len(card.channels) or (
+        same and dataset.channels != card.channels
+    ):
+        raise DatasetError(
+            found=f"the channels {', '.join(dataset.channels)} in {dataset.name}",
+            needed=f"those of the model, in its order: {', '.join(card.channels)}",
+            do="arrange the channels so, or train a new model",
+        )
+    return replace(dataset, labels=card.labels, channels=card.channels)
+
+
+def tuning_recipe(card: ModelCard, request: DatasetTuning) -> Recipe:
+    """The parent's recipe, shorter and gentler; it never begins anew."""
+    stored = card.training.get("recipe")
+    recipe = preset_recipe("small") if stored is None else Recipe.from_json(stored)
+    epochs, rate, seed = request.epochs, request.learning_rate, request.seed
+    return replace(
+        recipe,
+        epochs=max(1, round(EPOCHS * recipe.epochs)) if epochs is None else epochs,
+        learning_rate=RATE * recipe.learning_rate if rate is None else rate,
+        seed=recipe.seed if seed is None else seed,
+        rescue_after=0.0,
+    )
+
+
+def _is_stated(name: str) -> bool:
+    """Whether a label's name says more than its value, as scanned ones do not."""
+    return not name.startswith("label ")
+
+
+def _told(labels: Mapping[int, str]) -> str:
+    return ", ".join(f"{value} {name}" for value, name in sorted(labels.items()))
+
+
+def _plan(card: ModelCard) -> Mapping[str, Any]:
+    """What the parent's training was planned as; nothing is told of old ones."""
+    plan: Mapping[str, Any] = card.training.get("plan", {})
+    return plan
+
+
+def _begin(request: DatasetTuning, recipe: Recipe, split: Split) -> TrainingRun:
+    run = TrainingRun(
+        request.folder,
+        request.parent.network.config,
+        recipe,
+        device=request.device,
+        precision=request.precision,
+        facts={"parent": request.parent.card.hash, "split": asdict(split)},
+    )
+    if request.resume:
+        run.resume()
+    return run
+
+
+def _prepare(
+    card: ModelCard, dataset: Dataset, cases: Sequence[Case], folder: Path
+) -> Job[list[PreparedCase]]:
+    prepared = []
+    for number, case in enumerate(cases, start=1):
+        yield Progress(done=number, total=len(cases), stage="preparing cases")
+        made = yield from prepare_case(
+            case, dataset, card.spacing, card.normalizations, folder / "cases"
+        )
+        prepared.append(made)
+    return prepared
+
+
+def _new_card(
+    request: DatasetTuning, recipe: Recipe, split: Split, trained: TrainedNetwork
+) -> ModelCard:
+    """The parent's card, of the new weights; the parent's figures are not its own."""
+    old = request.parent.card
+    learnt = {
+        "dataset": request.dataset.name,
+        "fold": request.fold,
+        "recipe": recipe.to_json(),
+        "precision": trained.precision,
+        "best_epoch": trained.best_epoch,
+        "selection_dice": trained.selection_dice,
+        "minutes": round(trained.seconds / 60, 1),
+        **asdict(split),
+    }
+    return replace(
+        old,
+        name=f"{old.name} on {request.dataset.name}",
+        parent=old.hash,
+        training={**old.training, "dataset_tuning": learnt},
+        calibration={},
+        metrics={},
+    )
+
+
+def _finish(
+    request: DatasetTuning,
+    run: TrainingRun,
+    trained: TrainedNetwork,
+    card: ModelCard,
+    selection: Sequence[PreparedCase],
+    unseen: Sequence[Case],
+) -> Job[DatasetTuningResult]:
+    """Calibrate, examine both models, and keep the new one or not."""
+    folder, unfinished = run.folder, run.folder / ".unfinished.safetensors"
+    try:
+        save_model(trained.network, card, unfinished)
+        model = load_model(unfinished)  # what is examined is what is kept
+        card = yield from calibrate_on(model, run, selection)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    device, reports = run.device.type, []
+    for one, name in (
+        (request.parent, "parent"),
+        (Model(network=model.network, card=card), "report"),
+    ):
+        page = folder / "report.html" if name == "report" else None
+        report = yield from report_on_cases(one, unseen, device=device, html=page)
+        write_json(folder / f"{name}.json", report)
+        reports.append(report)
+    before, after = (float(report["means"]["dice"]) for report in reports)
+    kept = after >= before and after > 0
+    path = folder / MODEL
+    path.unlink(missing_ok=True)  # of a run before: it is not this one's
+    if kept:
+        save_model(model.network, replace(card, metrics=card_metrics(reports[1])), path)
+    figures = {"cases": len(unseen), "dice_before": before, "dice_after": after}
+    sentence = _sentence(len(unseen), before, after, kept=kept)
+    write_json(folder / RESULT, {"kept": kept, "sentence": sentence, **figures})
+    return DatasetTuningResult(
+        path=path if kept else None, sentence=sentence, figures=figures
+    )
+
+
+def _sentence(n_cases: int, before: float, after: float, *, kept: bool) -> str:
+    figures = f"mean Dice on {n_cases} unseen cases {before:.3f} -> {after:.3f}"
+    if kept:
+        return f"Kept: {figures}."
+    why = "it is worse than its parent" if after > 0 else "it finds nothing"
+    return f"Not kept, since {why}: {figures}."
