@@ -2,7 +2,9 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -23,6 +25,8 @@ from rich.text import Text
 from e2miseg_core.progress import Progress, TimeLeft
 
 __all__ = ["Output"]
+
+PAUSE = 10.0  # seconds between two lines of a log, besides those of epochs
 
 
 class Output:
@@ -47,6 +51,8 @@ class Output:
         self._task: TaskID | None = None
         self._stage = ""
         self._time_left = TimeLeft()
+        self._last: Progress | None = None  # that told an epoch
+        self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +66,7 @@ class Output:
         self._close_bar()
 
     def progress(self, step: Progress) -> None:
-        """Show where a job is: a bar on a terminal, a line for programs."""
+        """Show where a job is: a bar on a terminal, a line for programs and logs."""
         if self.as_json:
             if step.stage != self._stage:
                 self._stage, self._time_left = step.stage, TimeLeft()
@@ -73,6 +79,8 @@ class Output:
             self._event("progress", **{**values, **step.details})
         elif self._errors.is_terminal and not self._quiet:
             self._show(step)
+        elif not self._quiet:
+            self._log(step)
 
     def stages(self, step: Progress) -> None:
         """Like `progress`; where there is no terminal, a line for each stage."""
@@ -136,6 +144,25 @@ class Output:
         line = {"event": event, **{k: _json_value(v) for k, v in values.items()}}
         print(json.dumps(line, allow_nan=False), flush=True)
 
+    def _log(self, step: Progress) -> None:
+        """Where there is no terminal: a line an epoch, and else now and then."""
+        epoch = step.details.get("epoch")
+        if epoch is not None:
+            last, self._last = self._last, step
+            if step.done == step.total:
+                return self._say(step)
+            if last is not None and last.details["epoch"] != epoch:
+                # What is known of its Dice comes with the next one's first step.
+                dice = {"selection_dice": step.details.get("selection_dice")}
+                return self._say(replace(last, details={**last.details, **dice}))
+        if time.monotonic() - self._said > PAUSE:
+            self._say(step)
+        return None
+
+    def _say(self, step: Progress) -> None:
+        self._said = time.monotonic()
+        self._errors.print(_line(step), highlight=False, markup=False, soft_wrap=True)
+
     def _show(self, step: Progress) -> None:
         if self._bar is None:
             self._bar = Bar(
@@ -175,6 +202,15 @@ class _TimeLeftColumn(TimeRemainingColumn):
         if left is None:
             return super().render(task)
         return Text(f"{timedelta(seconds=round(left))}", style="progress.remaining")
+
+
+def _line(step: Progress) -> str:
+    """A step in one line of a log."""
+    done = f" {step.done}/{step.total}" if step.total else ""
+    facts, left = _facts(step.details), step.details.get("seconds_left")
+    if isinstance(left, int | float):
+        facts += f"  {timedelta(seconds=round(left))} left"
+    return f"{step.stage}{done}  {facts}".rstrip()
 
 
 def _facts(details: Mapping[str, object]) -> str:

@@ -23,6 +23,7 @@ from e2miseg_core.training.batches import (
 )
 from e2miseg_core.training.checkpoint import RunState, read_state
 from e2miseg_core.training.clock import TrainingClock
+from e2miseg_core.training.differences import told_differences
 from e2miseg_core.training.distributed import ALONE, Team
 from e2miseg_core.training.logs import RunLog
 from e2miseg_core.training.patches import PatchSampler
@@ -157,7 +158,8 @@ class TrainingRun:
             )
         if state.settings != self.state.settings:
             raise ConfigError(
-                found=f"other settings than those of the run in {self.folder}",
+                found=f"other settings than those of the run in {self.folder} "
+                f"({told_differences(self.state.settings, state.settings)})",
                 needed="the same data, fold, preset, recipe and precision",
                 do="repeat the options of the first call, or choose another folder",
             )

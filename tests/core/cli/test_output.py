@@ -39,6 +39,33 @@ def test_the_bar_shows_the_time_that_the_job_foretells() -> None:
     assert "seconds left" not in shown.getvalue()
 
 
+def test_a_log_gets_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(as_json=False)
+    for done in range(1, 7):
+        dice = {2: 0.1, 3: 0.25, 4: 0.25, 5: 0.5, 6: 0.5}.get(done)
+        epoch = (done + 1) // 2
+        facts = {"epoch": epoch, "loss": 1.0 / done, "selection_dice": dice}
+        out.progress(Progress(done=done, total=6, stage="training", details=facts))
+        out.progress(Progress(done=1, total=1, stage="validating"))
+    assert capsys.readouterr().err.splitlines() == [
+        "training 2/6  epoch 1  loss 0.500  selection dice 0.250",
+        "training 4/6  epoch 2  loss 0.250  selection dice 0.500",
+        "training 6/6  epoch 3  loss 0.167  selection dice 0.500",
+    ]
+
+
+def test_a_log_gets_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("e2miseg_core.cli.output.time.monotonic", lambda: now)
+    out = Output(as_json=False)
+    for second in range(25):
+        now = float(second)
+        out.progress(Progress(done=second, total=25, stage="predicting"))
+    assert capsys.readouterr().err == "predicting 11/25\npredicting 22/25\n"
+
+
 def test_another_process_of_a_team_prints_errors_only(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
