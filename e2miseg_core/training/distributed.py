@@ -124,7 +124,24 @@ class Team:
         """Give all processes the tensors of the first one."""
         if self.size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                own = tensor.contiguous()  # itself, or laid out for sending
+                dist.broadcast(own, src=0)
+                if own is not tensor:
+                    tensor.copy_(own)
+
+    def copy_text(self, text: str, device: torch.device) -> str:
+        """The first process' text; `device` is what connects them."""
+        if self.size == 1:
+            return text
+        encoded = text.encode() if self.is_first else b""
+        length = torch.tensor([len(encoded)], device=device)
+        dist.broadcast(length, src=0)
+        if self.is_first:
+            sent = torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(device)
+        else:
+            sent = torch.empty(int(length), dtype=torch.uint8, device=device)
+        dist.broadcast(sent, src=0)
+        return sent.cpu().numpy().tobytes().decode()
 
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:

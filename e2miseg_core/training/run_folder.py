@@ -12,16 +12,20 @@ from pathlib import Path
 from e2miseg_core.errors import WriteError
 from e2miseg_core.training.logs import clear_logs
 
-__all__ = ["CHECKPOINT", "MODEL", "check_folder", "clear_folder"]
+__all__ = ["CHECKPOINT", "MODEL", "check_folder", "clear_folder", "holds_run"]
 
 MODEL = "model.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a run has been begun there."""
+    return any((folder / name).exists() for name in (CHECKPOINT, MODEL))
+
+
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise WriteError where a run would write over another one; changes nothing."""
-    begun = any((folder / name).exists() for name in (CHECKPOINT, MODEL))
-    if begun and not resume and not overwrite:
+    if holds_run(folder) and not resume and not overwrite:
         raise WriteError(
             found=f"a training run in {folder}",
             needed="an empty folder",

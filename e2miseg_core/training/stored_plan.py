@@ -1,8 +1,12 @@
-"""The plan in a run's folder: fingerprint.json, plan.json, and going on with them."""
+"""The plan in a run's folder: fingerprint.json, plan.json, and going on with them.
+
+RUN/fingerprint.json   what the training cases are like
+RUN/plan.json          the preset's network, the plan, sizes and times of files
+"""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,17 @@ from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
 from e2miseg_core.training.planning import make_plan
 from e2miseg_core.training.survey import take_fingerprint
 
-__all__ = ["FINGERPRINT", "PLAN", "RunPlan", "plan_of_run", "resumed_plan"]
+__all__ = [
+    "FINGERPRINT",
+    "PLAN",
+    "RunPlan",
+    "check_files",
+    "files_of",
+    "plan_of_run",
+    "resumed_plan",
+]
+
+CaseFiles = Mapping[str, Sequence[Sequence[object]]]
 
 FINGERPRINT = "fingerprint.json"
 PLAN = "plan.json"
@@ -35,17 +49,24 @@ class RunPlan:
         None where a run is resumed, whose cases are not looked at again.
     base : NetworkConfig
         The preset's network.
+    files : mapping
+        By `files_of` the cases; empty in runs that were begun before it was kept.
     """
 
     plan: TrainingPlan
     fingerprint: Fingerprint | None
     base: NetworkConfig
+    files: CaseFiles = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Put plan and fingerprint into a run's folder."""
         if self.fingerprint is not None:
             write_json(folder / FINGERPRINT, self.fingerprint.to_json())
-        stored = {"base": network_to_json(self.base), "plan": self.plan.to_json()}
+        stored = {
+            "base": network_to_json(self.base),
+            "plan": self.plan.to_json(),
+            "files": self.files,
+        }
         write_json(folder / PLAN, stored)
 
 
@@ -109,7 +130,37 @@ def resumed_plan(
                 needed=f"{planned[name]}, with which it was begun",
                 do="leave the option out, or begin anew in another folder",
             )
-    return RunPlan(plan=plan, fingerprint=None, base=base)
+    files = stored.get("files", {})
+    return RunPlan(plan=plan, fingerprint=None, base=base, files=files)
+
+
+def files_of(cases: Iterable[Case]) -> CaseFiles:
+    """Size and time of each file of the cases, by which a change is noticed."""
+    return {
+        case.name: [[size, time] for _place, size, time in origin_of(case)]
+        for case in cases
+    }
+
+
+def check_files(folder: Path, begun: CaseFiles, now: CaseFiles) -> None:
+    """Raise ConfigError where files are others than those a run was begun with.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    begun, now : mapping
+        By `files_of`. Where files lie does not matter.
+    """
+    changed = [name for name, files in now.items() if begun.get(name, files) != files]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise ConfigError(
+            found=f"images or labels of {changed[0]}{more} that have changed since the "
+            f"run in {folder} was begun",
+            needed="the files of its beginning, or it would be of two training sets",
+            do="put them back, or begin anew with --overwrite",
+        )
 
 
 def _as_overrides(plan: TrainingPlan) -> dict[str, Any]:

@@ -66,8 +66,12 @@ class Trainee:
         self.best: dict[str, Tensor] = {}
 
     def begin_with(self, weights: Path | None) -> None:
-        """Take what `e2miseg_core.training.start` found; the rest stays random."""
+        """Take what `e2miseg_core.training.start` found; the rest stays random.
+
+        The team takes what the first has found.
+        """
         give_first_weights(self.network, weights)
+        self._team.copy_first(list(self.network.state_dict().values()))
         self.begin_average()
 
     def optimizer_step(self, precision: str, scaler: dict[str, Any]) -> OptimizerStep:
