@@ -3,7 +3,6 @@
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.run_folder import CHECKPOINT
 from e2miseg_core.training.selection import note_dice
+from e2miseg_core.training.trained_network import TrainedNetwork
 from e2miseg_core.training.trainee import Trainee
 from e2miseg_core.training.validation import Validation, Validator, wearing
 
@@ -38,36 +38,6 @@ __all__ = ["TrainedNetwork", "TrainingRun"]
 
 VERSION = 2  # of the checkpoint: 2 draws dropout sample by sample
 MAX_SKIPPED = 20  # batches in a row whose loss is no number
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TrainedNetwork:
-    """The best network of a run and how it came to be.
-
-    Attributes
-    ----------
-    network : Network
-    best_epoch : int
-    averaged : bool
-        Its weights are a moving average.
-    selection_dice : float
-    seconds : float
-        Of the whole run, over all sittings.
-    samples_per_second : float
-        Patches trained on, without validation.
-    skipped : int
-        Batches left out because their loss was no number.
-    precision : str
-    """
-
-    network: Network
-    best_epoch: int
-    averaged: bool
-    selection_dice: float
-    seconds: float
-    samples_per_second: float
-    skipped: int
-    precision: str
 
 
 class TrainingRun:
