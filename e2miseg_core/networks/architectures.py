@@ -61,8 +61,8 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
     ConfigError
         For an unknown architecture, or a configuration that is not one of its own.
     """
-    name = values.get("architecture")
-    if name not in _CONFIGS:
+    name = values.get("architecture") if isinstance(values, Mapping) else None
+    if not isinstance(name, str) or name not in _CONFIGS:
         raise ConfigError(
             found=f"a network {name!r}",
             needed=f"one of {', '.join(_CONFIGS)}",
@@ -73,6 +73,6 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
         raise ConfigError(
             found=f"a network {name!r} without its configuration",
             needed="a mapping of its settings",
-            do="get the model file again from its source",
+            do="correct the network's configuration",
         )
     return _CONFIGS[name].from_json(config)

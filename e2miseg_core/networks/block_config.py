@@ -8,6 +8,7 @@ from e2miseg_core.networks.reading import check_choices
 
 __all__ = ["FIXED_TOKEN_MAPS", "HFRConfig", "MFGAConfig"]
 
+MOST_REFINEMENTS = 16
 # These are matrices with one row a voxel, and so tied to one patch size.
 FIXED_TOKEN_MAPS = ("separate", "shared", "shared_matrix")
 
@@ -65,10 +66,10 @@ class HFRConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if self.refinements < 1:
+        if not 1 <= self.refinements <= MOST_REFINEMENTS:
             raise ConfigError(
                 found=f"{self.refinements} refinement blocks",
-                needed="at least 1",
+                needed=f"from 1 to {MOST_REFINEMENTS}",
                 do="correct the network's configuration",
             )
         unused = not self.attention or self.qk_source == "token"

@@ -13,6 +13,8 @@ from e2miseg_core.networks.sizes import Triple, check_multiples
 
 __all__ = ["E2MISegConfig"]
 
+MOST_BLOCKS = 64  # in a stage: beyond it a file is damaged, or made to stop programs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class E2MISegConfig:
@@ -76,11 +78,16 @@ class E2MISegConfig:
         check_choices(self)
         tokens = self.n_tokens if isinstance(self.n_tokens, tuple) else (self.n_tokens,)
         counts = (self.heads, *tokens, self.blocks, self.base_width)
-        if min(*counts, *self.stem_stride) < 1 or not 0 <= self.attention_dropout < 1:
+        if (
+            min(*counts, *self.stem_stride) < 1
+            or self.blocks > MOST_BLOCKS
+            or not 0 <= self.attention_dropout < 1
+        ):
             raise ConfigError(
                 found=f"heads, tokens, blocks, width {counts}, stem stride "
                 f"{self.stem_stride}, dropout {self.attention_dropout}",
-                needed="at least 1 each, and a dropout from 0 to below 1",
+                needed=f"at least 1 each, at most {MOST_BLOCKS} blocks, and a dropout "
+                "from 0 to below 1",
                 do="correct the configuration",
             )
         if self.in_channels < 1 or self.n_classes < 2:

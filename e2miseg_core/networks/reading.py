@@ -12,6 +12,8 @@ __all__ = ["check_choices", "read_config"]
 
 T = TypeVar("T")
 
+WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
 
 def read_config(kind: type[T], values: Mapping[str, Any]) -> T:
     """Make the dataclass `kind` from JSON values.
@@ -59,10 +61,28 @@ def _read(name: str, hint: Any, value: Any) -> Any:
     if not _fits(hint, read):
         raise ConfigError(
             found=f"{name} = {value!r} in a network configuration",
-            needed=f"a value of the type {getattr(hint, '__name__', hint)}",
-            do="get the file again from its source",
+            needed=_words(hint),
+            do="correct the network's configuration",
         )
     return read
+
+
+def _words(hint: Any) -> str:
+    """A field's type as a user knows it."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is UnionType:
+        return ", or ".join(map(_words, inner))
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, inner))}"
+    if origin is tuple and inner[-1] is Ellipsis:
+        return "whole numbers in a list, such as [32, 64]"
+    if origin is tuple:
+        count = {2: "two", 3: "three"}[len(inner)]
+        example = list(range(32, 32 * len(inner) + 1, 32))
+        return f"{count} whole numbers in a list, such as {example}"
+    if is_dataclass(hint):
+        return f"its settings, one by one: {', '.join(f.name for f in fields(hint))}"
+    return WORDS[hint]
 
 
 def _fits(hint: Any, value: Any) -> bool:
