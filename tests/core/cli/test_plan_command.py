@@ -1,6 +1,7 @@
 """`e2miseg train`: the plan that is shown, kept, and stays."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from e2miseg_core.cli import run_command
 from e2miseg_core.model_card import read_card
+from e2miseg_core.training.splits import split_cases
 
 
 def train(dataset: Path, run: Path, *options: str) -> int:
@@ -108,3 +110,17 @@ def test_values_that_cannot_be_are_one_line(
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert told in said
+
+
+def test_an_unseen_case_that_cannot_be_read_is_told_before_training(
+    dataset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(dataset_folder, copy)
+    names = [f"case_{number}" for number in range(10)]
+    (unseen, *_) = split_cases(names, fold=0).unseen
+    path = copy / "labels" / f"{unseen}.nii.gz"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert train(copy, tmp_path / "run", "--plan-only") == 2
+    assert path.name in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
