@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from e2miseg_core.training.augment import (
     EHANET,
     NNUNET,
+    NNUNET_CODE,
     Augmentation,
     AugmentationRules,
 )
@@ -82,6 +83,7 @@ def recipe_augmentation(
     """
     rules = {
         "nnunet": NNUNET,
+        "nnunet_code": NNUNET_CODE,
         "ehanet": EHANET,
         "none": AugmentationRules.none(),
     }[recipe.augmentation]

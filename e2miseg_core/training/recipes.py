@@ -22,6 +22,7 @@ _PUBLISHED = Recipe(
     validate_every=1,
     validation_patches=50,
     rescue_after=0.1,  # epoch 100 of 1000
+    augmentation="nnunet_code",
     cubic=True,
     mirror_axes=(0, 1, 2),
 )

@@ -37,13 +37,13 @@ class Augmentation:
     cubic : bool
         Interpolate the image by cubic splines as nnU-Net does, not linearly.
     rules : AugmentationRules
-        What happens how often; nnU-Net's list by default, `EHANET` is the other.
+        What happens how often; nnU-Net's list by default; `EHANET` is another.
 
     Notes
     -----
     Deviations from nnU-Net's list: linear interpolation unless `cubic` is set; labels
     are those of the nearest voxel; noise has a variance of up to 0.1, as in its paper,
-    where its code draws a standard deviation of up to 0.1.
+    where its code (and `NNUNET_CODE`) draws a standard deviation of up to 0.1.
 
     References
     ----------

@@ -14,7 +14,7 @@ __all__ = ["Changes", "draw_changes", "plane_axis"]
 Triple = tuple[int, int, int]
 PerChannel = tuple[float | None, ...]  # one a channel, None where it stays; or empty
 ZOOM = (0.7, 1.4)
-NOISE_VARIANCE = (0.0, 0.1)
+NOISE = (0.0, 0.1)  # variance, or standard deviation, by the rules
 BLUR = (0.5, 1.0)  # standard deviation in voxels
 BRIGHTNESS = (0.75, 1.25)
 CONTRAST = (0.75, 1.25)
@@ -113,7 +113,7 @@ def draw_changes(
         if happens(rules.rotation)
         else (0.0, 0.0, 0.0),
         factor=_around_one(random, ZOOM) if happens(rules.scaling) else 1.0,
-        noise=_noise(random) if happens(rules.noise) else None,
+        noise=_noise(rules, random) if happens(rules.noise) else None,
         blur=some(rules.blur, BLUR),
         brightness=each(rules.brightness, BRIGHTNESS),
         contrast=each(rules.contrast, CONTRAST),
@@ -145,10 +145,11 @@ def _around_one(random: np.random.Generator, bounds: tuple[float, float]) -> flo
     return float(random.uniform(low, 1) if below else random.uniform(1, high))
 
 
-def _noise(random: np.random.Generator) -> tuple[float, int]:
-    """Of uniform variance (nnU-Net's paper, supplement on augmentation)."""
-    variance = random.uniform(*NOISE_VARIANCE)
-    return math.sqrt(variance), int(random.integers(2**63))
+def _noise(rules: AugmentationRules, random: np.random.Generator) -> tuple[float, int]:
+    """Of uniform variance (nnU-Net's paper, supplement), or deviation (its code)."""
+    drawn = random.uniform(*NOISE)
+    deviation = drawn if rules.noise_by_deviation else math.sqrt(drawn)
+    return deviation, int(random.integers(2**63))
 
 
 def _holes(

@@ -1,12 +1,14 @@
 """Which changes, how likely and how large: the lists of the two networks."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from e2miseg_core.errors import ConfigError
 
-__all__ = ["EHANET", "NNUNET", "AugmentationRules"]
+__all__ = ["EHANET", "NNUNET", "NNUNET_CODE", "AugmentationRules"]
 
-_NUMBERS = ("angle", "plane_angle", "holes", "hole_size")  # the rest is probabilities
+# The rest is probabilities.
+_NUMBERS = ("angle", "plane_angle", "holes", "hole_size", "noise_by_deviation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,9 @@ class AugmentationRules:
         The same where a patch is only turned in its plane.
     noise, blur, brightness, contrast, low_resolution, inverted_gamma, gamma : float
         Probabilities, in the order in which the changes are made.
+    noise_by_deviation : bool
+        The noise's standard deviation is drawn evenly, up to 0.1, as nnU-Net's code
+        does; else its variance, as its paper says.
     channel : float
         Probability of each channel to be blurred, or lowered in resolution, where the
         sample is.
@@ -53,6 +58,7 @@ class AugmentationRules:
     low_resolution: float = 0.25
     inverted_gamma: float = 0.1
     gamma: float = 0.3
+    noise_by_deviation: bool = False
     channel: float = 0.5
     mirroring: float = 0.5
     dropout: float = 0.0
@@ -73,10 +79,12 @@ class AugmentationRules:
     def none(cls) -> "AugmentationRules":
         """No change at all: the patch as it is."""
         chances = (f.name for f in fields(cls) if f.name not in _NUMBERS)
-        return cls(**dict.fromkeys(chances, 0))
+        off: dict[str, Any] = dict.fromkeys(chances, 0.0)
+        return cls(**off)
 
 
 NNUNET = AugmentationRules()
+NNUNET_CODE = replace(NNUNET, noise_by_deviation=True)
 EHANET = AugmentationRules(
     rotation=0.3,
     scaling=0.0,

@@ -15,6 +15,7 @@ from e2miseg_core.errors import ConfigError
 from e2miseg_core.training.augment import (
     EHANET,
     NNUNET,
+    NNUNET_CODE,
     Augmentation,
     AugmentationRules,
 )
@@ -330,3 +331,25 @@ def test_rules_out_of_range_are_refused() -> None:
         AugmentationRules(blur=1.5)
     with pytest.raises(ConfigError, match="angle -3"):
         AugmentationRules(angle=-3)
+
+
+def test_noise_of_the_published_code_is_even_in_its_deviation() -> None:
+    """Uniform up to 0.1: below 0.05 half the time, where the paper's is a 40th."""
+    often = replace(NNUNET_CODE, noise=1.0)
+    random = np.random.default_rng(5)
+    drawn = [
+        draw_changes(
+            often,
+            random,
+            n_channels=1,
+            patch_size=(8, 8, 8),
+            mirror_axes=(),
+            plane=None,
+        ).noise
+        for _ in range(400)
+    ]
+    deviations = np.array([noise[0] for noise in drawn if noise])
+    assert len(deviations) == 400
+    assert deviations.max() <= 0.1
+    assert (deviations < 0.05).mean() == pytest.approx(0.5, abs=0.08)
+    assert replace(NNUNET, noise_by_deviation=True) == NNUNET_CODE
