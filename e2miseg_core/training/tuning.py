@@ -7,15 +7,12 @@ JOB/history.csv              one line a step; step 0 is the model as it was
 import copy
 import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from e2miseg_core.devices import (
     autocast,
@@ -26,11 +23,8 @@ from e2miseg_core.devices import (
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.inference.engine import TilePredictor
 from e2miseg_core.model import Model
-from e2miseg_core.model_card import ModelCard
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.jobs import CHECKPOINT
-from e2miseg_core.training.augment import Augmentation
-from e2miseg_core.training.batches import recipe_augmentation
 from e2miseg_core.training.checkpoint import (
     load_checkpoint,
     read_state,
@@ -40,9 +34,14 @@ from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.forgetting import Watch
 from e2miseg_core.training.history import append_rows
-from e2miseg_core.training.patches import Sample, sample_generator
-from e2miseg_core.training.recipe import Recipe
+from e2miseg_core.training.tuning_batches import (
+    Batch,
+    Sampler,
+    TuningBatches,
+    augmentation_as_trained,
+)
 from e2miseg_core.training.tuning_loss import TuningLoss, keep_statistics
+from e2miseg_core.training.tuning_state import FinetuneControl, TuningState
 from e2miseg_core.training.validation import retold
 
 __all__ = [
@@ -55,53 +54,6 @@ __all__ = [
 
 HISTORY = "history.csv"
 COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-@dataclass(slots=True)
-class FinetuneControl:
-    """What may be asked of a running fine-tuning; set from any thread.
-
-    Attributes
-    ----------
-    finish : bool
-        Train no further, go on to the test.
-    """
-
-    finish: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class TuningState:
-    """Where a fine-tuning is.
-
-    Attributes
-    ----------
-    step : int
-        Steps done.
-    seconds : float
-        Spent on them.
-    ended : bool
-        No further steps will be done.
-    diverged : bool
-        The loss was no number; the weights are worth nothing.
-    settings : dict
-        What it was begun with.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    ended: bool = False
-    diverged: bool = False
-    settings: dict[str, Any]
-
-
-class Sampler(Protocol):
-    """Gives random samples."""
-
-    def sample(self, random: np.random.Generator) -> Sample:
-        """One sample with its margin."""
-        ...
 
 
 class Tuning:
@@ -150,8 +102,11 @@ class Tuning:
         n_memory = settings.batch - n_corrections
         recipe = model.card.training.get("recipe", {})
         self._loss = TuningLoss(model.network.config, recipe, n_corrections)
-        self._samplers = [corrections] * n_corrections + [memory] * n_memory
-        self._augment = augmentation_as_trained(model.card)
+        self._batches = TuningBatches(
+            [corrections] * n_corrections + [memory] * n_memory,
+            augmentation_as_trained(model.card),
+            settings.seed,
+        )
         self.state = TuningState(
             settings={
                 **settings.to_json(),
@@ -235,7 +190,8 @@ class Tuning:
         """Train to the next look back, or to the end."""
         state, settings = self.state, self.settings
         stop = state.step - state.step % settings.watch_every + settings.watch_every
-        batches = self._batches(pool, min(stop, settings.steps))
+        steps = range(state.step, min(stop, settings.steps))
+        batches = self._batches.ahead(pool, steps)
         while not state.ended:
             if control.finish or state.step >= settings.steps:
                 state.ended = True
@@ -297,49 +253,6 @@ class Tuning:
         )
         self.optimizer.step()
         return value
-
-    def _batches(self, pool: ThreadPoolExecutor, stop: int) -> Iterator[Batch]:
-        """Batches from the present step to `stop`, the next one made in advance."""
-
-        def make(step: int) -> Batch:
-            parts = []
-            for index, sampler in enumerate(self._samplers):
-                random = sample_generator(self.settings.seed, step, index)
-                parts.append(self._augment.with_valid(sampler.sample(random), random))
-            image, classes, valid = zip(*parts, strict=True)
-            return torch.stack(image), torch.stack(classes), torch.stack(valid)
-
-        coming: Future[Batch] = pool.submit(make, self.state.step)
-        for step in range(self.state.step + 1, stop + 1):
-            batch = coming.result()
-            if step < stop:
-                coming = pool.submit(make, step)
-            yield batch
-
-
-def augmentation_as_trained(card: ModelCard) -> Augmentation:
-    """The augmentation of a model's first training, by its card.
-
-    A card without a recipe, as other programs write it, gets the list of nnU-Net and
-    the axes that it says were mirrored.
-
-    Raises
-    ------
-    ConfigError
-        If the card's recipe is none that this version knows.
-    """
-    told, plan = card.training, card.training.get("plan", {})
-    recipe = Recipe(
-        epochs=1, iterations=1, mirror_axes=tuple(told.get("mirror_axes", ()))
-    )
-    if "recipe" in told:
-        recipe = Recipe.from_json(told["recipe"])
-    return recipe_augmentation(
-        recipe,
-        card.patch_size,
-        dummy_2d=bool(plan.get("anisotropic", False)),
-        zero_outside=[rule.nonzero for rule in card.normalizations],
-    )
 
 
 def training_precision(asked: str, device: torch.device) -> str:
