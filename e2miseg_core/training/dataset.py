@@ -53,6 +53,11 @@ class Dataset:
     channels: tuple[str, ...]
     licence: str = "unknown"
 
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Name of each label value above 0."""
+        return {label.value: label.name for label in self.labels}
+
 
 def find_dataset(
     folder: str | Path, *, label_names: Mapping[int, str] | None = None

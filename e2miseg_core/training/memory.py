@@ -10,7 +10,7 @@ from e2miseg_core.networks import NetworkConfig, build_network
 
 __all__ = ["activation_bytes", "training_bytes"]
 
-COPIES = 4  # weights, gradients, two moments of the optimiser
+COPIES = 4  # weights, and of what is trained gradients and two moments
 
 
 def activation_bytes(config: NetworkConfig) -> int:
@@ -26,12 +26,13 @@ def training_bytes(config: NetworkConfig, batch_size: int) -> int:
 
     An estimate: libraries take working memory besides, mixed precision takes less.
     """
-    activations, weights = _measure(config)
-    return batch_size * activations + COPIES * weights
+    activations, weights, trained = _measure(config)
+    return batch_size * activations + weights + (COPIES - 1) * trained
 
 
 @lru_cache(maxsize=16)
-def _measure(config: NetworkConfig) -> tuple[int, int]:
+def _measure(config: NetworkConfig) -> tuple[int, int, int]:
+    """Bytes of activations, of weights, and of the weights that are trained."""
     with torch.device("meta"):
         network = build_network(config).train()
         image = torch.zeros(1, config.in_channels, *config.patch_size)
@@ -46,5 +47,7 @@ def _measure(config: NetworkConfig) -> tuple[int, int]:
         outputs = network.forward_training(image)
     del outputs
     sizes = {key: t.untyped_storage().nbytes() for key, t in kept.items()}
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    return sum(size for key, size in sizes.items() if key not in own), weights
+    activations = sum(size for key, size in sizes.items() if key not in own)
+    parts = [(p.numel() * p.element_size(), p) for p in network.parameters()]
+    weights = sum(size for size, _ in parts)
+    return activations, weights, sum(size for size, p in parts if p.requires_grad)

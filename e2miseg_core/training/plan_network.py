@@ -15,6 +15,7 @@ from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.plan_rules import (
     ANISOTROPY,
     SHORT_AXIS,
+    batch_bounds,
     batch_rule,
     patch_rule,
     slice_axis_rule,
@@ -23,6 +24,8 @@ from e2miseg_core.training.plan_rules import (
 from e2miseg_core.training.plan_words import AXES, by, count_cases, number, told
 
 __all__ = ["NetworkPlanner", "voxel_limit"]
+
+OPTIONS = {"stem_stride": "--stem", "slice_axis": "--slice-axis"}
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,36 @@ class NetworkPlanner:
         """Patches in a batch; `batch_size` would be of `limit` voxels."""
         set_voxels = math.prod(self.shape) * n_cases
         batch = batch_rule(batch_size, limit, patch, set_voxels)
-        why = (
-            f"{batch_size} patches of {limit:,} voxels at a time, but at least 2 and "
-            f"at most 5 % of the voxels of {count_cases(n_cases)}"
-        )
+        room, shown = batch_bounds(batch_size, limit, patch, set_voxels)
+        why = f"the preset's {batch_size}"
+        if room > batch_size:
+            why += f", or {room} of patches that are smaller than its own"
+        if batch > min(room, shown):  # the least there may be
+            why = f"the least that is used; {_tightest(room, shown, n_cases)}"
+        elif shown < room:
+            why += f"; but {_tightest(room, shown, n_cases)}"
         wanted = self.overrides.batch_size
         self.reasons["batch_size"] = told(wanted, why, str(batch))
         return wanted or batch
+
+    def notes(self, network: NetworkConfig) -> tuple[str, ...]:
+        """What is odd about the patch, whoever chose it."""
+        long = [
+            AXES[axis]
+            for axis, (size, n, stride) in enumerate(
+                zip(network.patch_size, self.shape, network.total_stride, strict=True)
+            )
+            if size >= n + stride  # more than rounding up to a stride explains
+        ]
+        if not long:
+            return ()
+        held = math.prod(map(min, zip(network.patch_size, self.shape, strict=True)))
+        share = 1 - held / math.prod(network.patch_size)
+        return (
+            f"the patch of {by(network.patch_size)} voxels is longer than a median "
+            f"case ({by(self.shape)}) along {', '.join(long)}: at least {share:.0%} of "
+            "it is padding, which costs memory and time; --patch makes it smaller",
+        )
 
     def anisotropic(self, patch: tuple[int, int, int]) -> bool:
         """Whether slices are augmented one by one."""
@@ -118,10 +144,17 @@ class NetworkPlanner:
     def _refuse(self, name: str, kind: str) -> None:
         if getattr(self.overrides, name) is not None:
             raise ConfigError(
-                found=f"{name.replace('_', ' ')} for {kind}",
-                needed="an option of this preset's network",
-                do="leave the option out, or choose another preset",
+                found=f"{OPTIONS[name]} for {kind}",
+                needed=f"a preset whose network takes {OPTIONS[name]}",
+                do=f"leave {OPTIONS[name]} out, or choose another --preset",
             )
+
+
+def _tightest(room: int, shown: int, n_cases: int) -> str:
+    """Which of two bounds on a batch is the smaller one."""
+    if shown < room:
+        return f"{shown} show 5 % of the voxels of {count_cases(n_cases)}"
+    return f"{room} such patches take the memory of the preset's batch"
 
 
 def voxel_limit(base: NetworkConfig, network: NetworkConfig) -> int:

@@ -17,7 +17,9 @@ from e2miseg_core.training.fingerprint import CaseFingerprint
 __all__ = [
     "ANISOTROPY",
     "FULL_SHARE",
+    "MIN_BATCH",
     "SHORT_AXIS",
+    "batch_bounds",
     "batch_rule",
     "coarse_axis",
     "median_shape",
@@ -170,6 +172,15 @@ def batch_rule(
     set_voxels : int
         Voxels of the whole training set at the target spacing.
     """
+    return max(
+        MIN_BATCH, min(batch_bounds(batch_size, max_voxels, patch_size, set_voxels))
+    )
+
+
+def batch_bounds(
+    batch_size: int, max_voxels: int, patch_size: Sequence[int], set_voxels: int
+) -> tuple[int, int]:
+    """The two upper bounds of `batch_rule`: by memory, and by the set's voxels."""
     patch = math.prod(patch_size)
     room = batch_size * max_voxels // patch
-    return max(MIN_BATCH, min(room, int(BATCH_SHARE * set_voxels / patch)))
+    return room, int(BATCH_SHARE * set_voxels / patch)

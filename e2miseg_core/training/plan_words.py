@@ -1,6 +1,6 @@
 """A plan in plain words: reasons, numbers, notes on the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from e2miseg_core.training.fingerprint import Fingerprint
 
@@ -9,7 +9,7 @@ __all__ = ["AXES", "by", "count_cases", "notes_on", "number", "told"]
 AXES = "ZYX"
 
 
-def notes_on(fingerprint: Fingerprint) -> tuple[str, ...]:
+def notes_on(fingerprint: Fingerprint, labels: Mapping[int, str]) -> tuple[str, ...]:
     """What the user should know about the data."""
     cases, notes = fingerprint.cases, []
     assumed = sum(case.assumed_spacing for case in cases)
@@ -23,6 +23,13 @@ def notes_on(fingerprint: Fingerprint) -> tuple[str, ...]:
         notes.append(
             f"{len(empty)} of {count_cases(len(cases))} have no labelled voxel "
             f"({', '.join(empty[:3])}{', ...' * (len(empty) > 3)})"
+        )
+    seen = {value for case in cases for value in case.voxels}
+    absent = [f"{value} {name}" for value, name in labels.items() if value not in seen]
+    if absent:
+        notes.append(
+            f"no training case has the label {', '.join(absent)}, so it will not be "
+            "learnt; check the values of the labels, or the split"
         )
     coarse = {
         case.spacing.index(max(case.spacing))

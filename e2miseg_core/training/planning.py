@@ -1,11 +1,11 @@
 """The plan of a training run: the rules applied to a fingerprint, with reasons."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.fit import modality
-from e2miseg_core.networks import EHANetConfig, NetworkConfig
+from e2miseg_core.networks import NetworkConfig
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.progress import Job
 from e2miseg_core.training.dataset import Case, Dataset
@@ -37,7 +37,12 @@ def plan_training(
     """Read the cases and plan their training; see `make_plan`."""
     fingerprint = yield from take_fingerprint(dataset, cases)
     return make_plan(
-        fingerprint, base, overrides, batch_size=batch_size, keep_patch=keep_patch
+        fingerprint,
+        base,
+        overrides,
+        batch_size=batch_size,
+        keep_patch=keep_patch,
+        labels=dataset.label_names,
     )
 
 
@@ -48,6 +53,7 @@ def make_plan(
     *,
     batch_size: int = 2,
     keep_patch: bool = False,
+    labels: Mapping[int, str] | None = None,
 ) -> TrainingPlan:
     """Apply nnU-Net's rules, and what the user wants otherwise.
 
@@ -61,6 +67,8 @@ def make_plan(
         Of the preset's recipe, for patches of the preset's size.
     keep_patch : bool
         Keep the preset's patch and strides, as published.
+    labels : mapping, optional
+        Name of each label value; those that occur in no case are noted.
 
     Raises
     ------
@@ -86,9 +94,9 @@ def make_plan(
         anisotropic=planner.anisotropic(network.patch_size),
         reasons=choices.reasons,
         chosen=tuple(choices.overrides.given),
-        notes=notes_on(fingerprint),
+        notes=(*notes_on(fingerprint, labels or {}), *planner.notes(network)),
         data=fingerprint.summary(),
-        memory_bytes=_memory(network, batch),
+        memory_bytes=training_bytes(network, batch),
     )
 
 
@@ -166,10 +174,3 @@ class _DataChoices:
             mean=found.mean,
             std=found.std or 1.0,
         )
-
-
-def _memory(network: NetworkConfig, batch_size: int) -> int | None:
-    """Bytes of a step; a network of slices has an encoder that is not trained."""
-    if isinstance(network, EHANetConfig):
-        return None
-    return training_bytes(network, batch_size)

@@ -89,7 +89,12 @@ def plan_of_run(
     if fingerprint is None:
         fingerprint = yield from take_fingerprint(dataset, cases)
     plan = make_plan(
-        fingerprint, base, overrides, batch_size=batch_size, keep_patch=keep_patch
+        fingerprint,
+        base,
+        overrides,
+        batch_size=batch_size,
+        keep_patch=keep_patch,
+        labels=dataset.label_names,
     )
     return RunPlan(plan=plan, fingerprint=fingerprint, base=base)
 

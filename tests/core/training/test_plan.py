@@ -241,6 +241,52 @@ def test_memory_grows_with_patch_and_batch() -> None:
     assert 16**3 * 4 * (1 + 16 + 2) < activation_bytes(base) < 1e9
 
 
+def batch_reason(n_cases: int, **chosen: Any) -> str:
+    plan = make_plan(fingerprint(n_cases=n_cases), small(), **chosen)
+    return plan.reasons["batch_size"]
+
+
+def test_the_reason_of_a_batch_is_the_bound_that_decided() -> None:
+    assert batch_reason(100) == "the preset's 2"
+    few = batch_reason(1, batch_size=4)  # 5 % of 36 x 50 x 35 voxels: no patch at all
+    assert few == "the least that is used; 0 show 5 % of the voxels of 1 case"
+    # 100 cases: 5 % are 315,000 voxels, 6 patches of 49,152.
+    many = batch_reason(100, batch_size=16)
+    assert many == "the preset's 16; but 6 show 5 % of the voxels of 100 cases"
+    half = PlanOverrides(patch_size=(16, 48, 32))
+    room = batch_reason(100, overrides=half)
+    assert room == "the preset's 2, or 4 of patches that are smaller than its own"
+    double = PlanOverrides(patch_size=(64, 96, 32))
+    large = batch_reason(100, overrides=double)
+    least = "the least that is used; 0 such patches take the memory of the preset's"
+    assert large == f"{least} batch"
+
+
+def test_a_patch_longer_than_the_cases_is_noted() -> None:
+    overrides = PlanOverrides(patch_size=(64, 48, 32))
+    (note,) = make_plan(fingerprint(), small(), overrides).notes
+    assert "(36 x 50 x 35) along Z: at least 44% of it is padding" in note
+
+
+def test_a_label_in_no_case_is_noted() -> None:
+    labels = {1: "liver", 7: "spleen"}
+    (note,) = make_plan(fingerprint(), small(), labels=labels).notes
+    assert "no training case has the label 7 spleen" in note
+
+
+def test_the_memory_of_frozen_weights_is_counted_once() -> None:
+    base = preset_config("ehanet", in_channels=1, n_classes=2)
+    network = build_network(base)
+    sizes = {True: 0, False: 0}
+    for parameter in network.parameters():
+        sizes[parameter.requires_grad] += 4 * parameter.numel()
+    assert sizes[False] > 0
+    weights = training_bytes(base, 3) - 3 * activation_bytes(base)
+    assert weights == sizes[False] + 4 * sizes[True]
+    plan = make_plan(fingerprint((5.0, 1.0, 1.0), (12, 256, 256)), base)
+    assert plan.memory_bytes == training_bytes(plan.network, plan.batch_size)
+
+
 def planned(
     folder: Path, dataset_folder: Path, overrides: PlanOverrides | None = None
 ) -> RunPlan:
