@@ -86,7 +86,8 @@ def evaluate_paths(
         except E2MISegError as error:
             if is_case(there):
                 raise
-            problems.append(Problem(case=case, message=str(error)))
+            told = str(error).removeprefix(f"{case}: ")
+            problems.append(Problem(case=case, message=f"{case}: {told}"))
         else:
             cases.append(_case(case, first, second, scores, judging))
             others |= unjudged

@@ -41,7 +41,8 @@ class ProbabilityMap:
             raise ConfigError(
                 found=f"{self.data.shape[0]} channels of probabilities, of the labels "
                 f"{', '.join(map(str, self.class_values))}",
-                needed=f"a channel of every label of {structure.name}",
+                needed="a channel of every label of "
+                + (structure.name or f"label {structure.key}"),
                 do="name the model that made them with --model",
             )
         channels = [self.class_values.index(value) for value in values]

@@ -23,6 +23,8 @@ __all__ = [
 # A single label value; the values of a region in rising order, "1+2+3"; "*" for all.
 LabelKey: TypeAlias = int | str
 
+_MOST_DIGITS = 10  # of a label value: labels have 32 bits
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Structure:
@@ -90,7 +92,8 @@ def parse_region(text: str) -> Structure:
     """
     name, _, values = text.partition("=")
     parts = [part.strip() for part in values.split("+")]
-    if not name.strip() or not all(part.isdecimal() for part in parts):
+    known = all(part.isdecimal() and len(part) <= _MOST_DIGITS for part in parts)
+    if not name.strip() or not known:
         raise _wrong(text)
     numbers = sorted({int(part) for part in parts})
     if len(numbers) < len(parts) or numbers[0] == 0:

@@ -1,13 +1,18 @@
 """What else `e2miseg evaluate` judges, writes and compares."""
 
 import csv
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from e2miseg_core.cli import evaluate_tables as tables
 from e2miseg_core.cli import run_command
-from e2miseg_core.io import write_image, write_labels
+from e2miseg_core.evaluation import CaseScores, Report, Structure, evaluate_case
+from e2miseg_core.io import open_labels, open_volume, write_image, write_labels
 from e2miseg_core.volume import Volume
 
 SPACING = (2.0, 1.0, 1.0)
@@ -166,6 +171,104 @@ def test_a_comparison_of_fewer_cases_is_told(folders, capsys):
     assert "compared over the 2 of 3 cases" in error
 
 
+def test_a_comparison_tells_why_a_case_is_left_out(folders, capsys):
+    (folders / "q" / "c.nii.gz").write_bytes(b"no image")
+    pair = folders / "p", folders / "r"
+    code, _, error = run(capsys, *pair, "--compare", folders / "q")
+    assert code == 0
+    lines = " ".join(error.split())
+    assert "compared over the 2 of 3 cases" in lines
+    assert "left out of the comparison: " in lines
+    assert "c.nii.gz" in lines
+
+
+def test_a_label_of_one_prediction_only_counts_in_the_comparison(folders, capsys):
+    """q calls a voxel 9 in each case; in p and the reference 9 is empty: Dice 1."""
+    for case in "abc":
+        path = folders / "q" / f"{case}.nii.gz"
+        volume = open_labels(path)
+        labels = np.asarray(volume.data[0]).copy()
+        labels.flat[-1] = 9
+        write_labels(labels, path, like=volume, overwrite=True)
+    pair = folders / "p", folders / "r"
+    _, lines, _ = run(capsys, *pair, "--compare", folders / "q", "--json")
+    told = result(lines)
+    assert set(told["classes"]) == {"label 1", "label 2", "label 3"}
+    comparison = told["comparison"]
+    assert set(comparison["classes"]) == {*told["classes"], "label 9"}
+    assert comparison["classes"]["label 9"]["dice"]["difference"] == 1
+    others = [comparison["classes"][f"label {n}"]["dice"] for n in (1, 2, 3)]
+    expected = (1 + sum(one["difference"] for one in others)) / 4
+    assert comparison["mean"]["dice"]["difference"] == pytest.approx(expected)
+    table = run(capsys, *pair, "--compare", folders / "q")[1]
+    assert any(line.split()[:3] == ["label", "9", "dice"] for line in table)
+
+
+def test_what_does_not_fit_is_told_before_anything_is_compared(folders, capsys):
+    pair = folders / "p", folders / "r"
+    (folders / "s").mkdir()
+    for path in (folders / "q").iterdir():
+        path.rename(folders / "s" / f"x_{path.name}")
+    for wrong in (
+        ("--images", folders / "i" / "b_0000.nii.gz", "--html", folders / "x.html"),
+        ("--compare", folders / "s"),
+        ("--compare", folders / "r" / "a.nii.gz"),
+    ):
+        code, lines, error = run(capsys, *pair, *wrong, "--json")
+        assert code == 2
+        assert not [one for one in lines if "progress" in one]
+        assert "error" in error + "".join(lines)
+
+
+def test_a_case_is_not_in_two_groups(folders, capsys):
+    table = folders / "groups.csv"
+    table.write_text("case,group\na,one\nb,two\nc,two\na,two\n")
+    code, _, error = run(capsys, folders / "q", folders / "r", "--groups", table)
+    assert code == 2
+    assert "a in two groups, one and two" in " ".join(error.split())
+
+
+def test_bad_probabilities_of_a_folder_name_their_case(folders, capsys):
+    path = folders / "probs" / "b.nii.gz"
+    values = np.asarray(open_volume(path).data) * 100
+    path.unlink()
+    save(path, values, labels=False)
+    pair = folders / "p", folders / "r"
+    code, _, error = run(capsys, *pair, "--probabilities", folders / "probs")
+    assert code == 2
+    assert "left out: b: values below 0, above 1" in " ".join(error.split())
+
+
+def test_tables_fit_80_columns_with_whole_names() -> None:
+    name, structure = "patient_007_visit_2", "right ventricle wall"
+    one = Structure(name=structure, values=(1,)), Structure(name="x", values=(2,))
+    cases = []
+    for number in range(2):
+        labels = np.zeros((4, 8, 8), np.uint8)
+        labels[1, 2:4, 2:4] = labels[3, 6, 6] = 1
+        predicted = np.roll(labels, number, axis=1)
+        cases.append(
+            CaseScores(
+                case=f"{name}{number}",
+                predicted="",
+                reference="",
+                classes=evaluate_case(predicted, labels, (500.0, 1.0, 1.0), one),
+            )
+        )
+    names = {part.key: part.name for part in one}
+    report = Report(cases=tuple(cases), label_names=names, tolerance_mm=1.0)
+    report = replace(report, differences=report.compare(report), compared_with="o")
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    for table in (tables.cases(report), *tables.details(report), tables.means(report)):
+        with console.capture() as shown:
+            console.print(table)
+        text = shown.get()
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= 80
+        for word in structure.split():
+            assert word in text
+
+
 def test_groups_are_drawn_together(folders, capsys):
     table = folders / "groups.csv"
     table.write_text("case,group\na,one\nb,two\nc,two\n")
@@ -227,6 +330,7 @@ def test_a_single_pair_has_no_interval_and_a_page(folders, capsys):
         (["--regions", "hearts"], "acdc, brats, brats2017, brats2023"),
         (["--region", "WT"], "WT=1+2+3"),
         (["--region", "A=1", "--region", "A=2"], "own name"),
+        (["--region", f"A={'9' * 5000}"], "WT=1+2+3"),
         (["--region", "A=1", "--region", "B=1"], "the same values"),
         (["--instances", "--region", "A=1"], "one of them"),
         (["--connectivity", "7"], "6, 18 or 26"),
