@@ -1,5 +1,6 @@
 """The first weights of a training: random, or an encoder's that others trained."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +39,14 @@ def find_first_weights(plan: TrainingPlan) -> Job[tuple[TrainingPlan, Path | Non
     network = plan.network
     if not isinstance(network, EHANetConfig) or not network.pretrained:
         return plan, None
+    path: Path | None = None
     try:
-        path: Path | None = yield from fetch_weights()
-        told = FOUND
+        path = yield from fetch_weights()
+        with path.open("rb") as file:  # which ones: the hub's may change
+            told = (
+                f"{FOUND} SHA-256: {hashlib.file_digest(file, 'sha256').hexdigest()}."
+            )
     except ReadError as error:
-        path = None
         told = f"The encoder begins at random and is trained too: {error}."
         network = replace(network, pretrained=False)
     return replace(plan, network=network, notes=(*plan.notes, told)), path

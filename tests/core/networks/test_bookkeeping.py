@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from e2miseg_core.networks import E2MISeg, E2MISegConfig
-from e2miseg_core.networks.cost import parameter_count
+from e2miseg_core.networks import E2MISeg, E2MISegConfig, preset_config
+from e2miseg_core.networks.cost import network_cost, parameter_count
 
 ConfigOf = Callable[..., E2MISegConfig]
 
@@ -56,11 +56,12 @@ def hfr(config: E2MISegConfig, width: int, stage: int) -> int:
     return position + linear + maps + fusion + branch + refinement + rest
 
 
-def mfga(width: int, n_classes: int, factor: int) -> int:
+def mfga(width: int, coarse: int, n_classes: int, factor: int) -> int:
+    """`coarse` is twice the width in the published networks, as in the formula."""
     c, k = width, n_classes
     group = c // 2 + k
     return (
-        2 * c * c * factor
+        coarse * c * factor
         + (c * k + k)
         + 2 * group
         + 4 * 28 * group
@@ -82,9 +83,9 @@ def network_parameters(config: E2MISegConfig) -> int:
         in_decoder = stage < len(widths) - 1
         blocks = config.blocks * (2 if in_decoder else 1)
         total += blocks * hfr(config, width, stage)
-    total += mfga(base, k, stem) + widths[0] * base * stem
+    total += mfga(base, widths[0], k, stem) + widths[0] * base * stem
     for fine, coarse in itertools.pairwise(widths):
-        total += mfga(fine, k, 8) + coarse * fine * 8
+        total += mfga(fine, coarse, k, 8) + coarse * fine * 8
     heads = [base, *widths][: min(3, len(widths))]
     return total + sum(w * k + k for w in heads)
 
@@ -102,6 +103,30 @@ def test_parameter_counts_are_the_published_ones(
     config = config_of(name, faithful=True)
     assert parameter_count(on_meta(config)) == PUBLISHED[name]
     assert network_parameters(config) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_starter_parameter_counts_follow_the_hand_count(
+    name: str, config_of: ConfigOf
+) -> None:
+    config = config_of(name, faithful=False)
+    count = {"tiny": 200_144, "small": 2_475_296}[name]
+    assert parameter_count(on_meta(config)) == network_parameters(config) == count
+
+
+@pytest.mark.parametrize(
+    ("faithful", "every", "trained", "giga"),
+    [(False, 5_878_271, 1_044_319, 4.2), (True, 6_619_753, 1_041_121, 4.1)],
+)
+def test_ehanet_costs_what_the_documentation_says(
+    *, faithful: bool, every: int, trained: int, giga: float
+) -> None:
+    cost = network_cost(preset_config("ehanet", faithful=faithful))
+    assert (cost.parameters, cost.trained) == (every, trained)
+    assert round(cost.multiply_adds / 1e9, 1) == giga
+    if faithful:
+        assert round(cost.products / 1e9, 3) == 4.045
+        assert round(cost.norms / 1e9, 3) == 0.063
 
 
 @pytest.mark.parametrize("name", CLEAN)

@@ -1,5 +1,6 @@
 """`train` and `predict` with EHANet, on volumes slice by slice and on pictures."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -130,7 +131,10 @@ def test_volumes_are_learnt_and_predicted_slice_by_slice(tmp_path, no_hub):
 
 def test_pictures_are_learnt_with_the_encoder_as_it_was(pictures, tmp_path, weights):
     result = run(train_model(request(pictures, tmp_path / "run")))
-    assert "ImageNet" in result.card.training["plan"]["notes"][-1]
+    note = result.card.training["plan"]["notes"][-1]
+    assert "ImageNet" in note
+    content = (tmp_path / "encoder.safetensors").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in note
     model = load_model(result.path)
     assert model.network.config.patch_size == (1, 64, 64)
     assert model.network.config.pretrained is True
