@@ -65,7 +65,8 @@ def fetch_weights(program: str = PROGRAM, seconds: float = SECONDS) -> Job[Path]
     """
     repository = import_timm().models.get_pretrained_cfg(NAME).hf_hub_id
     child = subprocess.Popen(
-        [sys.executable, "-c", program, repository, FILE],
+        # -P: nothing that lies in the current folder is taken for a package.
+        [sys.executable, "-P", "-c", program, repository, FILE],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
