@@ -97,7 +97,7 @@ def joined(folds: list[Report], figure: str) -> dict[str, float]:
 def over_budget(contests: list[Contest], name: str) -> list[str]:
     """Folds whose training took longer than it was allowed to."""
     return [
-        str(contest.fold)
+        f"fold {contest.fold}"
         for contest in contests
         if (path := contest.result(name.partition(",")[0])).is_file()
         and is_over(read_json(path), contest.minutes)
@@ -119,7 +119,7 @@ def tell(contests: list[Contest], folder: Path) -> str:
                 for figure, (_, digits) in FIGURES.items()
             ]
         )
-    columns = ("contender", "folds", "patients", "folds over budget")
+    columns = ("contender", "folds", "patients", "over budget")
     titles = tuple(title for title, _ in FIGURES.values())
     text = (
         _settings_told(contests)
