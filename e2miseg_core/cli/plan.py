@@ -1,5 +1,6 @@
 """The plan of a training: its options, and how people see it."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,6 +14,7 @@ from e2miseg_core.progress import Progress
 if TYPE_CHECKING:
     from e2miseg_core.preprocess import Normalization
     from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
+    from e2miseg_core.training.request import TrainingRequest
 
 __all__ = [
     "BatchSize",
@@ -107,7 +109,7 @@ def plan_overrides(
     return PlanOverrides(
         **numbers,
         batch_size=batch_size,
-        normalizations=tuple(normalization) if normalization else None,
+        normalizations=tuple(n.lower() for n in normalization or ()) or None,
         slice_axis=axis,
         anisotropic=dummy_2d,
     )
@@ -116,19 +118,26 @@ def plan_overrides(
 def _triple(option: str, text: str | None, kind: type[Number]) -> Any:
     if text is None:
         return None
+    example = "3,0.8,0.8" if kind is float else "16,64,64"
+    needed = f"three numbers along Z, Y, X, such as {example}"
     try:
         z, y, x = (kind(part) for part in text.split(","))
     except ValueError as error:
         raise ConfigError(
             found=f"{option} {text}",
-            needed="three numbers along Z, Y, X, such as "
-            + ("3,0.8,0.8" if kind is float else "16,64,64"),
+            needed=needed,
             do="correct the option",
         ) from error
+    if not all(0 < part < math.inf for part in (z, y, x)):
+        raise ConfigError(
+            found=f"{option} {text}",
+            needed=f"{needed}, each above 0",
+            do="correct the option",
+        )
     return z, y, x
 
 
-def show_progress(out: Output, step: Progress) -> None:
+def show_progress(out: Output, request: "TrainingRequest", step: Progress) -> None:
     """Show where a training is; the plan, as soon as there is one, as a table."""
     stored = step.details.get("plan")
     if out.as_json or not isinstance(stored, dict):
@@ -136,21 +145,41 @@ def show_progress(out: Output, step: Progress) -> None:
         return
     from e2miseg_core.training.plan import TrainingPlan
 
-    show_plan(out, TrainingPlan.from_json(stored))
+    show_plan(out, TrainingPlan.from_json(stored), request)
 
 
-def show_plan(out: Output, plan: "TrainingPlan") -> None:
+def show_plan(out: Output, plan: "TrainingPlan", request: "TrainingRequest") -> None:
     """Show a plan to people; programs get it as an event."""
     if out.as_json:
         return
-    out.table(_table(plan))
-    for note in plan.notes:
+    out.table(_table(plan, request))
+    for note in (*plan.notes, *_memory_notes(plan.memory_bytes)):
         out.warning(note)
 
 
-def _table(plan: "TrainingPlan") -> Table:
+def _memory_notes(needed: int | None) -> list[str]:
+    """A note where a step is estimated to take more memory than there is."""
+    import psutil
+
+    total = psutil.virtual_memory().total
+    if needed is None or needed <= total:
+        return []
+    return [
+        f"a step takes about {_gigabytes(needed)} by the estimate, this machine has "
+        f"{_gigabytes(total)}; a smaller --patch, --batch-size or --preset takes less"
+    ]
+
+
+def _gigabytes(count: float) -> str:
+    """Whole gigabytes from 10 on, else two digits."""
+    size = count / 1e9
+    return f"{size:,.0f} GB" if size >= 9.95 else f"{size:.2g} GB"
+
+
+def _table(plan: "TrainingPlan", request: "TrainingRequest") -> Table:
     """Every choice with its reason, after a line about the data."""
-    table = Table(title=_title(plan), title_justify="left", show_lines=True)
+    title = _title(plan, request)
+    table = Table(title=title, title_justify="left", show_lines=True)
     table.add_column("choice", no_wrap=True)
     table.add_column("value", max_width=36, overflow="fold")
     table.add_column("why", overflow="fold")
@@ -160,15 +189,22 @@ def _table(plan: "TrainingPlan") -> Table:
     return table
 
 
-def _title(plan: "TrainingPlan") -> str:
+def _title(plan: "TrainingPlan", request: "TrainingRequest") -> str:
     data = plan.data
     shape, shares = data["shape"]["median"], data["label_share"]
-    labels = ", ".join(f"{value} {share:.2%}" for value, share in shares.items())
+    names = {str(key): name for key, name in request.dataset.label_names.items()}
+    labels = ", ".join(
+        f"{names.get(value, value)} {share:.2%}" for value, share in shares.items()
+    )
+    split = request.split
     line = f"Plan for {data['cases']} cases of {_by(shape)} voxels (median); "
-    line += f"share of labels {labels}" if labels else "no labels"
+    line += f"share of labels: {labels}" if labels else "no labels"
     if plan.memory_bytes is not None:
-        line += f"; about {plan.memory_bytes / 1e9:.2g} GB of memory in float32"
-    return line
+        line += f"; about {_gigabytes(plan.memory_bytes)} of memory in float32"
+    return (
+        f"{line}\n{len(split.training)} cases train, {len(split.selection)} choose the "
+        f"weights, {len(split.unseen)} stay unseen"
+    )
 
 
 def _values(plan: "TrainingPlan") -> dict[str, str]:

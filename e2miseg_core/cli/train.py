@@ -1,6 +1,6 @@
 """`e2miseg train`: from labelled cases to a model."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -172,7 +172,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         slice_axis=slice_axis,
         dummy_2d=dummy_2d,
     )
-    from e2miseg_core.devices import choose_device
+    from e2miseg_core.devices import choose_device, choose_precision
     from e2miseg_core.progress import run
     from e2miseg_core.training.distributed import joined_team, own_device
     from e2miseg_core.training.recipes import preset_recipe
@@ -203,6 +203,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         "seed": seed,
     }
     device = own_device(device)
+    choose_precision(precision, choose_device(device))  # refused before any work
     request = TrainingRequest(
         dataset=found,
         folder=output,
@@ -222,8 +223,8 @@ def train(  # noqa: PLR0913 - one parameter an option
     if plan_only:
         with Output(as_json=as_json) as out:
             plan = run(plan_training_of(request), out.progress)
-            out.result({"plan": plan.to_json()})
-            show_plan(out, plan)
+            out.result({"plan": plan.to_json(), "split": asdict(request.split)})
+            show_plan(out, plan, request)
         return
     with (
         joined_team(choose_device(device)) as team,
@@ -231,7 +232,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     ):
         job = train_model(replace(request, team=team))
         try:
-            result = run(job, partial(show_progress, out))
+            result = run(job, partial(show_progress, out, request))
         except KeyboardInterrupt:
             raise Cancelled(what="the training", kept=KEPT) from None
         out.result(_values(result), _sentence(result))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from e2miseg_core.io.atomic import write_json
@@ -51,7 +51,12 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     by_name = {case.name: case for case in dataset.cases}
     made, weights = yield from begin_run(request, split)
     plan = made.plan
-    yield Progress(done=1, total=1, stage="planned", details={"plan": plan.to_json()})
+    yield Progress(
+        done=1,
+        total=1,
+        stage="planned",
+        details={"plan": plan.to_json(), "split": asdict(split)},
+    )
     recipe = planned_recipe(request.recipe, plan)
     request = replace(request, recipe=recipe)
     with request.team.first_goes_ahead():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def test_the_plan_is_shown_with_reasons_and_nothing_is_trained(
     assert train(dataset_folder, run, *options) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "Plan for 7 cases of 20 x 20 x 12 voxels (median)" in shown
+    assert "share of labels: box " in shown
+    assert "7 cases train, 1 choose the weights, 2 stay unseen" in shown
     assert "8 x 16 x 16 voxels" in shown
     assert "your choice; the rules say" in shown
     assert "clip to" in shown
@@ -39,12 +42,20 @@ def test_the_plan_is_shown_with_reasons_and_nothing_is_trained(
     assert result["event"] == "result"
     assert result["plan"] == json.loads((run / "plan.json").read_text())["plan"]
     assert result["plan"]["chosen"] == ["patch_size"]
+    split = result["split"]
+    counts = {part: len(names) for part, names in split.items()}
+    assert counts == {"training": 7, "selection": 1, "unseen": 2}
+    assert {*chain(*split.values())} == {f"case_{n}" for n in range(10)}
 
 
 @pytest.mark.parametrize(
     ("option", "told"),
     [
         (["--spacing", "1,1"], "--spacing 1,1"),
+        (["--spacing", "0,1,1"], "--spacing 0,1,1"),
+        (["--slice-axis", "y"], "--slice-axis for a network of volumes"),
+        (["--precision", "float8"], "float8"),
+        (["--split", "nosuch.json"], "nosuch.json cannot be read (No such file"),
         (["--patch", "8,16,a"], "--patch 8,16,a"),
         (["--slice-axis", "w"], "--slice-axis w"),
         (["--normalization", "minmax"], "minmax"),
@@ -110,6 +121,17 @@ def test_values_that_cannot_be_are_one_line(
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert told in said
+
+
+def test_a_patch_beyond_this_machine_is_noted(
+    dataset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(dataset_folder, run, "--plan-only", "--patch", "2048,2048,2048") == 0
+    said = " ".join(capsys.readouterr())
+    assert "this machine has" in said
+    assert "is padding" in said
+    assert "e+" not in said
 
 
 def test_an_unseen_case_that_cannot_be_read_is_told_before_training(
