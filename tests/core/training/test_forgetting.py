@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from e2miseg_core.inference.engine import TilePredictor
 from e2miseg_core.model import Model
+from e2miseg_core.networks import TrainingOutputs
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.finetune_settings import FinetuneSettings
@@ -130,7 +131,9 @@ def test_what_is_wrongly_found_in_an_empty_patch_costs_as_much_as_what_is_missed
     logits[:, 1] = -4.0  # nothing is found,
     logits[:, 1, 4:6] = 1.0  # but for this, in each
     logits.requires_grad_()
-    tuning._loss(logits, classes, None).backward()  # type: ignore[no-untyped-call]
+    outputs = TrainingOutputs(levels=(logits,), edges=None)
+    valid = torch.ones_like(classes, dtype=torch.bool)
+    tuning._loss(outputs, classes, valid).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     correction, full, empty = logits.grad[:, 1, 5].mean(dim=(1, 2))
     torch.testing.assert_close(empty, full)
@@ -149,7 +152,8 @@ def test_few_known_voxels_of_a_correction_weigh_more_than_their_number(
     valid = torch.ones_like(classes, dtype=torch.bool)
     valid[0] = False
     valid[0, :2, :4, :4] = True  # a 64th of the patch
-    tuning._loss(logits, classes, valid).backward()  # type: ignore[no-untyped-call]
+    outputs = TrainingOutputs(levels=(logits,), edges=None)
+    tuning._loss(outputs, classes, valid).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     pulls = logits.grad[:, 1].sum(dim=(1, 2, 3)).abs()
     assert pulls[0] > 10 * pulls[1] / 64  # in one sum they would be equal
