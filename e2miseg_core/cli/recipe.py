@@ -1,5 +1,6 @@
 """The numbers of a training as options."""
 
+import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,13 @@ __all__ = [
 
 # Numbers of the recipe that are decided elsewhere, and where.
 PLANNED = {"batch_size": "use --batch-size"}
+KINDS = {  # a bool is an int, too
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "whole numbers with commas",
+    str: "a word",
+}
 
 Epochs = Annotated[
     int | None,
@@ -108,10 +116,11 @@ def _read(text: str, recipe: "Recipe") -> tuple[str, Any]:
     name = name.strip().replace("-", "_")
     known = recipe.to_json()
     if name not in known:
+        near = difflib.get_close_matches(name, known)
         raise ConfigError(
             found=f"--set {text}",
-            needed=f"one of {', '.join(known)}",
-            do="write NAME=VALUE",
+            needed=f"NAME=VALUE with one of {', '.join(near or known)}",
+            do="correct the name; docs/training.md tells what each means",
         )
     if name in PLANNED:
         raise ConfigError(
@@ -123,12 +132,19 @@ def _read(text: str, recipe: "Recipe") -> tuple[str, Any]:
     try:
         return name, _of_kind(value, old)
     except ValueError as error:
-        kind = "numbers with commas" if isinstance(old, tuple) else type(old).__name__
+        kind = next(words for one, words in KINDS.items() if isinstance(old, one))
         raise ConfigError(
             found=f"--set {text}",
-            needed=f"a value like {old} ({kind})",
+            needed=f"{kind}, such as {_shown(old)}",
             do="correct the value",
         ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _of_kind(value: str, old: Any) -> Any:

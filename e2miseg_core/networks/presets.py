@@ -195,6 +195,6 @@ def preset_config(
         raise ConfigError(
             found=f"the published form of {name!r}",
             needed=f"a published network: {', '.join(published)}",
-            do="leave `faithful` out",
+            do="leave --faithful out, or choose one of these by --preset",
         )
     return replace(preset.published, **changes)

@@ -207,10 +207,16 @@ def _entry(path: Path, fold: int) -> dict[str, Any]:
     """One of the splits of a file."""
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DatasetError(
+            found=f"the split file {path} cannot be read ({error.strerror or error})",
+            needed="a JSON file that says which case is for what",
+            do="check the path after --split",
+        ) from error
+    except ValueError as error:
         raise _unusable(path, f"that cannot be read ({error!s:.200})") from error
     entries = read if isinstance(read, list) else [read]
-    _check_fold(fold, len(entries))
+    _check_fold(fold, len(entries), f" of the {len(entries)} in {path}")
     entry = entries[fold]
     if not isinstance(entry, dict):
         raise _unusable(path, "without lists of names")
@@ -246,10 +252,13 @@ def _unusable(path: Path, what: str) -> DatasetError:
     )
 
 
-def _check_fold(fold: int, n_folds: int) -> None:
+def _check_fold(fold: int, n_folds: int, place: str = "") -> None:
     if not 0 <= fold < n_folds:
+        last = n_folds - 1
         raise ConfigError(
-            found=f"fold {fold}", needed=f"0 to {n_folds - 1}", do="choose another fold"
+            found=f"fold {fold}{place}",
+            needed=f"0 to {last}" if last else "0, the only one",
+            do="choose another --fold",
         )
 
 

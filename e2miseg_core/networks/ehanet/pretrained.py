@@ -24,6 +24,8 @@ __all__ = ["fetch_weights", "load_weights"]
 
 FILE = "model.safetensors"  # 22 MB
 SECONDS = 300.0  # for all of it; the hub's own limits are shorter while nothing comes
+# What the hub's client raises without a connection.
+UNREACHABLE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError")
 LOOK = 0.5  # seconds between two looks at the child
 
 # Looks in the hub's cache first. A process of its own can be ended at any moment.
@@ -80,7 +82,10 @@ def fetch_weights(program: str = PROGRAM, seconds: float = SECONDS) -> Job[Path]
         child.kill()
         child.communicate()
     if child.returncode != 0 or not said.strip():
-        raise _unavailable(reason=_first_sentence(complaint))
+        raise _unavailable(
+            reason=_reason(complaint),
+            place=f"{FILE} of {repository} as {_place(repository)}",
+        )
     path = Path(said.strip().splitlines()[-1])
     with torch.device("meta"):
         _read(Encoder(frozen=True, norm="batch", whole=False), path)
@@ -124,16 +129,27 @@ def _listen(child: subprocess.Popen[str], seconds: float) -> Job[tuple[str, str]
     raise _unavailable(reason=f"not done after {seconds:.0f} s")
 
 
-def _first_sentence(complaint: str) -> str:
-    """What the last line of a traceback says, without the error's package."""
+def _reason(complaint: str) -> str:
+    """What the last line of a traceback says, in plain words."""
     last = (complaint.strip().splitlines() or ["nothing was found"])[-1]
-    sentence = re.sub(r"^(\w+\.)+(?=\w+: )", "", last).partition(". ")[0]
+    if any(name in last for name in UNREACHABLE):
+        return "the hub cannot be reached, and the hub's cache here lacks them"
+    sentence = re.sub(r"^(\w+\.)*\w+(Error|Exception): ", "", last).partition(". ")[0]
     return f"{sentence:.200}"
 
 
-def _unavailable(*, reason: str) -> ReadError:
+def _place(repository: str) -> Path:
+    """Where in its cache the hub's client looks for the file."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = f"models--{repository.replace('/', '--')}"
+    return Path(HF_HUB_CACHE) / folder / "snapshots" / "main" / FILE
+
+
+def _unavailable(*, reason: str, place: str = "its file in the cache") -> ReadError:
     return ReadError(
         found=f"no ImageNet weights for EHANet's encoder ({' '.join(reason.split())})",
-        needed="a connection to the hub that timm keeps them on, or its cached file",
-        do="connect and begin anew to use them",
+        needed=f"a connection to the hub that timm keeps them on, or {place}",
+        do="connect, or put the file there, and begin anew; "
+        "--network pretrained=false does without them",
     )

@@ -45,6 +45,21 @@ def test_what_cannot_be_set_is_told_in_one_line(text: str) -> None:
         assert "use --batch-size" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lerning_rate=3", "one of learning_rate;"),
+        ("learning_rate=abc", "needed: a number, such as 0.001;"),
+        ("batch_dice=1", "needed: true or false, such as false;"),
+        ("epochs=1.5", "needed: a whole number, such as 2;"),
+        ("mirror_axes=z", "needed: whole numbers with commas, such as 2;"),
+    ],
+)
+def test_a_wrong_setting_is_told_what_is_meant(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        change_recipe(RECIPE, {}, [text])
+
+
 def test_impossible_values_are_refused_by_the_recipe() -> None:
     with pytest.raises(ConfigError, match="momentum"):
         change_recipe(RECIPE, {}, ["momentum=2"])

@@ -1,4 +1,5 @@
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from safetensors.torch import save_file
 
 from e2miseg_core.errors import E2MISegError, ReadError
 from e2miseg_core.networks.ehanet.encoder import Encoder
-from e2miseg_core.networks.ehanet.pretrained import fetch_weights, load_weights
+from e2miseg_core.networks.ehanet.pretrained import FILE, fetch_weights, load_weights
 from e2miseg_core.progress import run
 
 OURS = {"frozen": True, "norm": "batch", "whole": False}
@@ -44,7 +45,8 @@ def test_weights_that_are_there_are_given_to_the_encoder(encoder, weights):
 def test_an_unreachable_hub_is_told_in_one_line():
     with pytest.raises(ReadError) as caught:
         run(fetch_weights("import tarfile; raise tarfile.ReadError('nobody. Look up')"))
-    assert "(ReadError: nobody)" in str(caught.value)
+    assert "(nobody)" in str(caught.value)
+    assert "ReadError" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -102,3 +104,23 @@ def test_weights_of_another_network_are_not_taken(tmp_path):
     save_file({"stem.conv.weight": torch.zeros(16, 3, 3, 3)}, path)
     with pytest.raises(ReadError, match="another network"):
         run(fetch_weights(f"print({str(path)!r})"))
+
+
+def test_an_offline_user_is_told_where_the_file_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ReadError) as caught:
+        run(fetch_weights())
+    said = str(caught.value)
+    assert "the hub cannot be reached" in said
+    assert "Error" not in said
+    assert "--network pretrained=false" in said
+    place = Path(said.partition(f"{FILE} of ")[2].partition(" as ")[2].split(";")[0])
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"not weights")
+    # It is looked for there: found, and refused for what is in it.
+    with pytest.raises(ReadError, match="damaged"):
+        run(fetch_weights())
