@@ -411,6 +411,36 @@ def test_a_network_that_finds_nothing_begins_anew_once_with_less_momentum(
     assert group["momentum"] == 0.95
 
 
+@pytest.mark.parametrize("stop", [2, 3])  # before and after it begins anew
+def test_a_rescued_run_resumes_bit_for_bit(
+    prepared: list[PreparedCase], tmp_path: Path, stop: int
+) -> None:
+    recipe = Recipe(
+        epochs=4, iterations=1, optimizer="sgd", validate_every=1, rescue_after=0.5
+    )
+
+    def begun(folder: Path) -> TrainingRun:
+        folder.mkdir(exist_ok=True)
+        made = TrainingRun(folder, CONFIG, recipe, device="cpu", precision="float32")
+        torch.nn.init.constant_(made.network.heads[0].bias[0], 99.0)  # background
+        return made
+
+    whole = begun(tmp_path / "whole")
+    run(whole.train(prepared[:3], prepared[3:]))
+    stopped = begun(tmp_path / "resumed")
+    job = stopped.train(prepared[:3], prepared[3:])
+    while (step := next(job)).stage != "training" or step.done < stop:
+        pass
+    job.close()
+    resumed = begun(tmp_path / "resumed")
+    resumed.resume()
+    run(resumed.train(prepared[:3], prepared[3:]))
+    assert whole.state.rescued
+    assert resumed.state.rescued
+    for name, tensor in load_file(whole.checkpoint).items():
+        assert torch.equal(load_file(resumed.checkpoint)[name], tensor), name
+
+
 def test_a_checkpoint_of_an_earlier_version_is_refused_clearly(
     prepared: list[PreparedCase], tmp_path: Path
 ) -> None:
