@@ -10,9 +10,10 @@ from e2miseg_core.io.atomic import replacing
 
 __all__ = ["Curve", "Panel", "write_curves"]
 
-WIDTH, HEIGHT, MARGIN = 720, 240, 48  # pixels of a panel, and around its axes
+WIDTH, HEIGHT = 720, 240  # pixels of a panel
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 32, 44  # and around its axes
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # told apart by everybody
-TICKS = 4
+TICKS = 5  # at most so many steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +26,19 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """Curves with common axes."""
+    """Curves with common axes.
+
+    Attributes
+    ----------
+    title : str
+    curves : sequence of Curve
+    within : (low, high), optional
+        Range that the axis upwards never leaves, such as 0 to 1 of a Dice.
+    """
 
     title: str
     curves: Sequence[Curve]
+    within: tuple[float, float] = (-math.inf, math.inf)
 
 
 def history_panels(rows: Sequence[Mapping[str, str]]) -> list[Panel]:
@@ -47,18 +57,24 @@ def history_panels(rows: Sequence[Mapping[str, str]]) -> list[Panel]:
     ]
     return [
         Panel(title="loss", curves=[curve("loss", "training loss")]),
-        Panel(title="selection cases", curves=dice),
+        Panel(title="selection cases", curves=dice, within=(0.0, 1.0)),
         Panel(
             title="throughput",
             curves=[curve("samples_per_second", "patches per second")],
+            within=(0.0, math.inf),
         ),
     ]
 
 
 def write_curves(path: Path, panels: Sequence[Panel]) -> None:
-    """Draw panels one below the other; what stood at `path` is replaced."""
+    """Draw panels over the same epochs one below the other.
+
+    What stood at `path` is replaced.
+    """
+    epochs = [x for p in panels for curve in p.curves for x, _ in curve.points]
+    across = _epoch_axis(epochs or [1.0])
     drawn = [
-        f'<g transform="translate(0 {number * HEIGHT})">{_panel(panel)}</g>'
+        f'<g transform="translate(0 {number * HEIGHT})">{_panel(panel, across)}</g>'
         for number, panel in enumerate(panels)
     ]
     size = f'width="{WIDTH}" height="{HEIGHT * len(panels)}"'
@@ -75,19 +91,17 @@ def write_curves(path: Path, panels: Sequence[Panel]) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _panel(panel: Panel) -> str:
+def _panel(panel: Panel, across: "_Axis") -> str:
     curves = [curve for curve in panel.curves if curve.points]
-    title = f'<text x="{MARGIN}" y="18">{escape(panel.title)}</text>'
+    title = f'<text x="{LEFT}" y="18" font-weight="bold">{escape(panel.title)}</text>'
     if not curves:
         return title
-    points = [point for curve in curves for point in curve.points]
-    across = _Axis.around([x for x, _ in points], MARGIN, WIDTH - MARGIN)
-    up = _Axis.around([y for _, y in points], HEIGHT - MARGIN, MARGIN)
+    up = _value_axis([y for curve in curves for _, y in curve.points], panel.within)
     parts = [title, _frame(across, up)]
     for number, curve in enumerate(curves):
         color = COLORS[number % len(COLORS)]
         parts.append(_line(curve, color, across, up))
-        x = MARGIN + 160 + 180 * number
+        x = LEFT + 160 + 180 * number
         name = escape(curve.name)
         parts.append(f'<text x="{x}" y="18" fill="{color}">{name}</text>')
     return "".join(parts)
@@ -101,37 +115,77 @@ class _Axis:
     high: float
     first: float
     last: float
-
-    @classmethod
-    def around(cls, values: Sequence[float], first: float, last: float) -> "_Axis":
-        low, high = min(values), max(values)
-        if high <= low:  # a single value lies in the middle
-            low, high = low - 0.5, high + 0.5
-        return cls(low, high, first, last)
+    step: float
 
     def place(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
         return round(self.first + share * (self.last - self.first), 1)
 
-    def ticks(self) -> list[float]:
-        step = (self.high - self.low) / TICKS
-        return [self.low + step * number for number in range(TICKS + 1)]
+    def ticks(self) -> list[tuple[float, str]]:
+        """Multiples of the step within the axis, each with its text."""
+        slack = 1e-9  # of a step, for what rounding leaves
+        first = math.ceil(self.low / self.step - slack)
+        last = math.floor(self.high / self.step + slack)
+        decimals = max(0, -math.floor(math.log10(self.step) + slack))
+        large = self.step >= 1e6 or decimals > 4
+        return [
+            (n * self.step, f"{n * self.step:{'.2g' if large else f'.{decimals}f'}}")
+            for n in range(first, last + 1)
+        ]
+
+
+def _epoch_axis(epochs: Sequence[float]) -> _Axis:
+    """Over all epochs, with ticks at whole ones."""
+    low, high = min(epochs), max(epochs)
+    step = max(1.0, _round_step(high - low))
+    if high <= low:  # a single one lies in the middle
+        low, high = low - 0.5, high + 0.5
+    return _Axis(low, high, LEFT, WIDTH - RIGHT, step)
+
+
+def _value_axis(values: Sequence[float], within: tuple[float, float]) -> _Axis:
+    """Around all values, from tick to tick, but not beyond `within`."""
+    low, high = min(values), max(values)
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # alike, but for rounding
+        room = abs(low) / 10 or 0.5
+        low, high = low - room, high + room
+    low, high = max(low, within[0]), min(high, within[1])
+    if high <= low:  # all at one end of the range
+        low, high = (low, low + 0.1) if low == within[0] else (high - 0.1, high)
+    step = _round_step(high - low)
+    low = max(math.floor(low / step + 1e-9) * step, within[0])
+    high = min(math.ceil(high / step - 1e-9) * step, within[1])
+    return _Axis(low, high, HEIGHT - BOTTOM, TOP, step)
+
+
+def _round_step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, of which `TICKS` reach over the span."""
+    if span <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(span / TICKS))
+    return next(
+        n * power for n in (1, 2, 5, 10) if n * power * TICKS >= span * (1 - 1e-9)
+    )
 
 
 def _frame(across: _Axis, up: _Axis) -> str:
     parts = []
-    for value in up.ticks():
+    for value, text in up.ticks():
         y = up.place(value)
         parts.append(
             f'<line x1="{across.first}" x2="{across.last}" y1="{y}" y2="{y}" '
-            f'stroke="#dddddd"/><text x="{MARGIN - 4}" y="{y + 4}" '
-            f'text-anchor="end">{value:.3g}</text>'
+            f'stroke="#dddddd"/><text class="value" x="{LEFT - 6}" y="{y + 4}" '
+            f'text-anchor="end">{text}</text>'
         )
-    for value in across.ticks():
+    for value, text in across.ticks():
         parts.append(
-            f'<text x="{across.place(value)}" y="{up.first + 16}" '
-            f'text-anchor="middle">{value:.4g}</text>'
+            f'<text class="epoch" x="{across.place(value)}" y="{up.first + 16}" '
+            f'text-anchor="middle">{text}</text>'
         )
+    middle = (across.first + across.last) / 2
+    parts.append(
+        f'<text x="{middle}" y="{up.first + 34}" text-anchor="middle">epoch</text>'
+    )
     return "".join(parts)
 
 

@@ -108,6 +108,10 @@ class TrainingRun:
         """Begin a new run with what `e2miseg_core.training.start` found."""
         self._trainee.begin_with(weights)
 
+    def say(self, text: str) -> None:
+        """Add a line to the run's log."""
+        self._log.say(text)
+
     def resume(self) -> None:
         """Go on from the checkpoint.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from e2miseg_core import __version__
 from e2miseg_core.io.atomic import write_json
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
@@ -78,6 +79,7 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
             clear_folder(folder)
             made.write(folder)
         run.begin_with(weights)
+    run.say(_described(request, plan))
     augment = recipe_augmentation(
         recipe,
         plan.patch_size,
@@ -90,6 +92,7 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     if not request.team.is_first:
         request.team.wait()
         return _written(folder)
+    run.say(f"trained; weights of epoch {trained.best_epoch} are kept")
     card = first_card(request, plan, split, trained)
     unseen = [by_name[name] for name in split.unseen]
     result = yield from _finish(run, trained.network, card, selection, unseen)
@@ -102,6 +105,20 @@ def _written(folder: Path) -> TrainingResult:
     report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     card = load_model(folder / MODEL).card
     return TrainingResult(path=folder / MODEL, card=card, report=report)
+
+
+def _described(request: TrainingRequest, plan: TrainingPlan) -> str:
+    """What is trained, in a line for the log."""
+    split, recipe = request.split, request.recipe
+    spacing = " x ".join(f"{step:.4g}" for step in plan.spacing)
+    patch = " x ".join(map(str, plan.patch_size))
+    return (
+        f"e2miseg {__version__}, preset {request.preset}, {request.dataset.name} fold "
+        f"{request.fold}: {len(split.training)} cases train, {len(split.selection)} "
+        f"choose, {len(split.unseen)} unseen; spacing {spacing} mm, patch {patch}, "
+        f"batch {plan.batch_size}, {recipe.epochs} epochs of {recipe.iterations}, seed "
+        f"{recipe.seed}, device {request.device}"
+    )
 
 
 def _finish(
@@ -119,6 +136,7 @@ def _finish(
         model = load_model(unfinished)
         card = yield from calibrate_on(model, run, selection)
         model = Model(network=model.network, card=card)
+        run.say(f"calibrated; reporting on {len(unseen)} unseen cases")
         report = yield from report_on_cases(
             model, unseen, device=run.device.type, html=run.folder / "report.html"
         )
@@ -127,6 +145,7 @@ def _finish(
     card = replace(card, metrics=card_metrics(report))
     write_json(run.folder / REPORT, report)
     card = save_model(model.network, card, run.folder / MODEL)
+    run.say(f"wrote {MODEL}; unseen Dice {report['means']['dice']:.4f}")
     return TrainingResult(path=run.folder / MODEL, card=card, report=report)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from e2miseg_core import __version__
 from e2miseg_core.cli import run_command
 from e2miseg_core.model_card import read_card
 from e2miseg_core.training.splits import split_cases
@@ -88,6 +89,11 @@ def test_the_plan_is_in_the_card_and_a_resumed_run_keeps_it(
     card = read_card(run / "model.safetensors")
     stored = json.loads((run / "plan.json").read_text())["plan"]
     assert told == [stored]
+    log = (run / "log.txt").read_text()
+    assert f"e2miseg {__version__}, preset tiny, " in log
+    assert "7 cases train, 1 choose, 2 unseen" in log
+    assert "reporting on 2 unseen cases" in log
+    assert "wrote model.safetensors; unseen Dice" in log
     assert card.training["plan"] == stored
     assert card.patch_size == (8, 16, 16)
     assert card.normalizations[0].nonzero

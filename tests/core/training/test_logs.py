@@ -123,6 +123,60 @@ def test_a_curve_of_one_or_no_point_is_drawn(tmp_path: Path) -> None:
     assert len(list(tree.iter(f"{SVG}circle"))) == 1
 
 
+def ticks(path: Path, kind: str) -> list[list[float]]:
+    """Numbers at the axes of each panel."""
+    return [
+        [
+            float(text.text or "")
+            for text in panel.iter(f"{SVG}text")
+            if text.get("class") == kind
+        ]
+        for panel in ET.parse(path).iter(f"{SVG}g")
+    ]
+
+
+def test_axes_have_round_numbers_and_the_same_whole_epochs(tmp_path: Path) -> None:
+    loss = Curve(name="loss", points=[(n, 1.7 - n / 50) for n in range(1, 65)])
+    dice = Curve(name="Dice", points=[(8, 0.62), (16, 0.97)])
+    panels = [
+        Panel(title="loss", curves=[loss]),
+        Panel(title="Dice", curves=[dice], within=(0, 1)),
+    ]
+    write_curves(tmp_path / "c.svg", panels)
+    assert ticks(tmp_path / "c.svg", "epoch") == [[20, 40, 60]] * 2
+    assert ticks(tmp_path / "c.svg", "value") == [
+        [0, 0.5, 1, 1.5, 2],
+        [0.6, 0.7, 0.8, 0.9, 1],
+    ]
+    words = [text.text for text in ET.parse(tmp_path / "c.svg").iter(f"{SVG}text")]
+    assert words.count("epoch") == 2
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(1, 3), st.booleans()
+)
+def test_every_point_lies_within_its_panel(
+    tmp_path_factory: pytest.TempPathFactory,
+    values: list[float],
+    first: int,
+    bounded: bool,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "bounds.svg"
+    within = (0.0, 1.0) if bounded else (-np.inf, np.inf)
+    curve = Curve(name="a", points=list(enumerate(values, start=first)))
+    write_curves(path, [Panel(title="t", curves=[curve], within=within)])
+    tree = ET.parse(path)
+    text = [line.attrib["points"] for line in tree.iter(f"{SVG}polyline")]
+    text += [f"{c.get('cx')},{c.get('cy')}" for c in tree.iter(f"{SVG}circle")]
+    points = np.array([p.split(",") for p in text[0].split()], float)
+    assert (points >= (64, 32)).all()
+    assert (points <= (696, 196)).all()
+    shown = ticks(path, "value")[0]
+    assert len(shown) >= 1
+    assert not bounded or (min(shown) >= 0 and max(shown) <= 1)
+    assert all(epoch.is_integer() for epoch in ticks(path, "epoch")[0])
+
+
 def whole_array_slice(truth: np.ndarray) -> int:
     """The definition, with all pieces of the volume at once."""
     parts, count = ndimage.label(truth > 0)
