@@ -83,6 +83,14 @@ def train(  # noqa: PLR0913 - one parameter an option
             "--label", metavar="VALUE=NAME", help="Name of a label value; repeat."
         ),
     ] = None,
+    only_label: Annotated[
+        str | None,
+        typer.Option(
+            "--only-label",
+            metavar="NAME",
+            help="Learn one label, by name or value; the others become background.",
+        ),
+    ] = None,
     channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -163,6 +171,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     weights. An interrupted run goes on with --resume.
     """
     found = _find(dataset, images, labels, label, channel)
+    found = found if only_label is None else found.only(only_label)
     overrides = plan_overrides(
         spacing=spacing,
         patch=patch,

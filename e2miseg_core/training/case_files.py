@@ -1,6 +1,12 @@
 """The files of a labelled case: opening them, and telling whether they changed."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
 
 from e2miseg_core.errors import DatasetError
 from e2miseg_core.io import Address, open_channels, open_labels, open_volume
@@ -36,12 +42,30 @@ def open_case(case: Case) -> tuple[Volume, Volume]:
             needed="the same shape and position",
             do="resample one onto the other, or leave the case out",
         )
-    return image, labels
+    return image, _without(labels, case.background)
+
+
+def _without(labels: Volume, values: tuple[int, ...]) -> Volume:
+    """Labels of which some values are background, block by block when read."""
+    if not values:
+        return labels
+
+    def clear(block: NDArray[Any]) -> NDArray[Any]:
+        return np.where(np.isin(block, values), 0, block).astype(block.dtype)
+
+    levels = tuple(
+        da.map_blocks(clear, level, dtype=level.dtype)  # type: ignore[no-untyped-call]
+        for level in labels.levels
+    )
+    return replace(labels, levels=levels)
 
 
 def origin_of(case: Case) -> list[list[object]]:
     """JSON values that change when a file of the case does."""
-    return [_stamp(source) for source in (*case.images, case.labels)]
+    stamps = [_stamp(source) for source in (*case.images, case.labels)]
+    if case.background:
+        stamps[-1][0] = f"{stamps[-1][0]} without {list(case.background)}"
+    return stamps
 
 
 def _stamp(source: Path | Address) -> list[object]:

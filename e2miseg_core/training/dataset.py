@@ -24,11 +24,15 @@ Source: TypeAlias = Path | Address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One case: an image, or one a channel, and its labels."""
+    """One case: an image, or one a channel, and its labels.
+
+    Label values of `background` are read as 0.
+    """
 
     name: str
     images: tuple[Source, ...]
     labels: Source
+    background: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,30 @@ class Dataset:
     def label_names(self) -> dict[int, str]:
         """Name of each label value above 0."""
         return {label.value: label.name for label in self.labels}
+
+    def only(self, wanted: str) -> "Dataset":
+        """The data set with one label, by name or value; the others are background.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such label.
+        """
+        kept = tuple(
+            label
+            for label in self.labels
+            if wanted.casefold() in (label.name.casefold(), str(label.value))
+        )
+        if len(kept) != 1:
+            known = ", ".join(f"{v} ({name})" for v, name in self.label_names.items())
+            raise DatasetError(
+                found=f"{len(kept) or 'no'} labels {wanted!r}",
+                needed=f"the name or value of one of {known}",
+                do="correct --only-label",
+            )
+        others = tuple(v for v in self.label_names if v != kept[0].value)
+        cases = tuple(replace(case, background=others) for case in self.cases)
+        return replace(self, labels=kept, cases=cases)
 
 
 def find_dataset(

@@ -62,7 +62,8 @@ class EHANetConfig:
             raise ConfigError(
                 found=f"{self.n_classes} classes with the background for EHANet",
                 needed="2: it tells one structure from the background",
-                do="train one model for each structure, or take another preset",
+                do="train one model for each structure (train --only-label NAME), or "
+                "take another preset",
             )
         if self.in_channels not in (1, 3):
             raise ConfigError(

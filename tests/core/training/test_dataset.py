@@ -254,3 +254,25 @@ def test_labels_without_a_structure_are_refused(
         write_labels(np.zeros((4, 5, 6), np.uint8), path, like=empty, overwrite=True)
     with pytest.raises(DatasetError, match="no label value above 0"):
         find_dataset(tmp_path / "d")
+
+
+def test_one_label_of_several_is_kept_and_the_others_are_background(
+    tmp_path: Path,
+) -> None:
+    labels = np.zeros((4, 6, 5), np.uint8)
+    labels[1], labels[2] = 1, 5
+    like = Volume.from_array(labels, spacing=(1.0, 1.0, 1.0))
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+        write_labels(labels, tmp_path / part / "a.nii.gz", like=like)
+    found = find_dataset(tmp_path, label_names={1: "liver", 5: "tumour"})
+    before = origin_of(found.cases[0])
+    for wanted in ("tumour", "Tumour", "5"):
+        one = found.only(wanted)
+        assert one.label_names == {5: "tumour"}
+        truth = np.asarray(open_case(one.cases[0])[1].data[0])
+        assert truth.dtype == np.uint8
+        np.testing.assert_array_equal(truth, np.where(labels == 5, 5, 0))
+        assert origin_of(one.cases[0]) != before  # prepared files are not mixed up
+    with pytest.raises(DatasetError, match=r"one of 1 \(liver\), 5 \(tumour\)"):
+        found.only("spleen")
