@@ -1,10 +1,14 @@
 """Numbers of a training from the command line."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from e2miseg_core.cli.recipe import change_recipe
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.training.recipe import Recipe
+from e2miseg_core.training.recipes import preset_recipe
 
 RECIPE = Recipe(epochs=2, iterations=3)
 
@@ -63,3 +67,19 @@ def test_a_wrong_setting_is_told_what_is_meant(text: str, told: str) -> None:
 def test_impossible_values_are_refused_by_the_recipe() -> None:
     with pytest.raises(ConfigError, match="momentum"):
         change_recipe(RECIPE, {}, ["momentum=2"])
+
+
+def test_every_number_is_documented_with_its_default() -> None:
+    recipe = preset_recipe("small")
+    page = Path(__file__).parents[3] / "docs" / "training.md"
+    text = page.read_text("utf-8").partition("### Every number")[2]
+    told: dict[str, str] = {}
+    for line in text.partition("## The run's folder")[0].splitlines():
+        if line.startswith("| `"):
+            names, values, meaning = (c.strip() for c in line.strip("|").split("|"))
+            assert meaning
+            listed = [name.strip("` ") for name in names.split(",")]
+            told |= dict(zip(listed, values.split(", "), strict=True))
+    settings = [f"{name}={value}" for name, value in told.items()]
+    assert set(told) == set(recipe.to_json()) - {"batch_size"}
+    assert change_recipe(replace(recipe, momentum=0.5, seed=1), {}, settings) == recipe
