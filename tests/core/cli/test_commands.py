@@ -1,5 +1,6 @@
 """The command line as a user or a program calls it."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,8 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from rich.console import Console
 
 from e2miseg_core.cli import commands, run_command
+from e2miseg_core.cli.networks import sizes_table
 from e2miseg_core.cli.output import Output
 from e2miseg_core.describe import describe_volume
 from e2miseg_core.errors import Cancelled
@@ -308,7 +311,14 @@ def test_networks_lists_every_preset(
     # Once is enough.
     monkeypatch.setattr("e2miseg_core.networks.cost.preset_costs", lambda: rows)
     assert run_command(["networks"]) == 0
-    assert "small" in capsys.readouterr().out
+    assert "cardiac MR with thick slices; needs a GPU" in capsys.readouterr().out
+    console = Console(width=80, file=io.StringIO())
+    console.print(sizes_table(rows))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    (acdc,) = [line for line in lines if "85,131,796" in line]
+    told = ["acdc", "published", "1 -> 4", "60.9 G", "16 x 160 x 160 *", "644 MB"]
+    assert all(part in acdc for part in told)
 
 
 def test_train_makes_a_model_that_predicts(
@@ -385,3 +395,17 @@ def test_info_tells_labels_by_name_and_predicts_them_with_nothing() -> None:
         3: {"name": "cyst", "color": [255, 0, 9]},
     }
     assert found["memory_to_predict"] == {}
+
+
+def test_help_has_no_hard_breaks_in_a_paragraph() -> None:
+    text = """One.
+
+    Two lines
+    of text.
+
+    Dice: an
+    overlap.
+    NSD: surfaces.
+    """
+    expected = "One.\n\nTwo lines of text.\n\nDice: an overlap.\nNSD: surfaces."
+    assert commands.reflowed(text) == expected
