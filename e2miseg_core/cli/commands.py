@@ -1,5 +1,7 @@
 """All commands together, and what becomes of their errors."""
 
+import inspect
+import re
 import traceback
 from typing import Any
 
@@ -23,12 +25,22 @@ from e2miseg_core.cli.train import train
 from e2miseg_core.cli.worker import worker
 from e2miseg_core.errors import Cancelled, as_user_error
 
-__all__ = ["app", "run"]
+__all__ = ["app", "reflowed", "run"]
 
 DONE, BUG, USER = 0, 1, 2
 
 # typer brings its own copy of click, whose base error it does not export.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def reflowed(text: str) -> str:
+    """A docstring whose paragraphs have no hard breaks, for any width.
+
+    A line that explains a term ("Dice: ...") begins anew.
+    """
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(re.sub(r"\n(?!\w+: )", " ", part) for part in paragraphs)
+
 
 app = typer.Typer(
     name="e2miseg",
@@ -53,7 +65,7 @@ for command in (
     networks,
     worker,
 ):
-    app.command()(command)
+    app.command(help=reflowed(command.__doc__ or ""))(command)
 app.add_typer(models, name="models")
 app.add_typer(project, name="project")
 

@@ -8,6 +8,12 @@ from e2miseg_core.evaluation import Interval, Report
 
 __all__ = ["MOST_ROWS", "cases", "details", "means"]
 
+FIGURES = {  # that are compared
+    "dice": "Dice",
+    "nsd": "NSD",
+    "hd95_mm": "HD95 (mm)",
+    "assd_mm": "ASSD (mm)",
+}
 MOST_ROWS = 60  # a longer table of cases scrolls the means away
 
 
@@ -103,19 +109,22 @@ def _calibration(report: Report) -> Table:
 
 
 def _differences(report: Report) -> Table:
-    title = f"Difference to {escape(report.compared_with)}"
+    title = f"This prediction less that of {escape(report.compared_with)}"
     table = _plain(title, ["structure"], ["figure", "difference", "95 %", "p"])
     for key, figures in report.differences.items():
-        for figure in ("dice", "nsd", "hd95_mm", "assd_mm"):
+        for figure in FIGURES:
             one = figures[figure]
             ends = one.interval
             table.add_row(
                 escape(report.name_of(key)),
-                figure,
+                FIGURES[figure],
                 f"{one.mean:+.4f}" if one.n_cases else "-",
                 f"{ends.low:+.4f} to {ends.high:+.4f}" if ends else "-",
                 "-" if one.p_value is None else f"{one.p_value:.3g}",
             )
+    table.caption = (
+        "Dice and NSD above 0, HD95 and ASSD below 0: this prediction is the better one"
+    )
     return table
 
 

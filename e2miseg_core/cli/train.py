@@ -309,6 +309,11 @@ def _sentence(result: "TrainingResult") -> str:
 
     means, maps = result.report["means"], result.report["error_map"]
     n_cases = len(result.report["error_map_cases"])
+    if not means["dice"] > 0:  # or no number
+        return (
+            f"{result.path}: it finds nothing in {n_cases} unseen cases. "
+            "Train longer (--epochs), and see curves.svg and the plan for the reason."
+        )
     return (
         f"{result.path}: on {n_cases} unseen cases mean Dice {means['dice']:.3f}, "
         f"HD95 {means['hd95_mm']:.2f} mm, NSD (1 mm) {means['nsd']:.3f}. The error map "

@@ -201,7 +201,9 @@ def test_a_label_of_one_prediction_only_counts_in_the_comparison(folders, capsys
     expected = (1 + sum(one["difference"] for one in others)) / 4
     assert comparison["mean"]["dice"]["difference"] == pytest.approx(expected)
     table = run(capsys, *pair, "--compare", folders / "q")[1]
-    assert any(line.split()[:3] == ["label", "9", "dice"] for line in table)
+    assert any(line.split()[:3] == ["label", "9", "Dice"] for line in table)
+    assert any(line.startswith("This prediction less that of") for line in table)
+    assert "this prediction is the better one" in " ".join(" ".join(table).split())
 
 
 def test_what_does_not_fit_is_told_before_anything_is_compared(folders, capsys):
