@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_complete", "compare", "draw", "show", "warn", "write"]
 
+MOST_NAMES = 3  # of cases that are left out for one reason
+
 
 def compare(
     predicted: str,
@@ -57,8 +59,15 @@ def warn(out: Output, report: "Report", lacking: Sequence["Problem"]) -> None:
         )
     for problem in lacking:
         out.warning(f"left out of the comparison: {problem.message}")
+    reasons: dict[str, list[Problem]] = {}
     for problem in report.problems:
-        out.warning(f"left out: {problem.message}")
+        reason = problem.message.removeprefix(f"{problem.case}: ")
+        reasons.setdefault(reason, []).append(problem)
+    for reason, problems in reasons.items():
+        names = ", ".join(one.case for one in problems[:MOST_NAMES])
+        more = f" and {len(problems) - MOST_NAMES} more"
+        names += more if len(problems) > MOST_NAMES else ""
+        out.warning(f"left out: {names}: {reason}")
     if report.other_values:
         values = ", ".join(map(str, report.other_values))
         out.warning(f"the label values {values} belong to no structure")

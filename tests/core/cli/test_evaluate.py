@@ -1,6 +1,7 @@
 """`e2miseg evaluate` as a user types it."""
 
 import json
+import shutil
 
 import fsspec
 import h5py
@@ -75,6 +76,16 @@ def test_a_missing_prediction_is_told_and_is_no_success(folders, capsys):
     assert "left out: b" in errors
     assert "error: 1 of 2 cases could not be compared" in errors
     assert json.loads(report.read_text())["problems"][0]["case"] == "b"
+
+
+def test_many_missing_predictions_are_one_line(folders, capsys):
+    for number in range(5):
+        source = folders / "reference" / "a.nii.gz"
+        shutil.copy(source, folders / "reference" / f"x{number}.nii.gz")
+    code, _, errors = run(capsys, folders / "predicted", folders / "reference")
+    assert code == 2
+    assert "left out: x0, x1, x2 and 2 more: no file of this name in " in errors
+    assert errors.count("left out: ") == 1
 
 
 def test_a_report_is_replaced_only_on_request(folders, capsys):
