@@ -46,12 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     except E2MISegError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stderr.write("\n")
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
     sys.stdout.write(f"{card}\n")
     return 0
 
 
 def _show(step: Progress) -> None:
+    """Overwrite one line on a terminal; in a file the result alone is of use."""
+    if not sys.stderr.isatty():
+        return
     sys.stderr.write(f"\r{step.stage}: {step.done} of {step.total}")
     sys.stderr.flush()
 

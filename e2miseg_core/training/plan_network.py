@@ -103,9 +103,12 @@ class NetworkPlanner:
         if room > batch_size:
             why += f", or {room} of patches that are smaller than its own"
         if batch > min(room, shown):  # the least there may be
-            why = f"the least that is used; {_tightest(room, shown, n_cases)}"
+            over = "takes more memory than the preset's batch"
+            if shown < room:
+                over = f"shows more than 5 % of the voxels of {count_cases(n_cases)}"
+            why = f"the least there may be, though it {over}"
         elif shown < room:
-            why += f"; but {_tightest(room, shown, n_cases)}"
+            why = f"5 % of the voxels of {count_cases(n_cases)}; memory does for {room}"
         wanted = self.overrides.batch_size
         self.reasons["batch_size"] = told(wanted, why, str(batch))
         return wanted or batch
@@ -148,13 +151,6 @@ class NetworkPlanner:
                 needed=f"a preset whose network takes {OPTIONS[name]}",
                 do=f"leave {OPTIONS[name]} out, or choose another --preset",
             )
-
-
-def _tightest(room: int, shown: int, n_cases: int) -> str:
-    """Which of two bounds on a batch is the smaller one."""
-    if shown < room:
-        return f"{shown} show 5 % of the voxels of {count_cases(n_cases)}"
-    return f"{room} such patches take the memory of the preset's batch"
 
 
 def voxel_limit(base: NetworkConfig, network: NetworkConfig) -> int:
