@@ -30,7 +30,10 @@ _PUBLISHED = Recipe(
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "tiny": Recipe(epochs=20, iterations=20),
-        "small": Recipe(epochs=64, iterations=50, validate_every=8),
+        # After 700 steps on the hippocampus set: Dice 0.857, with 1e-3 0.847.
+        "small": Recipe(
+            epochs=64, iterations=50, learning_rate=3e-3, warm_up=50, validate_every=8
+        ),
         "acdc": replace(_PUBLISHED, batch_size=4),
         "brain": replace(_PUBLISHED, batch_size=2),
         "pet": replace(_PUBLISHED, batch_size=4, ss_weight=2.0),
