@@ -51,6 +51,8 @@ def write(report: "Report", output: Path | None, table: Path | None) -> None:
 
 def warn(out: Output, report: "Report", lacking: Sequence["Problem"]) -> None:
     """Tell what was left out, of the report and of its comparison."""
+    from e2miseg_core.evaluation.absence import absent_words
+
     if lacking:
         shared = len(report.cases) - len(lacking)
         out.warning(
@@ -71,6 +73,8 @@ def warn(out: Output, report: "Report", lacking: Sequence["Problem"]) -> None:
     if report.other_values:
         values = ", ".join(map(str, report.other_values))
         out.warning(f"the label values {values} belong to no structure")
+    if report.absent:
+        out.warning(absent_words(report.absent))
 
 
 def draw(report: "Report", html: Path, images: str | None) -> Job[None]:

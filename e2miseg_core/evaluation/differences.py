@@ -2,8 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
+from e2miseg_core.evaluation.absence import that_occur
 from e2miseg_core.evaluation.intervals import Difference, paired_difference
-from e2miseg_core.evaluation.scores import BOTH_EMPTY, FIGURES, CaseScores, mean
+from e2miseg_core.evaluation.scores import (
+    BOTH_EMPTY,
+    FIGURES,
+    CaseScores,
+    mean,
+)
 from e2miseg_core.evaluation.structures import LabelKey
 
 __all__ = ["case_differences"]
@@ -24,13 +30,15 @@ def case_differences(
     Returns
     -------
     dict
-        By structure and figure; "" has the mean over the structures.
+        By structure and figure; "" has the mean over the structures that some case of
+        either side has.
     """
     theirs = {case.case: case for case in second}
     mine = [case for case in first if case.case in theirs]
     sides = mine, [theirs[case.case] for case in mine]
     groups = [case.group or case.case for case in mine]
     keys = list(keys)
+    counted = that_occur([case for side in sides for case in side], keys)
 
     def difference(figure: str, some: list[LabelKey]) -> Difference:
         ours, others = (
@@ -42,7 +50,7 @@ def case_differences(
     wanted: dict[LabelKey, list[LabelKey]] = {key: [key] for key in keys}
     return {
         key: {figure: difference(figure, some) for figure in FIGURES}
-        for key, some in (wanted | {"": keys}).items()
+        for key, some in (wanted | {"": counted}).items()
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from e2miseg_core.evaluation.absence import that_occur
 from e2miseg_core.evaluation.differences import case_differences
 from e2miseg_core.evaluation.intervals import (
     DRAWS,
@@ -86,30 +87,44 @@ class Report:
             for key in self.label_names
         }
 
+    @cached_property
+    def counted(self) -> list[LabelKey]:
+        """Structures that the means over structures are of, see `that_occur`."""
+        return that_occur(self.cases, self.label_names)
+
+    @property
+    def absent(self) -> list[str]:
+        """Names of the structures that count in no mean over structures."""
+        return [n for key, n in self.label_names.items() if key not in self.counted]
+
     @property
     def groups(self) -> list[str]:
         """The group of each case."""
         return [case.group or case.case for case in self.cases]
 
+    def mean(self, figure: str) -> float:
+        """Mean over the counted structures of their mean figure; NaN without any."""
+        return mean([getattr(self.means[key], figure) for key in self.counted])
+
     @property
     def mean_dice(self) -> float:
-        """Mean over the classes of the mean Dice; NaN without classes."""
-        return self._mean("dice")
+        """Mean over the counted structures of the mean Dice; NaN without."""
+        return self.mean("dice")
 
     @property
     def mean_hd95_mm(self) -> float:
-        """Mean over the classes of the mean HD95 in mm; NaN without classes."""
-        return self._mean("hd95_mm")
+        """Mean over the counted structures of the mean HD95 in mm; NaN without."""
+        return self.mean("hd95_mm")
 
     @property
     def mean_nsd(self) -> float:
-        """Mean over the classes of the mean NSD; NaN without classes."""
-        return self._mean("nsd")
+        """Mean over the counted structures of the mean NSD; NaN without."""
+        return self.mean("nsd")
 
     @property
     def mean_assd_mm(self) -> float:
-        """Mean over the classes of the mean ASSD in mm; NaN without classes."""
-        return self._mean("assd_mm")
+        """Mean over the counted structures of the mean ASSD in mm; NaN without."""
+        return self.mean("assd_mm")
 
     @property
     def mean_ece(self) -> float | None:
@@ -120,8 +135,8 @@ class Report:
 
     @property
     def mean_lesion_f1(self) -> float:
-        """Mean over the structures of the mean F1 of the cases' lesions."""
-        return self._mean("lesion_f1")
+        """Mean over the counted structures of the mean F1 of the cases' lesions."""
+        return self.mean("lesion_f1")
 
     @property
     def in_pieces(self) -> bool:
@@ -133,8 +148,8 @@ class Report:
         )
 
     def case_means(self, figure: str) -> list[float]:
-        """Mean of a figure over the structures, of each case; NaN without any."""
-        return [case.mean(figure) for case in self.cases]
+        """Mean of a figure over the counted structures, of each case."""
+        return [case.mean(figure, self.counted) for case in self.cases]
 
     @cached_property
     def mean_intervals(self) -> dict[str, Interval | None]:
@@ -185,6 +200,7 @@ class Report:
             "empty_masks": _EMPTY_RULE,
             "labels": {str(key): name for key, name in self.label_names.items()},
             "mean": self._means_to_json(),
+            "absent": self.absent,
             "classes": {
                 self.label_names[key]: {
                     "label": key,
@@ -209,12 +225,9 @@ class Report:
             told["comparison"] = self._comparison_to_json()
         return told
 
-    def _mean(self, figure: str) -> float:
-        return mean([getattr(one, figure) for one in self.means.values()])
-
     def _means_to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {
-            figure: _or_none(self._mean(figure)) for figure in FIGURES
+            figure: _or_none(self.mean(figure)) for figure in FIGURES
         }
         values["n_cases"] = len(self.cases)
         values["n_groups"] = len(set(self.groups))

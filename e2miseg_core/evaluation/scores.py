@@ -1,6 +1,6 @@
 """Scores of labels against a reference: of a structure in a case, and over cases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,11 @@ class ClassScores:
     lesions: LesionScores
     nsd_at: Mapping[float, float] = field(default_factory=dict)
     reliability: Reliability | None = None
+
+    @property
+    def occurs(self) -> bool:
+        """Whether it is in the prediction or in the reference."""
+        return not (self.predicted_empty and self.reference_empty)
 
     @property
     def volume_error_ml(self) -> float:
@@ -126,9 +131,10 @@ class CaseScores:
     classes: Mapping[LabelKey, ClassScores]
     group: str = ""
 
-    def mean(self, figure: str) -> float:
-        """Mean of a figure over the structures; NaN without any."""
-        return mean([getattr(scores, figure) for scores in self.classes.values()])
+    def mean(self, figure: str, keys: Iterable[LabelKey] | None = None) -> float:
+        """Mean of a figure over these structures, or all; NaN without any."""
+        keys = self.classes if keys is None else keys
+        return mean([getattr(self.classes[key], figure) for key in keys])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

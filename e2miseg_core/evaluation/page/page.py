@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from e2miseg_core.evaluation.absence import absent_words
 from e2miseg_core.evaluation.intervals import DRAWS
 from e2miseg_core.evaluation.page.pictures import CasePicture
 from e2miseg_core.evaluation.page.plots import dice_plot, reliability_plot, volume_plot
@@ -112,6 +113,8 @@ def _summary(report: Report) -> str:
     if report.other_values:
         values = ", ".join(map(str, report.other_values))
         told += f"; the label values {values} belong to no structure"
+    if report.absent:
+        told += f"; {absent_words(report.absent)}"
     return f'<p class="note">{escape(told)}.</p>'
 
 

@@ -48,8 +48,7 @@ def mean_table(report: Report) -> str:
     if len(report.label_names) > 1:
         overall = [
             _with_interval(
-                sum(getattr(mean, name) for mean in report.means.values())
-                / len(report.means),
+                report.mean(name),
                 report.mean_intervals[name],
                 form,
             )

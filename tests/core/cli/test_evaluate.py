@@ -66,6 +66,22 @@ def test_two_files_as_json_lines(folders, capsys):
     assert 0 < scores["nsd"] < 1
 
 
+def test_structures_that_no_case_has_are_told_and_raise_no_mean(folders, capsys):
+    report, page = folders / "report.json", folders / "report.html"
+    pair = folders / "predicted", folders / "reference"
+    code, shown, errors = run(
+        capsys, *pair, "--regions", "acdc", "-o", report, "--html", page
+    )
+    assert code == 0
+    said = "Myo, LV occur in no case and count in no mean"
+    assert errors.count(said) == 1
+    assert said in page.read_text("utf-8")
+    assert json.loads(report.read_text())["mean"]["dice"] == pytest.approx(0.9)
+    rows = [line.split() for line in shown]
+    assert {row[1] for row in rows if row[:1] == ["Myo"]} == {"1.000"}
+    assert [row[2] for row in rows if row[:2] == ["all", "structures"]] == ["0.900"]
+
+
 def test_a_missing_prediction_is_told_and_is_no_success(folders, capsys):
     (folders / "predicted" / "b.nii.gz").unlink()
     report = folders / "report.json"

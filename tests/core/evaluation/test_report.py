@@ -145,6 +145,43 @@ def test_means_are_over_the_same_cases_for_every_class(tmp_path):
         assert report.mean_dice == pytest.approx((first.dice + second.dice) / 2)
 
 
+def test_a_structure_that_no_case_has_counts_in_no_mean(tmp_path):
+    """Class 3 is in no file, and always right; it keeps its own row of 1."""
+    predicted, reference = two_classes()
+    save(predicted, tmp_path / "p" / "a.nii.gz")
+    save(reference, tmp_path / "r" / "a.nii.gz")
+    only_first = np.where(reference == 1, reference, 0).astype(np.uint8)
+    save(only_first, tmp_path / "p" / "b.nii.gz")
+    save(only_first, tmp_path / "r" / "b.nii.gz")
+    names = {**NAMES, 3: "wing"}
+    pair = tmp_path / "p", tmp_path / "r"
+    report, two = (run(evaluate_paths(*pair, label_names=n)) for n in (names, NAMES))
+    assert report.mean_dice == pytest.approx(((48 / 56 + 1) / 2 + (0 + 1) / 2) / 2)
+    assert report.absent == ["wing"]
+    assert two.absent == []
+    told, less = report.to_json(), two.to_json()
+    assert told["absent"] == ["wing"]
+    assert told["classes"]["wing"]["dice"] == 1.0
+    assert told["mean"] == less["mean"]
+    assert report.mean_lesion_f1 == two.mean_lesion_f1
+    assert report.case_means("dice") == two.case_means("dice")
+    assert report.compare(two)[""] == two.compare(report)[""]
+
+
+def test_a_structure_counts_in_a_comparison_if_one_side_has_it(tmp_path):
+    _, reference = two_classes()
+    more = reference.copy()
+    more[0, 0, 0] = 3
+    first = save(reference, tmp_path / "p" / "a.nii.gz")
+    second = save(more, tmp_path / "q" / "a.nii.gz")
+    truth = save(reference, tmp_path / "r" / "a.nii.gz")
+    names = {**NAMES, 3: "wing", 4: "leg"}
+    mine, theirs = (
+        run(evaluate_paths(one, truth, label_names=names)) for one in (first, second)
+    )
+    assert mine.compare(theirs)[""]["dice"].mean == pytest.approx(1 / 3)
+
+
 def test_the_report_as_json_and_as_rows(tmp_path):
     predicted, reference = two_classes()
     first = save(predicted, tmp_path / "p.nii.gz")
@@ -170,6 +207,7 @@ def test_files_without_any_label_have_no_mean(tmp_path):
     assert report.to_json()["mean"]["dice"] is None
     named = run(evaluate_paths(first, second, label_names=NAMES))
     assert named.mean_dice == 1.0
+    assert named.absent == []  # all are right
 
 
 def test_single_files_that_do_not_fit_are_an_error_with_numbers(tmp_path):
