@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from e2miseg_core.evaluation import Interval, Report
+from e2miseg_core.evaluation.differences import too_few_words
 
 __all__ = ["MOST_ROWS", "cases", "details", "means"]
 
@@ -125,6 +126,8 @@ def _differences(report: Report) -> Table:
     table.caption = (
         "Dice and NSD above 0, HD95 and ASSD below 0: this prediction is the better one"
     )
+    few = too_few_words(report.differences)
+    table.caption += f"\n{few}" if few else ""
     return table
 
 

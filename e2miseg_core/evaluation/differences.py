@@ -1,6 +1,6 @@
 """How one prediction differs from another, case by case."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from e2miseg_core.evaluation.absence import that_occur
 from e2miseg_core.evaluation.intervals import Difference, paired_difference
@@ -12,7 +12,9 @@ from e2miseg_core.evaluation.scores import (
 )
 from e2miseg_core.evaluation.structures import LabelKey
 
-__all__ = ["case_differences"]
+__all__ = ["case_differences", "too_few_words"]
+
+_SIGNIFICANT = 0.05
 
 
 def case_differences(
@@ -52,6 +54,22 @@ def case_differences(
         key: {figure: difference(figure, some) for figure in FIGURES}
         for key, some in (wanted | {"": counted}).items()
     }
+
+
+def too_few_words(differences: Mapping[LabelKey, Mapping[str, Difference]]) -> str:
+    """Say so where no difference, however large, could have a p value below 0.05.
+
+    Of the 2^n ways to swap n groups, two give the largest sum of differences: as it is,
+    and with every group swapped.
+    """
+    one = differences[""]["dice"]
+    if one.n_groups < 2:
+        return "with one case or group there is no p value"
+    least = 2.0 ** (1 - one.n_groups)
+    if least < _SIGNIFICANT:
+        return ""
+    what = "cases" if one.n_groups == one.n_cases else "groups"
+    return f"with {one.n_groups} {what} no p value below {least:g} is possible"
 
 
 def _value(case: CaseScores, key: LabelKey, figure: str) -> float:

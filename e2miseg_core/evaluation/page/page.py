@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from e2miseg_core.evaluation.absence import absent_words
+from e2miseg_core.evaluation.differences import too_few_words
 from e2miseg_core.evaluation.intervals import DRAWS
 from e2miseg_core.evaluation.page.pictures import CasePicture
 from e2miseg_core.evaluation.page.plots import dice_plot, reliability_plot, volume_plot
@@ -135,10 +136,12 @@ def _means_note(report: Report) -> str:
 def _comparison(report: Report) -> str:
     if not report.differences:
         return ""
+    few = too_few_words(report.differences)
+    few = f"; {few}" if few else ""
     return (
         f'<p class="note">This prediction minus {escape(report.compared_with)}, over '
-        "the cases that both have; p by permutation of whole groups, two-sided.</p>"
-        + comparison_table(report)
+        f"the cases that both have; p by permutation of whole groups, two-sided{few}."
+        "</p>" + comparison_table(report)
     )
 
 

@@ -203,7 +203,9 @@ def test_a_label_of_one_prediction_only_counts_in_the_comparison(folders, capsys
     table = run(capsys, *pair, "--compare", folders / "q")[1]
     assert any(line.split()[:3] == ["label", "9", "Dice"] for line in table)
     assert any(line.startswith("This prediction less that of") for line in table)
-    assert "this prediction is the better one" in " ".join(" ".join(table).split())
+    shown = " ".join(" ".join(table).split())
+    assert "this prediction is the better one" in shown
+    assert "with 3 cases no p value below 0.25 is possible" in shown
 
 
 def test_what_does_not_fit_is_told_before_anything_is_compared(folders, capsys):

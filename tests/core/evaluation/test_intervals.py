@@ -8,6 +8,7 @@ from e2miseg_core.evaluation import (
     bootstrap_interval,
     paired_difference,
 )
+from e2miseg_core.evaluation.differences import too_few_words
 
 
 def test_equal_values_have_no_spread():
@@ -101,3 +102,25 @@ def test_volumes_by_hand():
     assert found.limits_ml == pytest.approx((0.04, 3.96))
     assert bland_altman([1.0], [3.0]).limits_ml is None
     assert bland_altman([1.0, 3.0], [3.0, 1.0]).absolute_ml == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("n_groups", "copies"), [(2, 1), (5, 1), (5, 2), (6, 1)])
+def test_the_least_p_value_that_is_told_is_the_least_there_is(n_groups, copies):
+    """All better, each by another amount: no difference has a smaller p value."""
+    values = [1.0 + 0.1 * i for i in range(n_groups * copies)]
+    groups = [str(i % n_groups) for i in range(n_groups * copies)]
+    found = paired_difference(values, [0.0] * len(values), groups)
+    said = too_few_words({"": {"dice": found}})
+    if n_groups == 6:
+        assert found.p_value == pytest.approx(1 / 32)
+        assert not said
+    else:
+        what = "cases" if copies == 1 else "groups"
+        least = f"{found.p_value:g}"
+        assert said == f"with {n_groups} {what} no p value below {least} is possible"
+
+
+def test_one_group_has_no_p_value_and_is_told():
+    found = paired_difference([1.0, 0.5], [0.0, 0.0], ["a", "a"])
+    assert found.p_value is None
+    assert "no p value" in too_few_words({"": {"dice": found}})
