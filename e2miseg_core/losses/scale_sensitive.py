@@ -48,7 +48,7 @@ def scale_weight(predicted: Tensor, true: Tensor, form: str) -> Tensor:
     ConfigError
         For another form.
     """
-    check_choice("SS form", form, SS_FORMS)
+    check_choice("SS form", form, SS_FORMS, "--ss")
     if form == "off":
         return torch.ones_like(predicted)
     smaller, larger = torch.minimum(predicted, true), torch.maximum(predicted, true)

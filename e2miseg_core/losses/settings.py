@@ -53,8 +53,8 @@ class LossSettings:
     edge_loss: str = "lovasz"
 
     def __post_init__(self) -> None:
-        check_choice("SS form", self.ss_form, SS_FORMS)
-        check_choice("edge loss", self.edge_loss, EDGE_LOSSES)
+        check_choice("SS form", self.ss_form, SS_FORMS, "--ss")
+        check_choice("edge loss", self.edge_loss, EDGE_LOSSES, "--set edge_loss")
         for name in ("ss", "lovasz", "boundary", "edge"):
             weight = getattr(self, f"{name}_weight")
             if not 0 <= weight < math.inf:
@@ -66,13 +66,13 @@ class LossSettings:
         check_edge_width(self.edge_width)
 
 
-def check_choice(what: str, found: str, choices: tuple[str, ...]) -> None:
-    """Raise ConfigError unless `found` is one of `choices`."""
+def check_choice(what: str, found: str, choices: tuple[str, ...], option: str) -> None:
+    """Raise ConfigError unless `found`, of an option, is one of `choices`."""
     if found not in choices:
         raise ConfigError(
             found=f"the {what} {found!r}",
             needed=f"one of {', '.join(choices)}",
-            do="correct the recipe",
+            do=f"correct {option}",
         )
 
 

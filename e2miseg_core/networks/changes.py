@@ -6,6 +6,7 @@ from typing import Any
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks.architectures import NetworkConfig
+from e2miseg_core.networks.reading import check_setting
 
 __all__ = ["change_network"]
 
@@ -44,6 +45,7 @@ def change_network(config: NetworkConfig, settings: Sequence[str]) -> NetworkCon
                 do="see docs/networks.md",
             )
         place[last] = _value(value.strip())
+        check_setting(type(config), [*groups, last], place[last])
     return type(config).from_json(values)
 
 

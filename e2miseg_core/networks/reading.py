@@ -1,14 +1,14 @@
 """Configurations as JSON values and back, with every value checked."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar
 
 from e2miseg_core.errors import ConfigError
 
-__all__ = ["check_choices", "read_config"]
+__all__ = ["check_choices", "check_setting", "read_config"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,32 @@ def check_choices(config: object) -> None:
                 needed=f"one of {', '.join(map(repr, typing.get_args(hint)))}",
                 do="correct the network's configuration",
             )
+
+
+def check_setting(kind: type, path: Sequence[str], value: Any) -> None:
+    """Raise ConfigError in the words of the command line if a field cannot be so.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass.
+    path : sequence of str
+        Groups and name of a field that there is.
+    value : JSON value
+    """
+    hint: Any = kind
+    for name in path:
+        hint = typing.get_type_hints(hint)[name]
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return  # `read_config` checks each
+    read = tuple(value) if isinstance(value, list) else value
+    is_other = typing.get_origin(hint) is Literal and read not in typing.get_args(hint)
+    if is_other or not _fits(hint, read):
+        raise ConfigError(
+            found=f"--network {'.'.join(path)} = {value!r}",
+            needed=_words(hint),
+            do="correct the option",
+        )
 
 
 def _read(name: str, hint: Any, value: Any) -> Any:

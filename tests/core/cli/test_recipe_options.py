@@ -64,6 +64,13 @@ def test_a_wrong_setting_is_told_what_is_meant(text: str, told: str) -> None:
         change_recipe(RECIPE, {}, [text])
 
 
+def test_a_word_that_is_no_choice_names_its_option() -> None:
+    with pytest.raises(ConfigError, match="relative, off; correct --ss"):
+        change_recipe(RECIPE, {"ss_form": "foo"}, None)
+    with pytest.raises(ConfigError, match="bce_dice; correct --set edge_loss"):
+        change_recipe(RECIPE, {}, ["edge_loss=foo"])
+
+
 def test_impossible_values_are_refused_by_the_recipe() -> None:
     with pytest.raises(ConfigError, match="momentum"):
         change_recipe(RECIPE, {}, ["momentum=2"])
