@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from e2miseg_core.cli.options import PLAN
 from e2miseg_core.errors import ConfigError
 
 __all__ = ["Faithful", "NetworkSettings", "network_changes"]
@@ -25,6 +26,7 @@ Faithful = Annotated[
     typer.Option(
         "--faithful",
         help="The form of the preset that was published, slips included.",
+        rich_help_panel=PLAN,
     ),
 ]
 NetworkSettings = Annotated[
@@ -34,6 +36,7 @@ NetworkSettings = Annotated[
         metavar="NAME=VALUE",
         help="A switch of the network, such as edge_head=true or mfga.enabled=false; "
         "repeat.",
+        rich_help_panel=PLAN,
     ),
 ]
 

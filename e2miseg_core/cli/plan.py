@@ -1,38 +1,25 @@
-"""The plan of a training: its options, and how people see it."""
+"""The plan of a training as people see it."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
 
 from e2miseg_core.cli.output import Output
-from e2miseg_core.errors import ConfigError
+from e2miseg_core.cli.plan_options import AXES
 from e2miseg_core.progress import Progress
 
 if TYPE_CHECKING:
     from e2miseg_core.preprocess import Normalization
-    from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
+    from e2miseg_core.training.plan import TrainingPlan
     from e2miseg_core.training.request import TrainingRequest
 
 __all__ = [
-    "BatchSize",
-    "Dummy2D",
-    "Normalizations",
-    "Patch",
-    "PlanOnly",
-    "SliceAxis",
-    "Spacing",
-    "StemStride",
-    "plan_overrides",
     "rule_words",
     "show_plan",
     "show_progress",
 ]
 
-Number = TypeVar("Number", int, float)
-AXES = "zyx"
 NAMES = {
     "patch_size": "patch",
     "batch_size": "batch",
@@ -40,101 +27,6 @@ NAMES = {
     "slice_axis": "slices",
     "anisotropic": "augmentation",
 }
-
-Spacing = Annotated[
-    str | None,
-    typer.Option("--spacing", metavar="Z,Y,X", help="The model's spacing in mm."),
-]
-Patch = Annotated[
-    str | None,
-    typer.Option("--patch", metavar="Z,Y,X", help="Voxels of a training patch."),
-]
-BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Patches in a batch.")
-]
-Normalizations = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--normalization",
-        metavar="NAME",
-        help="zscore, nonzero or ct, for all channels; repeat for one a channel.",
-    ),
-]
-StemStride = Annotated[
-    str | None,
-    typer.Option("--stem", metavar="Z,Y,X", help="Stride of the network's stem."),
-]
-SliceAxis = Annotated[
-    str | None,
-    typer.Option("--slice-axis", metavar="AXIS", help="z, y or x, for 2D networks."),
-]
-Dummy2D = Annotated[
-    bool | None,
-    typer.Option(
-        "--dummy-2d/--no-dummy-2d", help="Turn and scale slices, or whole patches."
-    ),
-]
-PlanOnly = Annotated[
-    bool, typer.Option("--plan-only", help="Show the plan and train nothing.")
-]
-
-
-def plan_overrides(
-    *,
-    spacing: str | None,
-    patch: str | None,
-    batch_size: int | None,
-    normalization: Sequence[str] | None,
-    stem: str | None,
-    slice_axis: str | None,
-    dummy_2d: bool | None,
-) -> "PlanOverrides":
-    """Read the options; ConfigError for what cannot be read."""
-    axis = None
-    if slice_axis is not None:
-        axis = AXES.find(slice_axis.lower())
-        if len(slice_axis) != 1 or axis < 0:
-            raise ConfigError(
-                found=f"--slice-axis {slice_axis}",
-                needed="z, y or x",
-                do="correct the option",
-            )
-    numbers = {
-        "spacing": _triple("--spacing", spacing, float),
-        "patch_size": _triple("--patch", patch, int),
-        "stem_stride": _triple("--stem", stem, int),
-    }
-    from e2miseg_core.training.plan import PlanOverrides
-
-    return PlanOverrides(
-        **numbers,
-        batch_size=batch_size,
-        normalizations=tuple(n.lower() for n in normalization or ()) or None,
-        slice_axis=axis,
-        anisotropic=dummy_2d,
-    )
-
-
-def _triple(option: str, text: str | None, kind: type[Number]) -> Any:
-    if text is None:
-        return None
-    example = "3,0.8,0.8" if kind is float else "16,64,64"
-    needed = f"three numbers along Z, Y, X, such as {example}"
-    try:
-        z, y, x = (kind(part) for part in text.split(","))
-    except ValueError as error:
-        raise ConfigError(
-            found=f"{option} {text}",
-            needed=needed,
-            do="correct the option",
-        ) from error
-    if not all(0 < part < math.inf for part in (z, y, x)):
-        raise ConfigError(
-            found=f"{option} {text}",
-            needed=f"{needed}, each above 0",
-            do="correct the option",
-        )
-    return z, y, x
 
 
 def show_progress(out: Output, request: "TrainingRequest", step: Progress) -> None:

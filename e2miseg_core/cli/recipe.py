@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from e2miseg_core.cli.options import RECIPE
 from e2miseg_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,37 +39,71 @@ KINDS = {  # a bool is an int, too
 
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", min=1, help="Epochs; the preset's if left out."),
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        min=1,
+        help="Epochs; the preset's if left out.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 Iterations = Annotated[
-    int | None, typer.Option("--iterations", min=1, help="Steps in an epoch.")
+    int | None,
+    typer.Option(
+        "--iterations",
+        metavar="N",
+        min=1,
+        help="Steps in an epoch.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 LearningRate = Annotated[
-    float | None, typer.Option("--learning-rate", help="Largest learning rate.")
+    float | None,
+    typer.Option(
+        "--learning-rate", help="Largest learning rate.", rich_help_panel=RECIPE
+    ),
 ]
 WeightDecay = Annotated[
-    float | None, typer.Option("--weight-decay", help="Decay of the weights.")
+    float | None,
+    typer.Option(
+        "--weight-decay", help="Decay of the weights.", rich_help_panel=RECIPE
+    ),
 ]
 OptimizerName = Annotated[
-    str | None, typer.Option("--optimizer", help="adamw, adam or sgd.")
+    str | None,
+    typer.Option("--optimizer", help="adamw, adam or sgd.", rich_help_panel=RECIPE),
 ]
 Schedule = Annotated[
-    str | None, typer.Option("--schedule", help="poly, cosine or constant.")
+    str | None,
+    typer.Option(
+        "--schedule", help="poly, cosine or constant.", rich_help_panel=RECIPE
+    ),
 ]
 WarmUp = Annotated[
     int | None,
-    typer.Option("--warm-up", min=0, help="Steps in which the rate rises."),
+    typer.Option(
+        "--warm-up",
+        metavar="N",
+        min=0,
+        help="Steps in which the rate rises.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 WeightAverage = Annotated[
     float | None,
     typer.Option(
         "--weight-average",
         help="Largest decay of a moving average of the weights, such as 0.999.",
+        rich_help_panel=RECIPE,
     ),
 ]
 SsForm = Annotated[
     str | None,
-    typer.Option("--ss", help="Scale-sensitive loss: paper, relative or off."),
+    typer.Option(
+        "--ss",
+        help="Scale-sensitive loss: paper, relative or off.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -76,11 +111,14 @@ Settings = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Any other number of the recipe, such as gradient_clip=1; repeat.",
+        rich_help_panel=RECIPE,
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Batches made at a time, in advance."),
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Batches made at a time, in advance."
+    ),
 ]
 
 

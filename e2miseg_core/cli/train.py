@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from e2miseg_core.cli.data_options import (
+    Channels,
+    Fold,
+    Group,
+    Images,
+    LabelNames,
+    Labels,
+    OnlyLabel,
+    Split,
+    find_data,
+)
 from e2miseg_core.cli.network_options import (
     Faithful,
     NetworkSettings,
     network_changes,
 )
-from e2miseg_core.cli.options import AsJson, Device, Precision, Seed
+from e2miseg_core.cli.options import CARD, PLAN, AsJson, Device, Precision, Seed
 from e2miseg_core.cli.output import Output
-from e2miseg_core.cli.plan import (
+from e2miseg_core.cli.plan import show_plan, show_progress
+from e2miseg_core.cli.plan_options import (
     BatchSize,
     Dummy2D,
     Normalizations,
@@ -24,8 +36,6 @@ from e2miseg_core.cli.plan import (
     Spacing,
     StemStride,
     plan_overrides,
-    show_plan,
-    show_progress,
 )
 from e2miseg_core.cli.recipe import (
     Epochs,
@@ -41,15 +51,13 @@ from e2miseg_core.cli.recipe import (
     Workers,
     change_recipe,
 )
-from e2miseg_core.errors import Cancelled, ConfigError
+from e2miseg_core.errors import Cancelled
 
 if TYPE_CHECKING:
-    from e2miseg_core.training.dataset import Dataset
     from e2miseg_core.training.train import TrainingResult
 
 __all__ = ["train"]
 
-LONGEST_VALUE = 10  # digits: labels are integers of 32 bits at most
 KEPT = "the same command with --resume goes on after the last epoch"
 
 
@@ -66,58 +74,24 @@ def train(  # noqa: PLR0913 - one parameter an option
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")
     ],
+    images: Images = None,
+    labels: Labels = None,
+    label: LabelNames = None,
+    only_label: OnlyLabel = None,
+    channel: Channels = None,
+    fold: Fold = 0,
+    split: Split = None,
+    group: Group = None,
     preset: Annotated[
-        str, typer.Option("--preset", help="Network size, see `e2miseg networks`.")
+        str,
+        typer.Option(
+            "--preset",
+            help="Network size, see `e2miseg networks`.",
+            rich_help_panel=PLAN,
+        ),
     ] = "small",
     faithful: Faithful = False,
     network: NetworkSettings = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder of images, with --labels.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="Folder of labels, with --images.")
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--label", metavar="VALUE=NAME", help="Name of a label value; repeat."
-        ),
-    ] = None,
-    only_label: Annotated[
-        str | None,
-        typer.Option(
-            "--only-label",
-            metavar="NAME",
-            help="Learn one label, by name or value; the others become background.",
-        ),
-    ] = None,
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--channel", help="Name of a channel, such as CT or 'MR T1'; repeat."
-        ),
-    ] = None,
-    fold: Annotated[
-        int, typer.Option("--fold", help="Which fifth stays unseen, 0 to 4.")
-    ] = 0,
-    split: Annotated[
-        Path | None,
-        typer.Option(
-            "--split",
-            metavar="FILE",
-            help="Which cases to train on and which to report on: JSON with training, "
-            "unseen, selection, or nnU-Net's splits_final.json, where --fold counts.",
-        ),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            "--group",
-            metavar="REGEX",
-            help="What is the same at the beginning of the names of one patient's "
-            r"cases, such as 'patient\d+': they are kept together.",
-        ),
-    ] = None,
     epochs: Epochs = None,
     iterations: Iterations = None,
     learning_rate: LearningRate = None,
@@ -139,19 +113,32 @@ def train(  # noqa: PLR0913 - one parameter an option
     dummy_2d: Dummy2D = None,
     plan_only: PlanOnly = False,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the model.")
+        str | None,
+        typer.Option("--name", help="Name of the model.", rich_help_panel=CARD),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Licence of the data, for the card.")
+        str | None,
+        typer.Option(
+            "--licence", help="Licence of the data, for the card.", rich_help_panel=CARD
+        ),
     ] = None,
     credit: Annotated[
-        str | None, typer.Option("--credit", help="Whom to cite, for the card.")
+        str | None,
+        typer.Option(
+            "--credit", help="Whom to cite, for the card.", rich_help_panel=CARD
+        ),
     ] = None,
     description: Annotated[
-        str | None, typer.Option("--description", help="What the model labels.")
+        str | None,
+        typer.Option(
+            "--description", help="What the model labels.", rich_help_panel=CARD
+        ),
     ] = None,
     intended_use: Annotated[
-        str | None, typer.Option("--intended-use", help="For what, and its limits.")
+        str | None,
+        typer.Option(
+            "--intended-use", help="For what, and its limits.", rich_help_panel=CARD
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -170,7 +157,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     cases stays unseen and is reported on; an eighth of the rest chooses the best
     weights. An interrupted run goes on with --resume.
     """
-    found = _find(dataset, images, labels, label, channel)
+    found = find_data(dataset, images, labels, label, channel)
     found = found if only_label is None else found.only(only_label)
     overrides = plan_overrides(
         spacing=spacing,
@@ -245,53 +232,6 @@ def train(  # noqa: PLR0913 - one parameter an option
         except KeyboardInterrupt:
             raise Cancelled(what="the training", kept=KEPT) from None
         out.result(_values(result), _sentence(result))
-
-
-def _find(
-    dataset: Path | None,
-    images: Path | None,
-    labels: Path | None,
-    named: list[str] | None,
-    channels: list[str] | None,
-) -> "Dataset":
-    from e2miseg_core.training.dataset import find_dataset, pair_folders
-
-    if (dataset is None) == (images is None) or (images is None) != (labels is None):
-        raise ConfigError(
-            found="not exactly one training set",
-            needed="either DATASET, or both --images and --labels",
-            do="name the data set folder, or both folders",
-        )
-    names = dict(_pair(text) for text in named or [])
-    if images is not None and labels is not None:
-        found = pair_folders(images, labels, label_names=names or None)
-    elif dataset is not None:
-        found = find_dataset(dataset, label_names=names or None)
-    if not channels:
-        return found
-    if len(channels) != len(found.channels):
-        raise ConfigError(
-            found=f"{len(channels)} names of channels",
-            needed=f"{len(found.channels)}, one for each",
-            do="give --channel as often as there are channels",
-        )
-    return replace(found, channels=tuple(channels))
-
-
-def _pair(text: str) -> tuple[int, str]:
-    value, equals, name = text.partition("=")
-    if not equals or not _is_number(value) or not name:
-        raise ConfigError(
-            found=f"--label {text}",
-            needed="a value and a name, such as --label 1=liver",
-            do="correct the option",
-        )
-    return int(value), name
-
-
-def _is_number(text: str) -> bool:
-    """Whether it is a label value; `isdigit` alone takes superscripts for one."""
-    return text.isascii() and text.isdigit() and len(text) < LONGEST_VALUE
 
 
 def _values(result: "TrainingResult") -> dict[str, Any]:
