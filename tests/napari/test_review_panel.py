@@ -113,7 +113,7 @@ def predict(case: Case, *, edges: EdgeList | None = None) -> None:
     labels = create_store(folder / "labels.ome.zarr", case.geometry, np.uint8)
     middle = case.geometry.shape[2] // 2
     labels[:, :, :middle] = 1
-    for name in ("error_map", "edges"):
+    for name in ("error_map", "edge_map"):
         store = folder / f"{name}.ome.zarr"
         create_store(store, case.geometry, np.uint8, kind="image")
     if edges is not None:
