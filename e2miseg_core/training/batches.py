@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from e2miseg_core.training.augment import (
     EHANET,
+    FIRST,
     NNUNET,
     NNUNET_CODE,
     Augmentation,
@@ -85,6 +86,7 @@ def recipe_augmentation(
         "nnunet": NNUNET,
         "nnunet_code": NNUNET_CODE,
         "ehanet": EHANET,
+        "first": FIRST,
         "none": AugmentationRules.none(),
     }[recipe.augmentation]
     return Augmentation(

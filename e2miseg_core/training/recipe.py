@@ -12,7 +12,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe"]
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
-AUGMENTATIONS = ("nnunet", "nnunet_code", "ehanet", "none")
+AUGMENTATIONS = ("nnunet", "nnunet_code", "ehanet", "none", "first")
 POLY_EXPONENT = 0.9
 LARGEST_SEED = 2**62  # to which steps are added; torch takes numbers below 2^63
 
@@ -62,9 +62,9 @@ class Recipe:
     rescue_after : float
         Share of the run after which a network that has found nothing yet begins anew
         with less momentum (specification A.6); 0 for never.
-    augmentation : {"nnunet", "nnunet_code", "ehanet", "none"}
+    augmentation : {"nnunet", "nnunet_code", "ehanet", "none", "first"}
         Which list of random changes; "nnunet_code" is nnU-Net's with the noise of its
-        code.
+        code, "first" the shorter one from before recipes named theirs.
     cubic : bool
         Turn images by cubic splines, as published, not linearly.
     mirror_axes : tuple of int

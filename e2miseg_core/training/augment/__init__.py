@@ -3,9 +3,17 @@
 from e2miseg_core.training.augment.augmentation import Augmentation
 from e2miseg_core.training.augment.rules import (
     EHANET,
+    FIRST,
     NNUNET,
     NNUNET_CODE,
     AugmentationRules,
 )
 
-__all__ = ["EHANET", "NNUNET", "NNUNET_CODE", "Augmentation", "AugmentationRules"]
+__all__ = [
+    "EHANET",
+    "FIRST",
+    "NNUNET",
+    "NNUNET_CODE",
+    "Augmentation",
+    "AugmentationRules",
+]

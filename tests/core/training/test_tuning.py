@@ -14,7 +14,7 @@ from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import build_network, network_to_json, preset_config
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.progress import run
-from e2miseg_core.training.augment import EHANET, NNUNET, Augmentation
+from e2miseg_core.training.augment import EHANET, FIRST, NNUNET, Augmentation
 from e2miseg_core.training.batches import recipe_augmentation
 from e2miseg_core.training.crops import CropSampler, crop_size, save_crop
 from e2miseg_core.training.exam import HeldOut
@@ -103,6 +103,16 @@ def test_models_whose_recipe_is_not_told_are_tuned_by_the_common_list(
     expected = changed(Augmentation(PATCH, (1,), rules=NNUNET))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert augmentation_as_trained(card).rules is not EHANET
+
+
+def test_models_from_before_recipes_named_their_list_are_tuned_by_the_first_one(
+    tiny_model: Model,
+) -> None:
+    recipe = {"epochs": 1, "iterations": 1, "mirror_axes": [1]}
+    card = replace(tiny_model.card, patch_size=PATCH, training={"recipe": recipe})
+    found = changed(augmentation_as_trained(card))
+    expected = changed(Augmentation(PATCH, (1,), rules=FIRST))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_a_recipe_of_another_version_is_refused_in_one_line(
