@@ -13,7 +13,6 @@ __all__ = [
     "NormFactory",
     "ResBlock",
     "group_norm",
-    "volume_convolution",
 ]
 
 LEAK = 0.01  # negative slope of every leaky ReLU, specification part A
@@ -32,13 +31,6 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels)
 
 
-def volume_convolution(
-    in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = False
-) -> nn.Conv3d:
-    """A 3D convolution that keeps the spatial size (odd `kernel`)."""
-    return SameConv3d(in_channels, out_channels, kernel, bias=bias)
-
-
 class ResBlock(nn.Module):
     """Two 3x3x3 convolutions with norms and a skip (specification, conventions).
 
@@ -54,15 +46,15 @@ class ResBlock(nn.Module):
         self, in_channels: int, out_channels: int, norm: NormFactory = group_norm
     ) -> None:
         super().__init__()
-        self.first = volume_convolution(in_channels, out_channels)
+        self.first = SameConv3d(in_channels, out_channels)
         self.first_norm = norm(out_channels)
-        self.second = volume_convolution(out_channels, out_channels)
+        self.second = SameConv3d(out_channels, out_channels)
         self.second_norm = norm(out_channels)
         self.activation = nn.LeakyReLU(LEAK, inplace=True)
         self.skip: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.skip = nn.Sequential(
-                volume_convolution(in_channels, out_channels, 1), norm(out_channels)
+                SameConv3d(in_channels, out_channels, 1), norm(out_channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:

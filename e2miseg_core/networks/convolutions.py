@@ -29,7 +29,12 @@ class SameConv3d(nn.Conv3d):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        bias: bool = False,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel, padding=kernel // 2, bias=bias

@@ -14,9 +14,9 @@ from e2miseg_core.networks.blocks import (
     NormFactory,
     ResBlock,
     group_norm,
-    volume_convolution,
 )
 from e2miseg_core.networks.config import E2MISegConfig
+from e2miseg_core.networks.convolutions import SameConv3d
 from e2miseg_core.networks.edge_head import EdgeHead
 from e2miseg_core.networks.hfr import HFRBlock
 from e2miseg_core.networks.initialisation import initialise
@@ -79,7 +79,7 @@ class E2MISeg(nn.Module):
         head_widths = [config.base_width, *widths][: min(N_OUTPUTS, len(widths))]
         head_widths[0] *= 2 if config.edge_head else 1  # with the edge feature
         self.heads = nn.ModuleList(
-            volume_convolution(w, config.n_classes, 1, bias=True) for w in head_widths
+            SameConv3d(w, config.n_classes, 1, bias=True) for w in head_widths
         )
         initialise(self, config.initialisation, self.encoder)
 

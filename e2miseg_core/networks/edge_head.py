@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from e2miseg_core.networks.blocks import NormFactory, group_norm, volume_convolution
+from e2miseg_core.networks.blocks import NormFactory, group_norm
+from e2miseg_core.networks.convolutions import SameConv3d
 
 __all__ = ["EdgeHead"]
 
@@ -40,21 +41,21 @@ class EdgeHead(nn.Module):
         norm: NormFactory = group_norm,
     ) -> None:
         super().__init__()
-        self.fine_in = volume_convolution(fine_channels, EDGE_WIDTH, 1)
-        self.coarse_in = volume_convolution(coarse_channels, EDGE_WIDTH, 1)
+        self.fine_in = SameConv3d(fine_channels, EDGE_WIDTH, 1)
+        self.coarse_in = SameConv3d(coarse_channels, EDGE_WIDTH, 1)
         self.fine = _refined(norm)
         self.coarse = _refined(norm)
         self.logits = nn.Sequential(
-            volume_convolution(2 * EDGE_WIDTH, 2, 1),
+            SameConv3d(2 * EDGE_WIDTH, 2, 1),
             norm(2),
             nn.ReLU(inplace=True),
-            volume_convolution(2, 2, 1, bias=True),
+            SameConv3d(2, 2, 1, bias=True),
         )
         self.feature = nn.Sequential(
-            volume_convolution(2 * EDGE_WIDTH, fine_channels, 1),
+            SameConv3d(2 * EDGE_WIDTH, fine_channels, 1),
             norm(fine_channels),
             nn.ReLU(inplace=True),
-            volume_convolution(fine_channels, fine_channels, 1),
+            SameConv3d(fine_channels, fine_channels, 1),
             norm(fine_channels),
             nn.ReLU(inplace=True),
         )
@@ -83,7 +84,7 @@ def _refined(norm: NormFactory) -> nn.Sequential:
     return nn.Sequential(
         norm(EDGE_WIDTH),
         nn.ReLU(inplace=True),
-        volume_convolution(EDGE_WIDTH, EDGE_WIDTH),
+        SameConv3d(EDGE_WIDTH, EDGE_WIDTH),
         norm(EDGE_WIDTH),
         nn.ReLU(inplace=True),
     )

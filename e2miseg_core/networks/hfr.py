@@ -18,9 +18,8 @@ from e2miseg_core.networks.blocks import (
     NormFactory,
     ResBlock,
     group_norm,
-    volume_convolution,
 )
-from e2miseg_core.networks.convolutions import DepthwiseConv3d
+from e2miseg_core.networks.convolutions import DepthwiseConv3d, SameConv3d
 
 __all__ = ["HFRBlock", "VoxelPosition"]
 
@@ -104,9 +103,9 @@ class HFRBlock(nn.Module):
         ]
         self.refinement = blocks[0] if len(blocks) == 1 else nn.Sequential(*blocks)
         self.refinement_out = nn.Sequential(
-            nn.Dropout3d(DROPOUT), volume_convolution(channels, channels, 1, bias=True)
+            nn.Dropout3d(DROPOUT), SameConv3d(channels, channels, 1, bias=True)
         )
-        self.out = volume_convolution(channels, channels, 1)
+        self.out = SameConv3d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, Z, Y, X) to the same shape."""
@@ -131,7 +130,7 @@ def _branch(channels: int, norm: NormFactory | None) -> nn.Sequential:
     """Two convolutions, each with its activation and, where given, norm."""
     layers: list[nn.Module] = []
     for _ in range(2):
-        layers.append(volume_convolution(channels, channels))
+        layers.append(SameConv3d(channels, channels))
         layers += [] if norm is None else [norm(channels)]
         layers.append(nn.LeakyReLU(LEAK, inplace=True))
     return nn.Sequential(*layers)

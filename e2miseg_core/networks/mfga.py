@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from e2miseg_core.networks.block_config import MFGAConfig
 from e2miseg_core.networks.blocks import (
     ChannelLayerNorm,
-    volume_convolution,
 )
-from e2miseg_core.networks.convolutions import DepthwiseConv3d
+from e2miseg_core.networks.convolutions import DepthwiseConv3d, SameConv3d
 from e2miseg_core.networks.sizes import Triple
 
 __all__ = ["DILATIONS", "MFGA"]
@@ -52,7 +51,7 @@ class MFGA(nn.Module):
         self.upsample = nn.ConvTranspose3d(
             coarse_channels, channels, stride, stride, bias=False
         )
-        self.mask = volume_convolution(channels, n_classes, 1, bias=True)
+        self.mask = SameConv3d(channels, n_classes, 1, bias=True)
         self.softmax_mask = settings.softmax_mask
         width = channels // 2 + n_classes
         self.group_norm = ChannelLayerNorm(width)  # shared by the groups, as published
@@ -62,7 +61,7 @@ class MFGA(nn.Module):
             for rate in DILATIONS
         )
         self.norm = ChannelLayerNorm(len(DILATIONS) * width)
-        self.out = volume_convolution(len(DILATIONS) * width, channels, 1)
+        self.out = SameConv3d(len(DILATIONS) * width, channels, 1)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """Aggregate.
