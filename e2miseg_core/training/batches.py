@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from e2miseg_core.preprocess import Normalization
 from e2miseg_core.training.augment import (
     EHANET,
     FIRST,
@@ -68,7 +69,7 @@ def recipe_augmentation(
     patch_size: tuple[int, int, int],
     *,
     dummy_2d: bool = False,
-    zero_outside: Sequence[bool] = (),
+    normalizations: Sequence[Normalization] = (),
 ) -> Augmentation:
     """The augmentation of a recipe, for patches of the plan.
 
@@ -79,8 +80,8 @@ def recipe_augmentation(
         ZYX.
     dummy_2d : bool
         Turn and scale slices.
-    zero_outside : sequence of bool
-        One a channel: keep its zeros.
+    normalizations : sequence of Normalization
+        One a channel; those of what is not 0 keep their zeros.
     """
     rules = {
         "nnunet": NNUNET,
@@ -93,7 +94,7 @@ def recipe_augmentation(
         patch_size,
         recipe.mirrored_axes,
         dummy_2d=dummy_2d,
-        zero_outside=zero_outside,
+        zero_outside=[rule.nonzero for rule in normalizations],
         cubic=recipe.cubic,
         rules=rules,
     )

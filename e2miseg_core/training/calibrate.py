@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from e2miseg_core.model import Model
+from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.model_card import ModelCard
+from e2miseg_core.networks import Network
 from e2miseg_core.progress import Job, Progress
+from e2miseg_core.project.jobs import UNFINISHED
 from e2miseg_core.training.prepare import PreparedCase
 from e2miseg_core.training.run import TrainingRun
 from e2miseg_core.training.validation import stream_case
@@ -18,7 +20,7 @@ from e2miseg_core.uncertainty.calibration import LabelledVoxels, fit_temperature
 if TYPE_CHECKING:
     from e2miseg_core.inference.engine import SlabSink
 
-__all__ = ["VoxelSample", "calibrate_on"]
+__all__ = ["VoxelSample", "calibrate_as_stored", "calibrate_on"]
 
 CALIBRATION_VOXELS = 500_000  # of a case, at most
 ALL_VOXELS = 10_000_000  # of all cases together, at most
@@ -63,6 +65,30 @@ def calibrate_on(
             "labels_equal_to_float32": round(same / total, 6),
         },
     )
+
+
+def calibrate_as_stored(
+    network: Network,
+    card: ModelCard,
+    run: TrainingRun,
+    selection: Sequence[PreparedCase],
+) -> Job[Model]:
+    """The model as its file will have it, calibrated: what is examined is what is kept.
+
+    Raises
+    ------
+    DatasetError
+        If there is no selection case.
+    WriteError
+        If the run's folder cannot hold the model.
+    """
+    stored = run.folder / UNFINISHED
+    try:
+        save_model(network, card, stored)
+        model = load_model(stored)
+    finally:
+        stored.unlink(missing_ok=True)
+    return replace(model, card=(yield from calibrate_on(model, run, selection)))
 
 
 class VoxelSample:

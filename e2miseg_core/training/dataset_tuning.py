@@ -18,13 +18,13 @@ from typing import Any
 
 from e2miseg_core.errors import DatasetError
 from e2miseg_core.io.atomic import write_json
-from e2miseg_core.model import Model, load_model, save_model
+from e2miseg_core.model import Model, save_model
 from e2miseg_core.model_card import ModelCard
-from e2miseg_core.progress import Job, Progress
+from e2miseg_core.progress import Job
 from e2miseg_core.training.batches import recipe_augmentation
-from e2miseg_core.training.calibrate import calibrate_on
+from e2miseg_core.training.calibrate import calibrate_as_stored
 from e2miseg_core.training.dataset import Case, Dataset
-from e2miseg_core.training.prepare import PreparedCase, prepare_case
+from e2miseg_core.training.prepare import PreparedCase, prepare_cases
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.report import card_metrics, report_on_cases
@@ -119,11 +119,18 @@ def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
     folder.mkdir(parents=True, exist_ok=True)
     run = _begin(request, recipe, split)
     card = request.parent.card
-    learnt, choosing = (
-        [by_name[name] for name in part] for part in (split.training, split.selection)
-    )
-    training = yield from _prepare(card, dataset, learnt, folder)
-    selection = yield from _prepare(card, dataset, choosing, folder)
+
+    def prepared(names: Sequence[str]) -> Job[list[PreparedCase]]:
+        return prepare_cases(
+            [by_name[name] for name in names],
+            dataset,
+            card.spacing,
+            card.normalizations,
+            folder / "cases",
+        )
+
+    training = yield from prepared(split.training)
+    selection = yield from prepared(split.selection)
     if not request.resume:
         clear_folder(folder)
         run.network.load_state_dict(request.parent.network.state_dict())
@@ -132,7 +139,7 @@ def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
         recipe,
         card.patch_size,
         dummy_2d=_plan(card).get("anisotropic", False),
-        zero_outside=[rule.nonzero for rule in card.normalizations],
+        normalizations=card.normalizations,
     )
     trained = yield from run.train(training, selection, augment)
     new = _new_card(request, recipe, split, trained)
@@ -207,19 +214,6 @@ def _begin(request: DatasetTuning, recipe: Recipe, split: Split) -> TrainingRun:
     return run
 
 
-def _prepare(
-    card: ModelCard, dataset: Dataset, cases: Sequence[Case], folder: Path
-) -> Job[list[PreparedCase]]:
-    prepared = []
-    for number, case in enumerate(cases, start=1):
-        yield Progress(done=number, total=len(cases), stage="preparing cases")
-        made = yield from prepare_case(
-            case, dataset, card.spacing, card.normalizations, folder / "cases"
-        )
-        prepared.append(made)
-    return prepared
-
-
 def _new_card(
     request: DatasetTuning, recipe: Recipe, split: Split, trained: TrainedNetwork
 ) -> ModelCard:
@@ -254,18 +248,10 @@ def _finish(
     unseen: Sequence[Case],
 ) -> Job[DatasetTuningResult]:
     """Calibrate, examine both models, and keep the new one or not."""
-    folder, unfinished = run.folder, run.folder / ".unfinished.safetensors"
-    try:
-        save_model(trained.network, card, unfinished)
-        model = load_model(unfinished)  # what is examined is what is kept
-        card = yield from calibrate_on(model, run, selection)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    folder = run.folder
+    model = yield from calibrate_as_stored(trained.network, card, run, selection)
     device, reports = run.device.type, []
-    for one, name in (
-        (request.parent, "parent"),
-        (Model(network=model.network, card=card), "report"),
-    ):
+    for one, name in ((request.parent, "parent"), (model, "report")):
         page = folder / "report.html" if name == "report" else None
         report = yield from report_on_cases(one, unseen, device=device, html=page)
         write_json(folder / f"{name}.json", report)
@@ -275,7 +261,8 @@ def _finish(
     path = folder / MODEL
     path.unlink(missing_ok=True)  # of a run before: it is not this one's
     if kept:
-        save_model(model.network, replace(card, metrics=card_metrics(reports[1])), path)
+        card = replace(model.card, metrics=card_metrics(reports[1]))
+        save_model(model.network, card, path)
     figures = {"cases": len(unseen), "dice_before": before, "dice_after": after}
     sentence = _sentence(len(unseen), before, after, kept=kept)
     write_json(folder / RESULT, {"kept": kept, "sentence": sentence, **figures})

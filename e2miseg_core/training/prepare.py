@@ -34,6 +34,7 @@ __all__ = [
     "ModelGrid",
     "PreparedCase",
     "prepare_case",
+    "prepare_cases",
     "prepare_volume",
     "read_padded",
 ]
@@ -121,6 +122,22 @@ def prepare_case(
         origin=origin_of(case),
         folder=folder,
     )
+
+
+def prepare_cases(
+    cases: Sequence[Case],
+    dataset: Dataset,
+    spacing: Sequence[float],
+    normalizations: Sequence[Normalization],
+    folder: Path,
+) -> Job[list[PreparedCase]]:
+    """`prepare_case` for each of some cases."""
+    prepared = []
+    for number, case in enumerate(cases, start=1):
+        yield Progress(done=number, total=len(cases), stage="preparing cases")
+        made = yield from prepare_case(case, dataset, spacing, normalizations, folder)
+        prepared.append(made)
+    return prepared
 
 
 def prepare_volume(

@@ -7,6 +7,7 @@ from typing import Any
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.losses import LossSettings
+from e2miseg_core.losses.settings import check_choice
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe"]
 
@@ -109,9 +110,9 @@ class Recipe:
         self._check_counts()
         self._check_rates()
         _ = self.loss  # checks its own
-        _check_choice("optimiser", self.optimizer, OPTIMIZERS, "--optimizer")
-        _check_choice("schedule", self.schedule, SCHEDULES, "--schedule")
-        _check_choice("augmentation", self.augmentation, AUGMENTATIONS, "the recipe")
+        check_choice("optimiser", self.optimizer, OPTIMIZERS, "--optimizer")
+        check_choice("schedule", self.schedule, SCHEDULES, "--schedule")
+        check_choice("augmentation", self.augmentation, AUGMENTATIONS, "the recipe")
         axes = self.mirror_axes
         if not {*axes} <= {0, 1, 2} or len({*axes}) < len(axes):
             raise ConfigError(
@@ -202,22 +203,16 @@ class Recipe:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Read what `to_json` wrote, or an earlier version's; ConfigError otherwise."""
+        """Read what `to_json` wrote, or an earlier version's; ConfigError otherwise.
+
+        Earlier ones do not name their augmentation: it was the first list.
+        """
         try:
             axes = tuple(values.get("mirror_axes", ()))
-            return cls(**{**values, "mirror_axes": axes})
+            return cls(**{"augmentation": "first", **values, "mirror_axes": axes})
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
                 found=f"a recipe that cannot be read ({error!s:.100})",
                 needed="the numbers of a training that this version knows",
                 do="use the version that trained the model",
             ) from error
-
-
-def _check_choice(name: str, given: str, known: tuple[str, ...], option: str) -> None:
-    if given not in known:
-        raise ConfigError(
-            found=f"the {name} {given!r}",
-            needed=f"one of {', '.join(known)}",
-            do=f"correct {option}",
-        )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from e2miseg_core import __version__
 from e2miseg_core.io.atomic import write_json
-from e2miseg_core.model import Model, load_model, save_model
+from e2miseg_core.model import load_model, save_model
 from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import Network
 from e2miseg_core.progress import Job, Progress
@@ -18,11 +18,11 @@ from e2miseg_core.training.begin import (
     plan_training_of,
     planned_recipe,
 )
-from e2miseg_core.training.calibrate import calibrate_on
+from e2miseg_core.training.calibrate import calibrate_as_stored
 from e2miseg_core.training.dataset import Case
 from e2miseg_core.training.first_card import first_card
 from e2miseg_core.training.plan import TrainingPlan
-from e2miseg_core.training.prepare import PreparedCase, prepare_case
+from e2miseg_core.training.prepare import PreparedCase, prepare_cases
 from e2miseg_core.training.report import card_metrics, report_on_cases
 from e2miseg_core.training.request import TrainingRequest, TrainingResult
 from e2miseg_core.training.run import TrainingRun
@@ -60,9 +60,19 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     )
     recipe = planned_recipe(request.recipe, plan)
     request = replace(request, recipe=recipe)
+
+    def prepared(names: Sequence[str]) -> Job[list[PreparedCase]]:
+        return prepare_cases(
+            [by_name[name] for name in names],
+            dataset,
+            plan.spacing,
+            plan.normalizations,
+            folder / "cases",
+        )
+
     with request.team.first_goes_ahead():
-        training = yield from _prepare(request, plan, by_name, split.training)
-        selection = yield from _prepare(request, plan, by_name, split.selection)
+        training = yield from prepared(split.training)
+        selection = yield from prepared(split.selection)
     run = TrainingRun(
         folder,
         plan.network,
@@ -84,7 +94,7 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
         recipe,
         plan.patch_size,
         dummy_2d=plan.anisotropic,
-        zero_outside=[rule.nonzero for rule in plan.normalizations],
+        normalizations=plan.normalizations,
     )
     trained = yield from run.train(
         training, selection, augment, workers=request.workers
@@ -129,41 +139,13 @@ def _finish(
     unseen: Sequence[Case],
 ) -> Job[TrainingResult]:
     """Calibrate, report, and give the model its name when its card is complete."""
-    unfinished = run.folder / ".unfinished.safetensors"
-    try:
-        save_model(network, card, unfinished)
-        # From here on with the weights as stored: what is reported is what is shipped.
-        model = load_model(unfinished)
-        card = yield from calibrate_on(model, run, selection)
-        model = Model(network=model.network, card=card)
-        run.say(f"calibrated; reporting on {len(unseen)} unseen cases")
-        report = yield from report_on_cases(
-            model, unseen, device=run.device.type, html=run.folder / "report.html"
-        )
-    finally:
-        unfinished.unlink(missing_ok=True)
-    card = replace(card, metrics=card_metrics(report))
+    model = yield from calibrate_as_stored(network, card, run, selection)
+    run.say(f"calibrated; reporting on {len(unseen)} unseen cases")
+    report = yield from report_on_cases(
+        model, unseen, device=run.device.type, html=run.folder / "report.html"
+    )
+    card = replace(model.card, metrics=card_metrics(report))
     write_json(run.folder / REPORT, report)
     card = save_model(model.network, card, run.folder / MODEL)
     run.say(f"wrote {MODEL}; unseen Dice {report['means']['dice']:.4f}")
     return TrainingResult(path=run.folder / MODEL, card=card, report=report)
-
-
-def _prepare(
-    request: TrainingRequest,
-    plan: TrainingPlan,
-    by_name: dict[str, Case],
-    names: Sequence[str],
-) -> Job[list[PreparedCase]]:
-    prepared = []
-    for number, name in enumerate(names, start=1):
-        yield Progress(done=number, total=len(names), stage="preparing cases")
-        case = yield from prepare_case(
-            by_name[name],
-            request.dataset,
-            plan.spacing,
-            plan.normalizations,
-            request.folder / "cases",
-        )
-        prepared.append(case)
-    return prepared

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -79,11 +78,9 @@ def augmentation_as_trained(card: ModelCard) -> Augmentation:
     )
     if "recipe" in told:
         recipe = Recipe.from_json(told["recipe"])
-        if "augmentation" not in told["recipe"]:  # recipes did not name it at first
-            recipe = replace(recipe, augmentation="first")
     return recipe_augmentation(
         recipe,
         card.patch_size,
         dummy_2d=bool(plan.get("anisotropic", False)),
-        zero_outside=[rule.nonzero for rule in card.normalizations],
+        normalizations=card.normalizations,
     )
