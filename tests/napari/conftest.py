@@ -45,11 +45,15 @@ def little_to_collect() -> None:
     importlib.import_module("napari.window")  # loads all of the viewer
     gc.collect()
     gc.freeze()
+    gc.disable()  # see below
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def collected_in_the_thread_of_qt() -> None:
-    """Collect here what a module left, or some thread would: its timers crash there."""
+    """Collect what the last test left here, and never where it happens to be due.
+
+    That may be a thread, one that reads slices for instance, and Qt's timers crash there.
+    """
     gc.collect()
 
 

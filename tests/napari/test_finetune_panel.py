@@ -1,6 +1,5 @@
 """The tab "Fine-tune" on a real project, with a worker that only pretends to learn."""
 
-import gc
 import json
 import subprocess
 import sys
@@ -90,7 +89,6 @@ def open_desk(qtbot, fake_client) -> Iterator[Callable[..., Desk]]:
         qtbot.waitUntil(desk.idle, timeout=WAIT)
         desk.leave()
         desk.tab.deleteLater()
-    gc.collect()  # here, and not in some thread: Qt's objects belong to this one
 
 
 def open_project(qtbot, desk: Desk, project: Project) -> None:

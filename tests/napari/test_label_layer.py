@@ -1,5 +1,4 @@
 import copy
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -9,6 +8,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.settings import get_settings
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
@@ -25,13 +25,6 @@ CLASSES = (
     LabelInfo(value=3, name="tumour", color="#0000ff"),
 )
 SCALE = (2.0, 1.0, 1.0)
-
-
-@pytest.fixture(autouse=True)
-def collected_here() -> Iterator[None]:
-    """Qt's objects must go in this thread, not in one of a store that tidies up."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture
@@ -491,12 +484,12 @@ def test_painting_while_a_prediction_is_merged_freezes_no_neighbour(
     np.testing.assert_array_equal(np.asarray(store.authority) > 0, human)
 
 
-def test_a_fill_that_no_memory_could_hold_is_refused_in_words(
-    layer, monkeypatch, capsys
-):
+def test_a_fill_that_no_memory_could_hold_is_refused_in_words(layer, monkeypatch):
     monkeypatch.setattr(label_layer, "_LARGEST_FILL", 1000)
+    before = len(notification_manager.records)
     layer.fill((5, 5, 5), 1)
-    assert "needed: fewer than 1,000" in capsys.readouterr().out
+    (told,) = notification_manager.records[before:]
+    assert "needed: fewer than 1,000" in told.message
     assert not labels_of(layer).any()
 
 

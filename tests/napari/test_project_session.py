@@ -48,13 +48,6 @@ class Told:
         setattr(self, name, getattr(self, name) + 1)
 
 
-@pytest.fixture(autouse=True)
-def collected_here() -> Iterator[None]:
-    """Qt's objects must go in this thread, not in one of a store that tidies up."""
-    yield
-    gc.collect()
-
-
 @pytest.fixture
 def viewer() -> ViewerModel:
     return ViewerModel()
