@@ -52,7 +52,7 @@ def little_to_collect() -> None:
 def collected_in_the_thread_of_qt() -> None:
     """Collect what the last test left here, and never where it happens to be due.
 
-    That may be a thread, one that reads slices for instance, and Qt's timers crash there.
+    That may be a thread, one that reads slices for instance: Qt's timers crash there.
     """
     gc.collect()
 
