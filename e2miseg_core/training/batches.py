@@ -4,13 +4,14 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from e2miseg_core.helper_threads import helper_pool
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.training.augment import (
     EHANET,
@@ -22,6 +23,9 @@ from e2miseg_core.training.augment import (
 )
 from e2miseg_core.training.patches import PatchSampler, sample_generator
 from e2miseg_core.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "Batch",
@@ -132,7 +136,7 @@ def batches_ahead(
 def _by_threads(
     make: Callable[[int], Batch], steps: range, workers: int
 ) -> Generator[Batch, None, None]:
-    pool = ThreadPoolExecutor(workers, "batches")
+    pool = helper_pool(workers, "batches")
     coming: deque[Future[Batch]] = deque()
     try:
         for step in steps:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from e2miseg_core.errors import ConfigError
@@ -19,8 +19,8 @@ LARGEST_SEED = 2**62  # to which steps are added; torch takes numbers below 2^63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """The numbers of a training run.
+class Recipe(LossSettings):
+    """The numbers of a training run; those of its loss are `LossSettings`.
 
     Attributes
     ----------
@@ -48,10 +48,6 @@ class Recipe:
         Steps in which the rate rises linearly to its place.
     gradient_clip : float
         Largest gradient norm (specification A.6).
-    ss_form, ss_weight, batch_dice, background, lovasz_weight, boundary_weight
-        See `e2miseg_core.losses.LossSettings`.
-    edge_weight, edge_width, edge_union, edge_loss
-        See `e2miseg_core.losses.LossSettings`.
     weight_average : float
         Largest decay of a moving average of the weights, 0 for none; the selection
         cases choose between the weights and their average. See
@@ -87,16 +83,6 @@ class Recipe:
     rate_per_epoch: bool = False
     warm_up: int = 0
     gradient_clip: float = 12.0
-    ss_form: str = "paper"
-    ss_weight: float = 1.45
-    batch_dice: bool = False
-    background: bool = False
-    lovasz_weight: float = 0.0
-    boundary_weight: float = 0.0
-    edge_weight: float = 1.0
-    edge_width: int = 2
-    edge_union: bool = False
-    edge_loss: str = "lovasz"
     weight_average: float = 0.0
     validate_every: int = 5
     validation_patches: int = 0
@@ -109,7 +95,7 @@ class Recipe:
     def __post_init__(self) -> None:
         self._check_counts()
         self._check_rates()
-        _ = self.loss  # checks its own
+        LossSettings.__post_init__(self)  # super() fails in a class with slots
         check_choice("optimiser", self.optimizer, OPTIMIZERS, "--optimizer")
         check_choice("schedule", self.schedule, SCHEDULES, "--schedule")
         check_choice("augmentation", self.augmentation, AUGMENTATIONS, "the recipe")
@@ -164,12 +150,6 @@ class Recipe:
                 needed="numbers from 0 to below 1",
                 do="correct the number",
             )
-
-    @property
-    def loss(self) -> LossSettings:
-        """What the network is trained to make small."""
-        names = [f.name for f in fields(LossSettings)]
-        return LossSettings(**{name: getattr(self, name) for name in names})
 
     @property
     def mirrored_axes(self) -> tuple[int, ...]:

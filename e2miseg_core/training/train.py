@@ -27,6 +27,7 @@ from e2miseg_core.training.report import card_metrics, report_on_cases
 from e2miseg_core.training.request import TrainingRequest, TrainingResult
 from e2miseg_core.training.run import TrainingRun
 from e2miseg_core.training.run_folder import MODEL, check_folder, clear_folder
+from e2miseg_core.training.stored_plan import RunPlan
 
 __all__ = ["TrainingRequest", "TrainingResult", "plan_training_of", "train_model"]
 
@@ -45,11 +46,9 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     ConfigError
         If a setting is wrong, or a resumed run was begun with others.
     """
-    folder, dataset = request.folder, request.dataset
+    folder, split = request.folder, request.split
     check_folder(folder, resume=request.resume, overwrite=request.overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    split = request.split
-    by_name = {case.name: case for case in dataset.cases}
     made, weights = yield from begin_run(request, split)
     plan = made.plan
     yield Progress(
@@ -58,40 +57,14 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
         stage="planned",
         details={"plan": plan.to_json(), "split": asdict(split)},
     )
-    recipe = planned_recipe(request.recipe, plan)
-    request = replace(request, recipe=recipe)
-
-    def prepared(names: Sequence[str]) -> Job[list[PreparedCase]]:
-        return prepare_cases(
-            [by_name[name] for name in names],
-            dataset,
-            plan.spacing,
-            plan.normalizations,
-            folder / "cases",
-        )
-
+    request = replace(request, recipe=planned_recipe(request.recipe, plan))
     with request.team.first_goes_ahead():
-        training = yield from prepared(split.training)
-        selection = yield from prepared(split.selection)
-    run = TrainingRun(
-        folder,
-        plan.network,
-        recipe,
-        device=request.device,
-        precision=request.precision,
-        facts=common_facts(dataset, plan, split),
-        team=request.team,
-    )
-    if request.resume:
-        run.resume()
-    else:
-        if request.team.is_first:
-            clear_folder(folder)
-            made.write(folder)
-        run.begin_with(weights)
+        training = yield from _prepared(request, plan, split.training)
+        selection = yield from _prepared(request, plan, split.selection)
+    run = _begun(request, made, weights)
     run.say(_described(request, plan))
     augment = recipe_augmentation(
-        recipe,
+        request.recipe,
         plan.patch_size,
         dummy_2d=plan.anisotropic,
         normalizations=plan.normalizations,
@@ -99,15 +72,57 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     trained = yield from run.train(
         training, selection, augment, workers=request.workers
     )
-    if not request.team.is_first:
+    if request.team.is_first:
+        run.say(f"trained; weights of epoch {trained.best_epoch} are kept")
+        card = first_card(request, plan, split, trained)
+        unseen = _cases(request, split.unseen)
+        result = yield from _finish(run, trained.network, card, selection, unseen)
         request.team.wait()
-        return _written(folder)
-    run.say(f"trained; weights of epoch {trained.best_epoch} are kept")
-    card = first_card(request, plan, split, trained)
-    unseen = [by_name[name] for name in split.unseen]
-    result = yield from _finish(run, trained.network, card, selection, unseen)
-    request.team.wait()
+    else:
+        request.team.wait()
+        result = _written(folder)
     return result
+
+
+def _cases(request: TrainingRequest, names: Sequence[str]) -> list[Case]:
+    by_name = {case.name: case for case in request.dataset.cases}
+    return [by_name[name] for name in names]
+
+
+def _prepared(
+    request: TrainingRequest, plan: TrainingPlan, names: Sequence[str]
+) -> Job[list[PreparedCase]]:
+    """Cases on the plan's grid, in the run's folder."""
+    return prepare_cases(
+        _cases(request, names),
+        request.dataset,
+        plan.spacing,
+        plan.normalizations,
+        request.folder / "cases",
+    )
+
+
+def _begun(
+    request: TrainingRequest, made: RunPlan, weights: Path | None
+) -> TrainingRun:
+    """A run at its first step, or where the one that is resumed stood."""
+    run = TrainingRun(
+        request.folder,
+        made.plan.network,
+        request.recipe,
+        device=request.device,
+        precision=request.precision,
+        facts=common_facts(request.dataset, made.plan, request.split),
+        team=request.team,
+    )
+    if request.resume:
+        run.resume()
+        return run
+    if request.team.is_first:
+        clear_folder(request.folder)
+        made.write(request.folder)
+    run.begin_with(weights)
+    return run
 
 
 def _written(folder: Path) -> TrainingResult:

@@ -83,7 +83,7 @@ class Trainee:
         scaler : dict
             State of a checkpoint; empty in the beginning.
         """
-        objective, settings = objective_of(self._config), self._recipe.loss
+        objective, settings = objective_of(self._config), self._recipe
 
         def loss(outputs: TrainingOutputs, classes: Tensor) -> Tensor:
             return objective(outputs, classes, settings, None)

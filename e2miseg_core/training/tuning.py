@@ -21,6 +21,7 @@ from e2miseg_core.devices import (
     lay_channels_last,
 )
 from e2miseg_core.errors import ConfigError
+from e2miseg_core.helper_threads import helper_pool
 from e2miseg_core.inference.engine import TilePredictor
 from e2miseg_core.model import Model
 from e2miseg_core.progress import Job, Progress
@@ -162,7 +163,7 @@ class Tuning:
         """
         if self.state.step == 0 and not self.state.ended:
             yield from self._report_start(held_out)
-        with ThreadPoolExecutor(1, "crops") as pool:
+        with helper_pool(1, "crops") as pool:
             while not self.state.ended:
                 if not control.finish:
                     yield from self._look_back()

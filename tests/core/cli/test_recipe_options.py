@@ -30,7 +30,7 @@ def test_any_number_can_be_set() -> None:
     assert changed.mirror_axes == (0, 2)
     assert changed.batch_dice is True
     assert changed.seed == 7
-    assert changed.loss.edge_loss == "bce_dice"
+    assert changed.edge_loss == "bce_dice"
     assert change_recipe(RECIPE, {}, ["mirror_axes="]).mirror_axes == ()
 
 

@@ -55,7 +55,7 @@ def test_the_recipes_are_those_of_the_specification() -> None:
     assert [RECIPES[n].batch_size for n in ("acdc", "brain", "pet", "lung")] == [
         *(4, 2, 4, 2)
     ]
-    assert [RECIPES[n].loss.ss_weight for n in ("acdc", "brain", "pet", "lung")] == [
+    assert [RECIPES[n].ss_weight for n in ("acdc", "brain", "pet", "lung")] == [
         *(1.45, 1.45, 2.0, 1.45)
     ]
 

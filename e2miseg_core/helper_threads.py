@@ -1,0 +1,34 @@
+"""Threads beside the one that computes, which leave it its processors."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+__all__ = ["helper_pool"]
+
+
+def helper_pool(n_threads: int, name: str) -> ThreadPoolExecutor:
+    """A pool whose threads let torch compute on one processor each.
+
+    By default each thread that uses torch gets a team of as many threads as there are
+    processors. A second team makes OpenMP send both to sleep whenever they wait, and
+    waking up takes longer than most layers: on 2 cores a training step of `small` took
+    0.62 s instead of 0.42 s because a helper once had had a team.
+
+    Parameters
+    ----------
+    n_threads : int
+    name : str
+        What the threads' names begin with.
+    """
+    return ThreadPoolExecutor(n_threads, name, initializer=_compute_alone)
+
+
+def _compute_alone() -> None:
+    """Let torch use one thread in this thread; in others, and new ones, as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # here, but for new threads too
+    again = threading.Thread(target=torch.set_num_threads, args=(before,))
+    again.start()
+    again.join()
