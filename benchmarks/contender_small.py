@@ -29,7 +29,7 @@ __all__ = [
     "timed",
 ]
 
-WARM_STEPS, EPOCH_STEPS = 4, 25  # of the trial whose pace is measured
+WARM_STEPS, EPOCH_STEPS = 20, 60  # of the trial whose pace is measured
 VALIDATIONS = 6  # looks at the selection cases, about
 MARGIN = 0.97  # of the budget is planned for, since no pace is kept exactly
 TRAINING = ("training", "validating")  # stages of a job
