@@ -15,7 +15,6 @@ from e2miseg_core.helper_threads import helper_pool
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.training.augment import (
     EHANET,
-    FIRST,
     NNUNET,
     NNUNET_CODE,
     Augmentation,
@@ -91,7 +90,6 @@ def recipe_augmentation(
         "nnunet": NNUNET,
         "nnunet_code": NNUNET_CODE,
         "ehanet": EHANET,
-        "first": FIRST,
         "none": AugmentationRules.none(),
     }[recipe.augmentation]
     return Augmentation(

@@ -6,7 +6,6 @@ not depend on the size of the volumes, and what people paint meanwhile changes n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
@@ -26,8 +25,7 @@ from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import replacing, writing_to
 from e2miseg_core.preprocess import ModelView
 from e2miseg_core.training.classes import class_box
-from e2miseg_core.training.patches import Sample, margin_size
-from e2miseg_core.training.prepare import read_padded
+from e2miseg_core.training.patches import Sample
 
 __all__ = [
     "CropSampler",
@@ -40,7 +38,7 @@ __all__ = [
 ]
 
 Triple = tuple[int, int, int]
-LARGER = 1.5  # a crop's edge, in patches: room to move and to turn
+ROOM = 0.125  # of a patch's edge on either side: what is known stays well inside
 
 
 class Readable(Protocol):
@@ -89,11 +87,8 @@ class KnownCase:
 
 
 def crop_size(patch_size: Sequence[int]) -> Triple:
-    """Voxels of a crop to train on, ZYX: never less than a patch with its margin."""
-    z, y, x = (
-        max(int(np.ceil(p * LARGER)), margin)
-        for p, margin in zip(patch_size, margin_size(patch_size), strict=True)
-    )
+    """Voxels of a crop to train on, ZYX: a patch, and room to move it."""
+    z, y, x = (p + 2 * int(p * ROOM) for p in patch_size)
     return z, y, x
 
 
@@ -196,9 +191,7 @@ def load_crop(path: Path) -> Sample:
 
 
 class CropSampler:
-    """Random patches with a margin, out of stored crops.
-
-    What augmentation needs around them is taken from the crop as far as it reaches.
+    """Random patches out of stored crops.
 
     Parameters
     ----------
@@ -209,31 +202,20 @@ class CropSampler:
 
     def __init__(self, paths: Sequence[Path], patch_size: Triple) -> None:
         self.paths = tuple(paths)
-        self._size = margin_size(patch_size)
+        self._size = patch_size
 
     def sample(self, random: np.random.Generator) -> Sample:
-        """One patch with its margin."""
+        """One patch; which of its voxels count is as in the crop."""
         crop = load_crop(self.paths[int(random.integers(len(self.paths)))])
         z, y, x = (
-            int(random.integers(n - size + 1))
-            for n, size in zip(crop.classes.shape, self._size, strict=True)
+            slice(start, start + size)
+            for start, size in (
+                (int(random.integers(n - size + 1)), size)
+                for n, size in zip(crop.classes.shape, self._size, strict=True)
+            )
         )
-        return _cut(crop, (z, y, x), self._size, self._size)
-
-
-def _cut(crop: Sample, start: Triple, base: Triple, size: Triple) -> Sample:
-    """A sample of `size` about the one of `base` voxels that begins at `start`.
-
-    What lies beyond the crop is 0 and does not count.
-    """
-    first = [s - (n - b) // 2 for s, n, b in zip(start, size, base, strict=True)]
-    box = make_box(first, size)
-    valid = crop.valid
-    if valid is None:
-        valid = np.ones(crop.classes.shape, np.bool_)
-    return Sample(
-        image=read_padded(crop.image, box),
-        classes=read_padded(crop.classes, box),
-        valid=read_padded(valid, box),
-        wider=partial(_cut, crop, start, base),
-    )
+        return Sample(
+            image=crop.image[:, z, y, x],
+            classes=crop.classes[z, y, x],
+            valid=None if crop.valid is None else crop.valid[z, y, x],
+        )

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from e2miseg_core.boxes import make_box
 from e2miseg_core.training.prepare import PreparedCase, read_padded
 
-__all__ = ["PatchSampler", "Sample", "margin_size", "sample_generator"]
+__all__ = ["PatchSampler", "Sample", "sample_generator"]
 
 Triple = tuple[int, int, int]
-MARGIN = 1.25  # of a sample around its patch, where nothing wider can be read
 FORCED = 0.33  # of all samples show foreground
 _CERTAIN = 0.67  # of a batch's samples are not forced to
 
@@ -68,12 +67,6 @@ class Sample:
 def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
     """Random numbers of one sample, the same however a run was interrupted."""
     return np.random.default_rng([seed, step, index])
-
-
-def margin_size(patch_size: Sequence[int]) -> Triple:
-    """Voxels of a sample, ZYX: the patch with its margin."""
-    z, y, x = (p + 2 * int(np.ceil(p * (MARGIN - 1) / 2)) for p in patch_size)
-    return z, y, x
 
 
 class PatchSampler:

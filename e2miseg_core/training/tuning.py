@@ -39,7 +39,6 @@ from e2miseg_core.training.tuning_batches import (
     Batch,
     Sampler,
     TuningBatches,
-    augmentation_as_trained,
 )
 from e2miseg_core.training.tuning_loss import TuningLoss, keep_statistics
 from e2miseg_core.training.tuning_state import FinetuneControl, TuningState
@@ -50,7 +49,6 @@ __all__ = [
     "Sampler",
     "Tuning",
     "TuningState",
-    "augmentation_as_trained",
 ]
 
 HISTORY = "history.csv"
@@ -105,7 +103,6 @@ class Tuning:
         self._loss = TuningLoss(model.network.config, recipe, n_corrections)
         self._batches = TuningBatches(
             [corrections] * n_corrections + [memory] * n_memory,
-            augmentation_as_trained(model.card),
             settings.seed,
         )
         self.state = TuningState(

@@ -1,4 +1,9 @@
-"""The batches of a fine-tuning: corrections and memory, changed as in training."""
+"""The batches of a fine-tuning: corrections and memory, as they are.
+
+Nothing is changed at random: in the hundred steps that there are, a network does better
+to learn what it was corrected on than what it might have looked like
+(docs/simulation.md).
+"""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -8,13 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from e2miseg_core.model_card import ModelCard
-from e2miseg_core.training.augment import Augmentation
-from e2miseg_core.training.batches import recipe_augmentation
 from e2miseg_core.training.patches import Sample, sample_generator
-from e2miseg_core.training.recipe import Recipe
 
-__all__ = ["Batch", "Sampler", "TuningBatches", "augmentation_as_trained"]
+__all__ = ["Batch", "Sampler", "TuningBatches"]
 
 Batch = tuple[Tensor, Tensor, Tensor]  # image, classes, which voxels count
 
@@ -23,7 +24,7 @@ class Sampler(Protocol):
     """Gives random samples."""
 
     def sample(self, random: np.random.Generator) -> Sample:
-        """One sample with its margin."""
+        """One patch."""
         ...
 
 
@@ -34,14 +35,11 @@ class TuningBatches:
     ----------
     samplers : sequence of Sampler
         One for each patch of a batch.
-    augment : Augmentation
     seed : int
     """
 
-    def __init__(
-        self, samplers: Sequence[Sampler], augment: Augmentation, seed: int
-    ) -> None:
-        self._samplers, self._augment, self._seed = samplers, augment, seed
+    def __init__(self, samplers: Sequence[Sampler], seed: int) -> None:
+        self._samplers, self._seed = samplers, seed
 
     def ahead(self, pool: Executor, steps: range) -> Iterator[Batch]:
         """The batches of `steps`, the next one made in advance."""
@@ -56,31 +54,17 @@ class TuningBatches:
         parts = []
         for index, sampler in enumerate(self._samplers):
             random = sample_generator(self._seed, step, index)
-            parts.append(self._augment.with_valid(sampler.sample(random), random))
+            parts.append(_tensors(sampler.sample(random)))
         image, classes, valid = zip(*parts, strict=True)
         return torch.stack(image), torch.stack(classes), torch.stack(valid)
 
 
-def augmentation_as_trained(card: ModelCard) -> Augmentation:
-    """The augmentation of a model's first training, by its card.
-
-    A card without a recipe, as other programs write it, gets the list of nnU-Net and
-    the axes that it says were mirrored.
-
-    Raises
-    ------
-    ConfigError
-        If the card's recipe is none that this version knows.
-    """
-    told, plan = card.training, card.training.get("plan", {})
-    recipe = Recipe(
-        epochs=1, iterations=1, mirror_axes=tuple(told.get("mirror_axes", ()))
-    )
-    if "recipe" in told:
-        recipe = Recipe.from_json(told["recipe"])
-    return recipe_augmentation(
-        recipe,
-        card.patch_size,
-        dummy_2d=bool(plan.get("anisotropic", False)),
-        normalizations=card.normalizations,
+def _tensors(sample: Sample) -> Batch:
+    valid = sample.valid
+    if valid is None:
+        valid = np.ones(sample.classes.shape, np.bool_)
+    return (
+        torch.from_numpy(sample.image),
+        torch.from_numpy(sample.classes).long(),
+        torch.from_numpy(valid),
     )

@@ -1,4 +1,4 @@
-"""Augmentation of a sample: image, labels and the mask of what counts, together."""
+"""Augmentation of a sample: image and labels together."""
 
 from collections.abc import Sequence
 
@@ -85,28 +85,6 @@ class Augmentation:
         Tensor of float32, shape (C, *patch_size)
         Tensor of int64, shape patch_size
         """
-        image, masks = self._changed(sample, random, valid=False)
-        return image, masks[0].long()
-
-    def with_valid(
-        self, sample: Sample, random: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Augment one sample and, alike, the mask of the voxels that count.
-
-        Returns
-        -------
-        Tensor of float32, shape (C, *patch_size)
-        Tensor of int64, shape patch_size
-        Tensor of bool, shape patch_size
-            What was turned in from outside the sample does not count.
-        """
-        image, masks = self._changed(sample, random, valid=True)
-        return image, masks[0].long(), masks[-1].bool()
-
-    def _changed(
-        self, sample: Sample, random: np.random.Generator, *, valid: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The image, and as masks: labels, where channels are not 0, what counts."""
         changes = draw_changes(
             self.rules,
             random,
@@ -115,7 +93,7 @@ class Augmentation:
             mirror_axes=self._mirror_axes,
             plane=self._plane,
         )
-        image, masks = self._patch(sample, changes, valid=valid)
+        image, masks = self._patch(sample, changes)
         image = change_intensities(image, changes, self._plane)
         for axis in changes.mirrored:
             image, masks = image.flip(axis + 1), masks.flip(axis + 1)
@@ -123,27 +101,21 @@ class Augmentation:
             image[number] *= masks[place] != 0
         for hole in changes.holes:
             image[(slice(None), *box_slices(hole))] = 0
-        return image, masks
+        return image, masks[0].long()
 
-    def _patch(
-        self, sample: Sample, changes: Changes, *, valid: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _patch(self, sample: Sample, changes: Changes) -> tuple[Tensor, Tensor]:
         """Cut the patch out of the sample, turned and scaled."""
         if not changes.moves:
-            return self._tensors(sample.of_size(self.patch_size), valid=valid)
+            return self._tensors(sample.of_size(self.patch_size))
         matrix = source_map(changes, self._plane)
         size = source_size(self.patch_size, matrix, cubic=self._cubic)
-        image, masks = self._tensors(sample.of_size(size), valid=valid)
+        image, masks = self._tensors(sample.of_size(size))
         return move(image, masks, matrix, self.patch_size, cubic=self._cubic)
 
-    def _tensors(self, sample: Sample, *, valid: bool) -> tuple[Tensor, Tensor]:
+    def _tensors(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        """The image, and as masks: labels, where channels are not 0."""
         masks = [sample.classes]
         masks += [(sample.image[number] != 0).view(np.uint8) for number in self._zeroed]
-        if valid:
-            known = sample.valid
-            if known is None:
-                known = np.ones(sample.classes.shape, np.bool_)
-            masks.append(known.view(np.uint8))
         return (
             torch.from_numpy(np.ascontiguousarray(sample.image, np.float32)),
             torch.from_numpy(np.stack(masks)),

@@ -1,14 +1,12 @@
 """Crops: what counts in them, on which grid, and what they cost."""
 
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +14,6 @@ from e2miseg_core.boxes import Box, box_slices, make_box
 from e2miseg_core.errors import ReadError, WriteError
 from e2miseg_core.geometry import Geometry
 from e2miseg_core.preprocess import ModelView, Normalization
-from e2miseg_core.training.augment import NNUNET, Augmentation
 from e2miseg_core.training.classes import class_box
 from e2miseg_core.training.crops import (
     CropSampler,
@@ -27,7 +24,7 @@ from e2miseg_core.training.crops import (
     load_crop,
     save_crop,
 )
-from e2miseg_core.training.patches import Sample, margin_size, sample_generator
+from e2miseg_core.training.patches import sample_generator
 from e2miseg_core.volume import Volume
 
 PATCH = (8, 16, 12)
@@ -160,29 +157,39 @@ def test_a_full_disk_leaves_no_crop(
 
 
 @given(patch=st.tuples(*[st.integers(1, 70)] * 3))
-def test_a_crop_is_never_smaller_than_a_sample(patch: tuple[int, int, int]) -> None:
-    for crop, sample, edge in zip(
-        crop_size(patch), margin_size(patch), patch, strict=True
-    ):
-        assert crop >= max(sample, 1.5 * edge)
+def test_the_middle_of_a_crop_lies_well_inside_every_patch(
+    patch: tuple[int, int, int],
+) -> None:
+    for crop, edge in zip(crop_size(patch), patch, strict=True):
+        assert (crop - edge) % 2 == 0
+        room = crop - edge  # a patch begins at 0 to `room`
+        middle = crop / 2
+        assert middle - room >= 0.375 * edge
+        assert middle <= 0.625 * edge
 
 
 @pytest.mark.parametrize("patch", [PATCH, (1, 16, 12), (2, 1, 16)])
-def test_samples_are_drawn_from_inside_the_crop(
+def test_patches_are_cut_from_anywhere_in_the_crop_and_not_changed(
     tmp_path: Path, patch: tuple[int, int, int]
 ) -> None:
-    size = crop_size(patch)
-    image = np.ones((1, *size), np.float32)
-    valid = np.ones(size, bool)
-    path = tmp_path / "a.npz"
-    save_crop(path, Sample(image=image, classes=valid.astype(np.uint8), valid=valid))
-    sampler = CropSampler([path], patch)
-    for step in range(5):
+    case, _, _ = known_case((20, 30, 25))
+    crop = cut_crop(case, make_box((4, 3, 5), crop_size(patch)))
+    save_crop(tmp_path / "a.npz", crop)
+    sampler = CropSampler([tmp_path / "a.npz"], patch)
+    starts = set()
+    for step in range(200):
         sample = sampler.sample(sample_generator(1, step, 0))
-        assert sample.image.shape[1:] == sample.classes.shape == margin_size(patch)
-        assert sample.valid is not None
-        assert sample.valid.all()
-        assert sample.image.all()
+        assert sample.image.shape == (1, *patch)
+        (start,) = np.argwhere(crop.image[0] == sample.image[0, 0, 0, 0])
+        starts.add(tuple(start.tolist()))
+        part = box_slices(make_box(start, patch))
+        for name in ("classes", "valid"):
+            whole, cut = getattr(crop, name), getattr(sample, name)
+            np.testing.assert_array_equal(cut, whole[part])
+        np.testing.assert_array_equal(sample.image[0], crop.image[0][part])
+    rooms = [n - p for n, p in zip(crop_size(patch), patch, strict=True)]
+    for axis, room in enumerate(rooms):
+        assert {start[axis] for start in starts} == set(range(room + 1))
 
 
 def test_memory_is_that_of_the_crop_whatever_the_volume() -> None:
@@ -221,63 +228,3 @@ def test_memory_is_that_of_the_crop_whatever_the_volume() -> None:
     assert crop.valid.all()
     assert labels.read == authority.read == crop.classes.size
     assert peak < 64 << 20
-
-
-def test_the_mask_moves_with_the_image_and_ends_at_the_sample() -> None:
-    """Marked voxels stay marked through every spatial change, to a rim."""
-    patch = (16, 24, 20)
-    size = margin_size(patch)
-    valid = np.zeros(size, bool)
-    valid[5:14, 8:20, 6:16] = True
-    image = np.where(valid, 5.0, -5.0).astype(np.float32)[None]
-    often = replace(NNUNET, rotation=1.0, scaling=1.0)
-    augment = Augmentation(patch, (0, 1, 2), rules=often)
-    outside = 0
-    for seed in range(40):
-        sample = Sample(image=image, classes=valid.astype(np.uint8), valid=valid)
-        _, classes, moved = augment.with_valid(sample, np.random.default_rng(seed))
-        assert moved.dtype == torch.bool
-        torch.testing.assert_close(moved.long(), classes, rtol=0, atol=0)
-        everywhere = Sample(image=image, classes=valid.astype(np.uint8))
-        outside += not augment.with_valid(everywhere, np.random.default_rng(seed))[
-            2
-        ].all()
-    assert outside > 15  # turned or shrunk beyond its margin
-
-
-def test_a_mask_does_not_change_what_is_drawn() -> None:
-    """Plain training is the same, bit for bit, as before there were masks."""
-    size = margin_size(PATCH)
-    rng = np.random.default_rng(4)
-    image = rng.normal(size=(2, *size)).astype(np.float32)
-    classes = rng.integers(0, 3, size).astype(np.uint8)
-    augment = Augmentation(PATCH, (0, 2))
-    for seed in range(20):
-        plain = augment(
-            Sample(image=image, classes=classes), np.random.default_rng(seed)
-        )
-        masked = augment.with_valid(
-            Sample(image=image, classes=classes, valid=rng.random(size) < 0.5),
-            np.random.default_rng(seed),
-        )
-        torch.testing.assert_close(plain[0], masked[0], rtol=0, atol=0)
-        torch.testing.assert_close(plain[1], masked[1], rtol=0, atol=0)
-
-
-def test_more_of_a_crop_is_taken_about_the_same_place(tmp_path: Path) -> None:
-    case, _, _ = known_case((20, 30, 25))
-    whole = cut_crop(case, make_box((4, 3, 5), crop_size(PATCH)))
-    save_crop(tmp_path / "a.npz", replace(whole, valid=np.ones_like(whole.valid)))
-    sampler = CropSampler([tmp_path / "a.npz"], PATCH)
-    for seed in range(6):
-        sample = sampler.sample(np.random.default_rng(seed))
-        assert sample.classes.shape == margin_size(PATCH)
-        z, y, x = (n + 10 for n in margin_size(PATCH))
-        wide = sample.of_size((z, y, x))
-        assert wide.classes.shape == (z, y, x)
-        assert wide.valid is not None
-        assert wide.valid.sum() == whole.classes.size  # all of the crop, once
-        np.testing.assert_array_equal(wide.image[0][wide.valid], whole.image[0].ravel())
-        np.testing.assert_array_equal(wide.classes[wide.valid], whole.classes.ravel())
-        again = wide.of_size(margin_size(PATCH))
-        np.testing.assert_array_equal(again.image, sample.image)

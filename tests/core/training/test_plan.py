@@ -12,7 +12,6 @@ import pytest
 from e2miseg_core.boxes import whole_box
 from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.io import open_volume, write_image, write_labels
-from e2miseg_core.model_card import read_card
 from e2miseg_core.networks import (
     E2MISegConfig,
     EHANetConfig,
@@ -22,6 +21,7 @@ from e2miseg_core.networks import (
 from e2miseg_core.preprocess import ModelView, Normalization, measure_normalization
 from e2miseg_core.progress import run
 from e2miseg_core.training import stored_plan
+from e2miseg_core.training.batches import recipe_augmentation
 from e2miseg_core.training.dataset import find_dataset
 from e2miseg_core.training.fingerprint import (
     CaseFingerprint,
@@ -33,9 +33,9 @@ from e2miseg_core.training.patches import Sample
 from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
 from e2miseg_core.training.planning import make_plan
 from e2miseg_core.training.prepare import prepare_case
+from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.stored_plan import RunPlan, plan_of_run, resumed_plan
 from e2miseg_core.training.survey import take_fingerprint
-from e2miseg_core.training.tuning import augmentation_as_trained
 from e2miseg_core.volume import Volume
 
 SEEN = ForegroundIntensities(
@@ -374,21 +374,22 @@ def test_a_masked_model_sees_in_prediction_what_it_saw_in_training(
     np.testing.assert_array_equal(outside, np.asarray(prepared.image) == 0)
 
 
-def test_finetuning_augments_as_the_plan_of_the_model_says(bright_model: Path) -> None:
-    card = read_card(bright_model)
+def test_augmentation_heeds_normalisation_and_anisotropy() -> None:
     rng = np.random.default_rng(0)
     image = rng.normal(5, 1, (1, 24, 40, 40)).astype(np.float32)
     image[:, :, :20] = 0
     sample = Sample(image=image, classes=np.zeros(image.shape[1:], np.uint8))
-    masked = replace(card, normalizations=(Normalization(nonzero=True),))
+    recipe, patch = preset_recipe("small"), (16, 32, 32)
     shares = []
-    for trained in (card, masked):
-        augment = augmentation_as_trained(trained)
+    for masked in (False, True):
+        augment = recipe_augmentation(
+            recipe, patch, normalizations=(Normalization(nonzero=masked),)
+        )
         changed = [augment(sample, np.random.default_rng(n))[0] for n in range(20)]
         shares.append([float((one == 0).float().mean()) for one in changed])
     # Noise, blur and the like leave nothing at 0, but what lies outside is put back.
     assert min(shares[0]) < 0.1
     assert min(shares[1]) > 0.2
-    thin = replace(card, training={**card.training, "plan": {"anisotropic": True}})
-    assert augmentation_as_trained(thin)._plane == 0  # slices across Z, turned alone
-    assert augmentation_as_trained(card)._plane is None
+    thin = recipe_augmentation(recipe, patch, dummy_2d=True)
+    assert thin._plane == 0  # slices across Z, turned alone
+    assert recipe_augmentation(recipe, patch)._plane is None

@@ -78,7 +78,6 @@ def test_a_recipe_of_an_old_card_means_what_it_meant() -> None:
     assert (recipe.optimizer, recipe.schedule) == ("adamw", "poly")
     assert recipe.learning_rate_at(1600) == pytest.approx(1e-3 * 0.5**0.9)
     assert (recipe.weight_average, recipe.warm_up, recipe.rescue_after) == (0, 0, 0)
-    assert recipe.augmentation == "first"
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 

@@ -1,32 +1,22 @@
-"""The loop of a fine-tuning: patches of single slices, and changes as trained."""
+"""The loop of a fine-tuning: patches of single slices, and what batches show."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
-from e2miseg_core.errors import ConfigError
 from e2miseg_core.model import Model
-from e2miseg_core.model_card import ModelCard
 from e2miseg_core.networks import build_network, network_to_json, preset_config
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.progress import run
-from e2miseg_core.training.augment import EHANET, FIRST, NNUNET, Augmentation
-from e2miseg_core.training.batches import recipe_augmentation
 from e2miseg_core.training.crops import CropSampler, crop_size, save_crop
 from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.finetune_settings import FinetuneSettings
-from e2miseg_core.training.patches import Sample
-from e2miseg_core.training.recipe import Recipe
-from e2miseg_core.training.recipes import preset_recipe
-from e2miseg_core.training.tuning import (
-    FinetuneControl,
-    Tuning,
-    augmentation_as_trained,
-)
+from e2miseg_core.training.patches import Sample, sample_generator
+from e2miseg_core.training.tuning import FinetuneControl, Tuning
+from e2miseg_core.training.tuning_batches import TuningBatches
 
 PATCH = (8, 16, 12)
 
@@ -64,64 +54,40 @@ def test_a_network_of_single_slices_is_fine_tuned(
     assert not tuning.state.diverged
 
 
-def changed(augment: Augmentation) -> list[torch.Tensor]:
-    """What becomes of one sample by many seeds."""
-    values = np.random.default_rng(1).normal(size=(1, 16, 32, 24))
-    sample = Sample(
-        image=values.astype(np.float32), classes=(values[0] > 0).astype(np.uint8)
-    )
-    return [augment(sample, np.random.default_rng(seed))[0] for seed in range(12)]
+def test_batches_show_corrections_and_memory_as_they_are() -> None:
+    """In order, nothing changed, the same again; without a mask every voxel counts."""
+    rng = np.random.default_rng(1)
 
+    class Drawn:
+        """Gives the sample of a number out of some."""
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        preset_recipe("small"),
-        replace(preset_recipe("ehanet"), cubic=True),
-        replace(preset_recipe("acdc"), mirror_axes=(0, 2)),
-        replace(preset_recipe("tiny"), augmentation="none"),
-    ],
-)
-def test_a_model_is_tuned_with_the_changes_of_its_training(
-    tiny_model: Model, recipe: Recipe
-) -> None:
-    told: dict[str, Any] = {
-        "recipe": recipe.to_json(),
-        "mirror_axes": list(recipe.mirrored_axes),
-    }
-    card = replace(tiny_model.card, patch_size=PATCH, training=told)
-    found = changed(augmentation_as_trained(card))
-    expected = changed(recipe_augmentation(recipe, PATCH))
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        def __init__(self, *, masked: bool) -> None:
+            self.samples = [
+                Sample(
+                    image=rng.normal(size=(2, *PATCH)).astype(np.float32),
+                    classes=rng.integers(0, 3, PATCH).astype(np.uint8),
+                    valid=rng.random(PATCH) < 0.5 if masked else None,
+                )
+                for _ in range(4)
+            ]
 
+        def sample(self, random: np.random.Generator) -> Sample:
+            return self.samples[int(random.integers(4))]
 
-def test_models_whose_recipe_is_not_told_are_tuned_by_the_common_list(
-    tiny_model: Model,
-) -> None:
-    card = replace(tiny_model.card, patch_size=PATCH, training={"mirror_axes": [1]})
-    found = changed(augmentation_as_trained(card))
-    expected = changed(Augmentation(PATCH, (1,), rules=NNUNET))
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert augmentation_as_trained(card).rules is not EHANET
-
-
-def test_models_from_before_recipes_named_their_list_are_tuned_by_the_first_one(
-    tiny_model: Model,
-) -> None:
-    recipe = {"epochs": 1, "iterations": 1, "mirror_axes": [1]}
-    card = replace(tiny_model.card, patch_size=PATCH, training={"recipe": recipe})
-    found = changed(augmentation_as_trained(card))
-    expected = changed(Augmentation(PATCH, (1,), rules=FIRST))
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
-def test_a_recipe_of_another_version_is_refused_in_one_line(
-    tiny_model: Model,
-) -> None:
-    def tuned(recipe: Any) -> ModelCard:
-        return replace(tiny_model.card, training={"recipe": recipe})
-
-    for recipe in ({"epochs": 1, "iterations": 1, "magic": 2}, {"epochs": "many"}, 5):
-        with pytest.raises(ConfigError, match="recipe") as caught:
-            augmentation_as_trained(tuned(recipe))
-        assert "\n" not in str(caught.value)
+    corrections, memory = Drawn(masked=True), Drawn(masked=False)
+    samplers = [corrections, memory, memory]
+    batches = TuningBatches(samplers, seed=5)
+    with ThreadPoolExecutor(1) as pool:
+        found = list(batches.ahead(pool, range(6)))
+        again = list(batches.ahead(pool, range(3, 6)))
+    for step, (image, classes, valid) in enumerate(found):
+        assert (classes.dtype, valid.dtype) == (torch.int64, torch.bool)
+        for index, sampler in enumerate(samplers):
+            shown = sampler.sample(sample_generator(5, step, index))
+            np.testing.assert_array_equal(image[index], shown.image)
+            np.testing.assert_array_equal(classes[index], shown.classes)
+            known = np.ones(PATCH, bool) if shown.valid is None else shown.valid
+            np.testing.assert_array_equal(valid[index], known)
+    for one, other in zip(found[3:], again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert len({float(batch[0].sum()) for batch in found}) > 1
