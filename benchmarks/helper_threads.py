@@ -15,7 +15,6 @@ from statistics import median
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch.nn import functional as F
 
 from benchmarks.measuring import in_child, machine
 from e2miseg_core.devices import autocast, lay_channels_last
@@ -33,7 +32,7 @@ def seconds(beside: str) -> float:
     torch.ones(100, 100, 100).mul(2)  # this thread's team comes first, as in training
     if beside != "nothing":
         pool = helper_pool(1, "x") if beside == "helper_pool" else ThreadPoolExecutor(1)
-        pool.submit(F.avg_pool3d, torch.ones(1, 64, 64, 64), 3).result()
+        pool.submit(torch.ones(100, 100, 100).mul, 2).result()  # with a team
     torch.manual_seed(0)
     config = preset_config("small", in_channels=1, n_classes=3)
     network = build_network(config).train()
@@ -65,6 +64,8 @@ def main() -> None:
     for _ in range(repeats):
         for beside, times in found.items():
             told = in_child("benchmarks.helper_threads", "--one", beside)
+            if "failed" in told:
+                sys.exit(f"beside {beside}: {told['failed']}")
             times.append(told["seconds"])
     table = Table("beside a step", "s, median", "from", "to", "of alone")
     alone = median(found["nothing"])

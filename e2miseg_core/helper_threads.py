@@ -21,14 +21,22 @@ def helper_pool(n_threads: int, name: str) -> ThreadPoolExecutor:
     n_threads : int
     name : str
         What the threads' names begin with.
+
+    Notes
+    -----
+    Torch has one count for threads to come. It is 1 for the moment in which a helper
+    begins; somebody else's thread that first used torch just then would keep that.
     """
-    return ThreadPoolExecutor(n_threads, name, initializer=_compute_alone)
+    others = torch.get_num_threads()
+    return ThreadPoolExecutor(
+        n_threads, name, initializer=_compute_alone, initargs=(others,)
+    )
 
 
-def _compute_alone() -> None:
-    """Let torch use one thread in this thread; in others, and new ones, as before."""
-    before = torch.get_num_threads()
+def _compute_alone(others: int) -> None:
+    """Let torch use one thread in this thread, and `others` in new ones, as before."""
+    torch.get_num_threads()  # or torch would set it at its first use here
     torch.set_num_threads(1)  # here, but for new threads too
-    again = threading.Thread(target=torch.set_num_threads, args=(before,))
+    again = threading.Thread(target=torch.set_num_threads, args=(others,))
     again.start()
     again.join()

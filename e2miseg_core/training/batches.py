@@ -15,6 +15,7 @@ from e2miseg_core.helper_threads import helper_pool
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.training.augment import (
     EHANET,
+    FIRST,
     NNUNET,
     NNUNET_CODE,
     Augmentation,
@@ -90,6 +91,7 @@ def recipe_augmentation(
         "nnunet": NNUNET,
         "nnunet_code": NNUNET_CODE,
         "ehanet": EHANET,
+        "first": FIRST,
         "none": AugmentationRules.none(),
     }[recipe.augmentation]
     return Augmentation(

@@ -88,7 +88,7 @@ class KnownCase:
 
 def crop_size(patch_size: Sequence[int]) -> Triple:
     """Voxels of a crop to train on, ZYX: a patch, and room to move it."""
-    z, y, x = (p + 2 * int(p * ROOM) for p in patch_size)
+    z, y, x = (p + 2 * max(p > 2, int(p * ROOM)) for p in patch_size)
     return z, y, x
 
 

@@ -13,7 +13,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe"]
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
-AUGMENTATIONS = ("nnunet", "nnunet_code", "ehanet", "none")
+AUGMENTATIONS = ("nnunet", "nnunet_code", "ehanet", "none", "first")
 POLY_EXPONENT = 0.9
 LARGEST_SEED = 2**62  # to which steps are added; torch takes numbers below 2^63
 
@@ -59,9 +59,9 @@ class Recipe(LossSettings):
     rescue_after : float
         Share of the run after which a network that has found nothing yet begins anew
         with less momentum (specification A.6); 0 for never.
-    augmentation : {"nnunet", "nnunet_code", "ehanet", "none"}
+    augmentation : {"nnunet", "nnunet_code", "ehanet", "none", "first"}
         Which list of random changes; "nnunet_code" is nnU-Net's with the noise of its
-        code.
+        code, "first" the shorter one from before recipes named theirs.
     cubic : bool
         Turn images by cubic splines, as published, not linearly.
     mirror_axes : tuple of int
@@ -183,10 +183,13 @@ class Recipe(LossSettings):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Read what `to_json` wrote; ConfigError otherwise."""
+        """Read what `to_json` wrote, or an earlier version's; ConfigError otherwise.
+
+        Earlier ones do not name their augmentation: it was the first list.
+        """
         try:
             axes = tuple(values.get("mirror_axes", ()))
-            return cls(**{**values, "mirror_axes": axes})
+            return cls(**{"augmentation": "first", **values, "mirror_axes": axes})
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
                 found=f"a recipe that cannot be read ({error!s:.100})",

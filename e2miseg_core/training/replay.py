@@ -78,7 +78,7 @@ class CaseSampler:
         ]
 
     def sample(self, random: np.random.Generator) -> Sample:
-        """One patch with its margin; all of it counts."""
+        """One patch; all of it counts."""
         if self._again and random.random() < AGAIN:
             index = int(random.choice(len(self._again), p=self._shares))
             return self._again[index].sample(1, random)

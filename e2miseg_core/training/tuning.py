@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 HISTORY = "history.csv"
+VERSION = 2  # of what a step does: runs of another one are not gone on with
 COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
 
 
@@ -110,6 +111,7 @@ class Tuning:
                 **settings.to_json(),
                 "precision": self.precision,
                 "parent": model.card.hash,
+                "version": VERSION,
             }
         )
         self._rows: list[tuple[object, ...]] = []
@@ -142,7 +144,7 @@ class Tuning:
         state = read_state(self.checkpoint, TuningState)
         if state.settings != self.state.settings:
             raise ConfigError(
-                found=f"other settings or another model than those of {self.folder}",
+                found=f"other settings, model or version than those of {self.folder}",
                 needed="what the fine-tuning was begun with",
                 do="start a new one",
             )

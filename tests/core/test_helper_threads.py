@@ -35,3 +35,13 @@ def test_helpers_compute_on_one_processor_and_nobody_else_does(three_threads):
         assert {a.result()[1] for a in answers} == {"helper_0", "helper_1"}
         assert torch.get_num_threads() == 3
         assert in_new_thread(torch.get_num_threads) == 3
+
+
+def test_new_threads_are_as_before_however_many_helpers_begin_together(three_threads):
+    for _ in range(60):
+        with helper_pool(4, "helper") as pool:
+            ready = threading.Barrier(4)
+            answers = [pool.submit(ready.wait) for _ in range(4)]
+            for answer in answers:
+                answer.result()
+        assert in_new_thread(torch.get_num_threads) == 3

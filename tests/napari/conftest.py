@@ -45,16 +45,18 @@ def little_to_collect() -> None:
     importlib.import_module("napari.window")  # loads all of the viewer
     gc.collect()
     gc.freeze()
-    gc.disable()  # see below
 
 
 @pytest.fixture(autouse=True)
-def collected_in_the_thread_of_qt() -> None:
+def collected_in_the_thread_of_qt() -> Iterator[None]:
     """Collect what the last test left here, and never where it happens to be due.
 
     That may be a thread, one that reads slices for instance: Qt's timers crash there.
     """
     gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:

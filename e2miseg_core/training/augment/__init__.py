@@ -3,6 +3,7 @@
 from e2miseg_core.training.augment.augmentation import Augmentation
 from e2miseg_core.training.augment.rules import (
     EHANET,
+    FIRST,
     NNUNET,
     NNUNET_CODE,
     AugmentationRules,
@@ -10,6 +11,7 @@ from e2miseg_core.training.augment.rules import (
 
 __all__ = [
     "EHANET",
+    "FIRST",
     "NNUNET",
     "NNUNET_CODE",
     "Augmentation",

@@ -5,7 +5,7 @@ from typing import Any
 
 from e2miseg_core.errors import ConfigError
 
-__all__ = ["EHANET", "NNUNET", "NNUNET_CODE", "AugmentationRules"]
+__all__ = ["EHANET", "FIRST", "NNUNET", "NNUNET_CODE", "AugmentationRules"]
 
 # The rest is probabilities.
 _NUMBERS = ("angle", "plane_angle", "holes", "hole_size", "noise_by_deviation")
@@ -85,6 +85,10 @@ class AugmentationRules:
 
 NNUNET = AugmentationRules()
 NNUNET_CODE = replace(NNUNET, noise_by_deviation=True)
+# The shorter list by which models were trained before recipes named theirs.
+FIRST = replace(
+    NNUNET_CODE, contrast=0.0, low_resolution=0.15, inverted_gamma=0.0, channel=1.0
+)
 EHANET = AugmentationRules(
     rotation=0.3,
     scaling=0.0,

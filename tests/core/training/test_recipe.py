@@ -78,7 +78,18 @@ def test_a_recipe_of_an_old_card_means_what_it_meant() -> None:
     assert (recipe.optimizer, recipe.schedule) == ("adamw", "poly")
     assert recipe.learning_rate_at(1600) == pytest.approx(1e-3 * 0.5**0.9)
     assert (recipe.weight_average, recipe.warm_up, recipe.rescue_after) == (0, 0, 0)
+    assert recipe.augmentation == "first"
     assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"epochs": 1, "iterations": 1, "magic": 2}, {"epochs": "many"}, 5],
+)
+def test_a_recipe_of_another_version_is_refused_in_one_line(values: Any) -> None:
+    with pytest.raises(ConfigError, match="recipe") as caught:
+        Recipe.from_json(values)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

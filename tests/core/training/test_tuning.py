@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from e2miseg_core.errors import ConfigError
 from e2miseg_core.model import Model
 from e2miseg_core.networks import build_network, network_to_json, preset_config
 from e2miseg_core.preprocess import Normalization
@@ -15,7 +17,7 @@ from e2miseg_core.training.crops import CropSampler, crop_size, save_crop
 from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.patches import Sample, sample_generator
-from e2miseg_core.training.tuning import FinetuneControl, Tuning
+from e2miseg_core.training.tuning import VERSION, FinetuneControl, Tuning
 from e2miseg_core.training.tuning_batches import TuningBatches
 
 PATCH = (8, 16, 12)
@@ -52,6 +54,12 @@ def test_a_network_of_single_slices_is_fine_tuned(
     run(tuning.train(HeldOut(paths=()), FinetuneControl()))
     assert tuning.state.step == 1
     assert not tuning.state.diverged
+    tuning.resume()
+    tuning.state.settings["version"] = 1  # as one from before would be
+    tuning.save()
+    tuning.state.settings["version"] = VERSION
+    with pytest.raises(ConfigError, match=r"version.*start a new one"):
+        tuning.resume()
 
 
 def test_batches_show_corrections_and_memory_as_they_are() -> None:
