@@ -46,7 +46,7 @@ def test_options_are_those_of_the_training():
         card(plan, "tiny", {"edge_head": True}, epochs=3, batch_dice=True, batch_size=5)
     )
     assert " ".join(found) == (
-        "--preset tiny --set epochs=3 --set batch_dice=true --network edge_head=true "
+        "--preset tiny --set batch_dice=true --set epochs=3 --network edge_head=true "
         "--patch 64,40,40 --batch-size 5 --normalization ct --normalization nonzero "
         "--no-dummy-2d"
     )
