@@ -207,13 +207,11 @@ class CropSampler:
     def sample(self, random: np.random.Generator) -> Sample:
         """One patch; which of its voxels count is as in the crop."""
         crop = load_crop(self.paths[int(random.integers(len(self.paths)))])
-        z, y, x = (
-            slice(start, start + size)
-            for start, size in (
-                (int(random.integers(n - size + 1)), size)
-                for n, size in zip(crop.classes.shape, self._size, strict=True)
-            )
-        )
+        start = [
+            int(random.integers(n - size + 1))
+            for n, size in zip(crop.classes.shape, self._size, strict=True)
+        ]
+        z, y, x = box_slices(make_box(start, self._size))
         return Sample(
             image=crop.image[:, z, y, x],
             classes=crop.classes[z, y, x],

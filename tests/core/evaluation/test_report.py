@@ -128,14 +128,19 @@ def test_a_folder_with_lonely_and_unfit_cases(tmp_path):
     assert all("\n" not in message for message in told.values())
 
 
+def save_two_cases(folder):
+    """Case a has two classes; b only the first, predicted right."""
+    predicted, reference = two_classes()
+    save(predicted, folder / "p" / "a.nii.gz")
+    save(reference, folder / "r" / "a.nii.gz")
+    only_first = np.where(reference == 1, reference, 0).astype(np.uint8)
+    save(only_first, folder / "p" / "b.nii.gz")
+    save(only_first, folder / "r" / "b.nii.gz")
+
+
 def test_means_are_over_the_same_cases_for_every_class(tmp_path):
     """Class 2 is in one case only; in the other both are empty, which is right."""
-    predicted, reference = two_classes()
-    save(predicted, tmp_path / "p" / "a.nii.gz")
-    save(reference, tmp_path / "r" / "a.nii.gz")
-    only_first = np.where(reference == 1, reference, 0).astype(np.uint8)
-    save(only_first, tmp_path / "p" / "b.nii.gz")
-    save(only_first, tmp_path / "r" / "b.nii.gz")
+    save_two_cases(tmp_path)
     for names in (None, NAMES):
         report = run(evaluate_paths(tmp_path / "p", tmp_path / "r", label_names=names))
         first, second = report.means[1], report.means[2]
@@ -147,12 +152,7 @@ def test_means_are_over_the_same_cases_for_every_class(tmp_path):
 
 def test_a_structure_that_no_case_has_counts_in_no_mean(tmp_path):
     """Class 3 is in no file, and always right; it keeps its own row of 1."""
-    predicted, reference = two_classes()
-    save(predicted, tmp_path / "p" / "a.nii.gz")
-    save(reference, tmp_path / "r" / "a.nii.gz")
-    only_first = np.where(reference == 1, reference, 0).astype(np.uint8)
-    save(only_first, tmp_path / "p" / "b.nii.gz")
-    save(only_first, tmp_path / "r" / "b.nii.gz")
+    save_two_cases(tmp_path)
     names = {**NAMES, 3: "wing"}
     pair = tmp_path / "p", tmp_path / "r"
     report, two = (run(evaluate_paths(*pair, label_names=n)) for n in (names, NAMES))
