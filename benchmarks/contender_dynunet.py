@@ -93,7 +93,8 @@ def _prepare(
     base = preset_config(
         "small", in_channels=len(dataset.channels), n_classes=len(dataset.labels) + 1
     )
-    plan = run(plan_training(dataset, contest.cases(split.training), base))
+    training = contest.cases(split.training)
+    plan = run(plan_training(dataset, training, base, contest.overrides))
     folder = contest.folder / name / "cases"
     return plan, tuple(
         [

@@ -10,7 +10,6 @@ from typing import Any
 from benchmarks.contest import Contest, predict_unseen
 from e2miseg_core.model import load_model
 from e2miseg_core.progress import Job
-from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.train import (
@@ -37,12 +36,11 @@ TRAINING = ("training", "validating")  # stages of a job
 
 @dataclass(frozen=True, kw_only=True)
 class SmallSettings:
-    """Preset, and what differs from its recipe, its network and its plan."""
+    """Preset, and what differs from its recipe and its network."""
 
     preset: str = "small"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     network: Mapping[str, Any] = field(default_factory=dict)
-    overrides: PlanOverrides = field(default_factory=PlanOverrides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,7 @@ def request_of(contest: Contest, name: str, settings: SmallSettings) -> Training
         device="cpu",
         overwrite=True,
         network=settings.network,
-        overrides=settings.overrides,
+        overrides=contest.overrides,
     )
 
 

@@ -18,10 +18,8 @@ from e2miseg_core.errors import ConfigError
 
 __all__ = ["CONTENDERS", "run_child", "run_contender"]
 
-# "small-suv" is for PET: one scale of SUV for all patients, not one for each.
 CONTENDERS = (
     "small",
-    "small-suv",
     "dynunet",
     "dynunet-sgd",
     "nnunet",
@@ -64,13 +62,8 @@ def contend(contest: Contest, name: str, environment: Path | None) -> dict[str, 
     kind, _, variant = name.partition("-")
     if kind == "small":
         from benchmarks import contender_small as ours
-        from e2miseg_core.training.plan import PlanOverrides
 
-        scaled = PlanOverrides(
-            normalizations=("ct",) if variant == "suv" else None,
-            patch_size=contest.patch_size,
-        )
-        return ours.contend(contest, name, ours.SmallSettings(overrides=scaled))
+        return ours.contend(contest, name, ours.SmallSettings())
     if kind == "dynunet":
         from benchmarks import contender_dynunet as dynunet
 

@@ -28,6 +28,7 @@ from e2miseg_core.io import open_labels
 from e2miseg_core.model import Model
 from e2miseg_core.progress import run
 from e2miseg_core.training.dataset import Case, Dataset, find_dataset
+from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.splits import Split, split_cases
 
 __all__ = [
@@ -60,7 +61,8 @@ OWN = ("folder", "seed")  # what contestants of one folder need not share
 class Contest:
     """One fold of one data set, a wall-clock budget, and a folder for all of it.
 
-    `patch_size` is that of our own network, ZYX; None leaves it to the plan.
+    `normalization` is that of every channel, for the contenders that we train, by its
+    name in `e2miseg train`; None leaves it to the plan.
     """
 
     source: Path
@@ -69,7 +71,7 @@ class Contest:
     minutes: float = 20.0
     threads: int = 2
     channel: str | None = None
-    patch_size: tuple[int, int, int] | None = None
+    normalization: str | None = None
     seed: int = 12345
 
     def to_json(self) -> dict[str, Any]:
@@ -80,8 +82,7 @@ class Contest:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Contest":
         paths = {key: Path(values[key]) for key in ("source", "folder")}
-        patch = values["patch_size"]
-        return cls(**{**values, **paths, "patch_size": patch and tuple(patch)})
+        return cls(**{**values, **paths})
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -139,6 +140,13 @@ class Contest:
 
     def cases(self, names: Iterable[str]) -> list[Case]:
         return [self.by_name[name] for name in names]
+
+    @property
+    def overrides(self) -> PlanOverrides:
+        """What our plan does not decide."""
+        if self.normalization is None:
+            return PlanOverrides()
+        return PlanOverrides(normalizations=(self.normalization,))
 
     @property
     def unseen(self) -> list[Case]:

@@ -1,14 +1,15 @@
-"""`pet-tumour` on unseen patients: our network, DynUNet, and a fixed threshold.
+"""The starter `pet-tumour` on unseen patients: against DynUNet and a fixed threshold.
 
-    python tools/pet_dataset.py ../shared/data/ibsi_soft_tissue_sarcoma PET
-    python -m benchmarks.pet_tumour PET -o FOLDER --minutes 12 --fold 0   (to --fold 4)
-    python -m benchmarks.pet_tumour PET -o FOLDER --table
+    python -m tools.train_starter pet-tumour RUNS --fold 0                (to 4)
+    python -m benchmarks.pet_tumour RUNS -o FOLDER --minutes 12 --fold 0   (to 4)
+    python -m benchmarks.pet_tumour RUNS -o FOLDER --table
 
-The threshold takes the voxels of at least 41 % of the largest SUV, both inside of the
-true tumour's bounding box grown by 10 mm: it is told where to look. So are the networks
-in a way, since the set's images end 5 cm around each tumour. Every patient is unseen in
-one fold, so the table is over all of them. A contender that has finished a fold is not
-run again. `--patch Z,Y,X` gives our network another patch than the plan does.
+Each fold's starter predicts the patients that it has not seen; DynUNet is trained on
+the same ones for the minutes given, which the starter must not have exceeded. The
+threshold takes the voxels of at least 41 % of the largest SUV, both inside of the true
+tumour's bounding box grown by 10 mm: it is told where to look. So are the networks in a
+way, since the set's images end 5 cm around each tumour. Every patient is unseen in one
+fold, so the table is over all of them. What has finished a fold is not run again.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contenders import CONTENDERS, run_contender
+from benchmarks.contenders import run_contender
 from benchmarks.contest import (
     FIGURES,
     Contest,
@@ -27,6 +28,7 @@ from benchmarks.contest import (
     kept_settings,
     markdown,
     mean_and_interval,
+    predict_unseen,
     read_json,
     score,
     write_json,
@@ -38,11 +40,16 @@ from e2miseg_core.errors import ConfigError
 from e2miseg_core.evaluation import Report
 from e2miseg_core.evaluation.intervals import paired_difference
 from e2miseg_core.io import open_labels, open_volume
+from e2miseg_core.model import load_model
 from e2miseg_core.training.dataset import Case
+from e2miseg_core.training.run_folder import MODEL
 from e2miseg_core.training.splits import N_FOLDS
+from tools.train_starter import STARTER
+from tools.trained_with import options_of
 
 SHARE, MARGIN_MM = 0.41, 10.0
-THRESHOLD, OURS = "41 % of SUVmax", "small"
+THRESHOLD, OURS, PEER = "41 % of SUVmax", "pet-tumour", "dynunet"
+NORMALIZATION = "--normalization"
 
 
 def thresholded(
@@ -71,12 +78,52 @@ def baseline(case: Case) -> NDArray[np.uint8]:
     return thresholded(np.asarray(image.data[0]), truth, spacing)
 
 
+def contest_of(
+    runs: Path, folder: Path, fold: int, minutes: float, threads: int
+) -> Contest:
+    """The fold as the starter was trained on it, if it was."""
+    normalization = None
+    if (model := runs / OURS / f"fold{fold}" / MODEL).is_file():
+        options = options_of(load_model(model).card)
+        if NORMALIZATION in options:
+            normalization = options[options.index(NORMALIZATION) + 1]
+    return Contest(
+        source=Path(STARTER[OURS].data.format(runs=runs)),
+        folder=folder / f"fold{fold}",
+        fold=fold,
+        minutes=minutes,
+        threads=threads,
+        normalization=normalization,
+    )
+
+
+def enter_starter(contest: Contest, path: Path) -> None:
+    """Let a fold's starter predict its unseen patients, unless it has.
+
+    ConfigError if there is none, or it has seen them.
+    """
+    contest.keep_settings()
+    if contest.result(OURS).is_file():
+        return
+    model = load_model(path)
+    if list(model.card.training["unseen"]) != list(contest.split.unseen):
+        raise ConfigError(
+            found=f"other unseen patients in {path} than fold {contest.fold} has",
+            needed="the starter of this fold",
+            do=f"train it: python -m tools.train_starter {OURS}",
+        )
+    predictions = predict_unseen(contest, OURS, model)
+    seconds = 60 * float(model.card.training["minutes"])
+    told = {"seconds": seconds, "predictions": predictions}
+    write_json(contest.result(OURS), told)
+
+
 def reports(contests: list[Contest]) -> dict[str, list[Report]]:
     """Reports of the folds that a contender has finished, by contender and way."""
     found: dict[str, list[Report]] = {}
     for contest in contests:
         found.setdefault(THRESHOLD, []).append(score(contest, baseline))
-        for name in CONTENDERS:
+        for name in (OURS, PEER):
             if not contest.result(name).is_file():
                 continue
             for how, said in (("plain", name), ("mirrored", f"{name}, mirrored")):
@@ -145,10 +192,10 @@ def _settings_told(contests: list[Contest]) -> str:
     if not alike:
         return ""
     one = alike[0]
-    patch = "planned" if one["patch_size"] is None else str(one["patch_size"])
+    normalization = one["normalization"] or "as planned"
     return (
         f"{one['minutes']:g} minutes on {one['threads']} threads a fold; "
-        f"{OURS}'s patch: {patch}; {one['machine']}.\n\n"
+        f"normalization {normalization}; {one['machine']}.\n\n"
     )
 
 
@@ -183,40 +230,25 @@ def _as_kept(contest: Contest) -> Contest:
     return contest if kept is None else replace(contest, minutes=kept["minutes"])
 
 
-def _triple(text: str) -> tuple[int, int, int]:
-    z, y, x = (int(size) for size in text.split(","))
-    return z, y, x
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("runs", type=Path, help="as for tools.train_starter")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--fold", type=int, action="append")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--patch", type=_triple, help="Z,Y,X of our own network")
-    parser.add_argument("--nnunet", type=Path, help="its virtual environment")
     parser.add_argument("--table", action="store_true", help="only score and tell")
     given = parser.parse_args()
     contests = [
-        Contest(
-            source=given.dataset,
-            folder=given.output / f"fold{fold}",
-            fold=fold,
-            minutes=given.minutes,
-            threads=given.threads,
-            patch_size=given.patch,
-        )
+        contest_of(given.runs, given.output, fold, given.minutes, given.threads)
         for fold in range(N_FOLDS)
     ]
     if given.table:
         contests = [_as_kept(contest) for contest in contests]
     given.output.mkdir(parents=True, exist_ok=True)
     for fold in () if given.table else given.fold or range(N_FOLDS):
-        for name in given.only or (OURS, "dynunet"):
-            run_contender(contests[fold], name, given.nnunet)
+        enter_starter(contests[fold], given.runs / OURS / f"fold{fold}" / MODEL)
+        run_contender(contests[fold], PEER, None)
     print(tell(contests, given.output))
 
 

@@ -113,7 +113,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_contest_is_the_same_after_a_trip_through_json():
-    contest = Contest(source=Path("a"), folder=Path("b"), fold=3, patch_size=(8, 9, 9))
+    contest = Contest(source=Path("a"), folder=Path("b"), fold=3, normalization="ct")
     assert Contest.from_json(contest.to_json()) == contest
 
 
