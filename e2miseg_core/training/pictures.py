@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -22,7 +23,8 @@ __all__ = [
 ]
 
 SMALLEST_SIDE = 240  # pixels of a panel
-GAP = 4
+GAP, CAPTION = 4, 22
+PANELS = ("image", "truth", "prediction", "expected error")
 # Of the classes 1, 2, ...; told apart by everybody.
 COLORS = np.array(
     [
@@ -85,7 +87,10 @@ def middle_slice(truth: NDArray[Any]) -> int:
 
 
 def sample_picture(shown: ShownSlice) -> NDArray[np.uint8]:
-    """Image, truth, prediction and error map side by side, (rows, columns, 3)."""
+    """Image, truth, prediction and error map side by side, (rows, columns, 3).
+
+    Each has its name above it.
+    """
     grey = _grey(shown.image)
     level = np.clip(shown.error, 0, 1)[..., None] * 255
     panels = [
@@ -96,8 +101,12 @@ def sample_picture(shown: ShownSlice) -> NDArray[np.uint8]:
     ]
     factor = max(1, -(-SMALLEST_SIDE // min(grey.shape[:2])))  # a voxel stays a voxel
     large = [p.repeat(factor, axis=0).repeat(factor, axis=1) for p in panels]
-    gap = np.full((large[0].shape[0], GAP, 3), 255.0)
-    joined = np.concatenate([part for p in large for part in (p, gap)][:-1], axis=1)
+    named = [
+        np.concatenate([_caption(name, panel.shape[1]), panel])
+        for name, panel in zip(PANELS, large, strict=True)
+    ]
+    gap = np.full((named[0].shape[0], GAP, 3), 255.0)
+    joined = np.concatenate([part for p in named for part in (p, gap)][:-1], axis=1)
     return joined.astype(np.uint8)
 
 
@@ -117,6 +126,15 @@ def _grey(plane: NDArray[np.floating]) -> NDArray[np.float64]:
     low, high = np.percentile(plane, [1, 99])
     level = np.clip((plane - low) / max(high - low, 1e-6), 0, 1) * 255
     return np.repeat(level[..., None].astype(np.float64), 3, axis=2)
+
+
+def _caption(text: str, width: int) -> NDArray[np.uint8]:
+    """A text on a white strip, (CAPTION, width, 3)."""
+    strip = Image.new("RGB", (width, CAPTION), "white")
+    font = ImageFont.load_default(size=CAPTION - 8)
+    middle = (width // 2, CAPTION // 2)
+    ImageDraw.Draw(strip).text(middle, text, "black", font, anchor="mm")
+    return np.asarray(strip)
 
 
 def _coloured(grey: NDArray[np.float64], classes: NDArray[Any]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from tensorboardX.proto.event_pb2 import Event
 from e2miseg_core.training.curves import Curve, Panel, write_curves
 from e2miseg_core.training.logs import COLUMNS, RunLog, clear_logs
 from e2miseg_core.training.pictures import (
+    CAPTION,
     ShownSlice,
     keep_newest,
     middle_slice,
@@ -204,11 +205,12 @@ def test_the_slice_is_that_of_the_whole_array(seed: int, share: float) -> None:
 
 def test_the_picture_shows_image_truth_prediction_and_error() -> None:
     picture = sample_picture(shown())
-    factor = picture.shape[0] // 20
+    panels = picture[CAPTION:]
+    factor = panels.shape[0] // 20
     width = 30 * factor
+    starts = range(0, 4 * (width + 4), width + 4)
     image, truth, predicted, error = (
-        picture[::factor, start : start + width : factor].astype(int)
-        for start in range(0, 4 * (width + 4), width + 4)
+        panels[::factor, start : start + width : factor].astype(int) for start in starts
     )
     assert (np.ptp(image, axis=-1) == 0).all()
     assert (np.ptp(truth, axis=-1) > 0).sum() == 80
@@ -216,6 +218,10 @@ def test_the_picture_shows_image_truth_prediction_and_error() -> None:
     assert (coloured == np.roll(np.ptp(truth, axis=-1) > 0, 5, axis=1)).all()
     assert set(np.unique(error)) == {0, 255}
     assert (error[..., 0] == 255).sum() == 80
+    for start in starts:  # a name in black on white, not cut off at the sides
+        name = picture[:CAPTION, start : start + width]
+        assert name.min() < 50
+        assert (name[:, [0, -1]] == 255).all()
 
 
 def test_only_the_newest_pictures_stay(tmp_path: Path) -> None:
