@@ -17,6 +17,7 @@ from e2miseg_core.inference.tiling import TileGrid
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.project.sites import Site
 from e2miseg_core.training.crops import (
+    Crop,
     KnownCase,
     centred_box,
     cut_crop,
@@ -24,7 +25,7 @@ from e2miseg_core.training.crops import (
     save_crop,
 )
 from e2miseg_core.training.exam import CONFIDENT
-from e2miseg_core.training.patches import Sample, sample_generator
+from e2miseg_core.training.patches import sample_generator
 from e2miseg_core.training.prepare import read_padded
 from e2miseg_core.uncertainty.calibration import Calibration
 from e2miseg_core.uncertainty.error_map import expected_error
@@ -99,14 +100,16 @@ def label_anchors(
             yield Progress(done=number, total=len(paths), stage="preparing")
         classes = found.argmax(axis=0)
         sure = expected_error(found, classes, calibration) < CONFIDENT
-        valid = sure if crop.valid is None else sure & crop.valid
-        save_crop(path, replace(crop, classes=classes.astype(np.uint8), valid=valid))
+        labelled = replace(
+            crop, classes=classes.astype(np.uint8), valid=sure & crop.valid
+        )
+        save_crop(path, labelled)
 
 
 class _CropImage:
     """A crop's image, read as a volume is."""
 
-    def __init__(self, crop: Sample) -> None:
+    def __init__(self, crop: Crop) -> None:
         self._image = crop.image
 
     def read(self, box: Box) -> Slab:
@@ -160,7 +163,7 @@ def _inside(place: Box, shape: Triple) -> Box:
     return make_box(start, size)
 
 
-def _unknown_only(crop: Sample, case: KnownCase, place: Box) -> Sample:
+def _unknown_only(crop: Crop, case: KnownCase, place: Box) -> Crop:
     """What people have said is not an anchor; nor is what lies outside the volume."""
     inner = clip_box(place, case.view.shape)
     inside = np.zeros(crop.classes.shape, np.bool_)
@@ -168,5 +171,4 @@ def _unknown_only(crop: Sample, case: KnownCase, place: Box) -> Sample:
         slice(a - lo, b - lo) for (a, b), (lo, _) in zip(inner, place, strict=True)
     )
     inside[z, y, x] = True
-    known = crop.valid if crop.valid is not None else np.zeros_like(inside)
-    return replace(crop, valid=inside & ~known)
+    return replace(crop, valid=inside & ~crop.valid)

@@ -5,7 +5,7 @@ not depend on the size of the volumes, and what people paint meanwhile changes n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
@@ -25,9 +25,9 @@ from e2miseg_core.errors import ReadError
 from e2miseg_core.io.atomic import replacing, writing_to
 from e2miseg_core.preprocess import ModelView
 from e2miseg_core.training.classes import class_box
-from e2miseg_core.training.patches import Sample
 
 __all__ = [
+    "Crop",
     "CropSampler",
     "KnownCase",
     "centred_box",
@@ -47,6 +47,32 @@ class Readable(Protocol):
     def __getitem__(self, key: Any) -> Any:
         """Read a piece."""
         ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Crop:
+    """A piece of a case on the model's grid.
+
+    Attributes
+    ----------
+    image : ndarray of float32, shape (C, Z, Y, X)
+    classes : ndarray of uint8, shape (Z, Y, X)
+    valid : ndarray of bool, shape (Z, Y, X)
+        Which voxels count.
+    """
+
+    image: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+
+    def cut(self, box: Box) -> "Crop":
+        """A piece of it."""
+        z, y, x = box_slices(box)
+        return Crop(
+            image=self.image[:, z, y, x],
+            classes=self.classes[z, y, x],
+            valid=self.valid[z, y, x],
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,7 +131,7 @@ def cut_crop(
     *,
     within: Box | None = None,
     hidden: Sequence[Box] = (),
-) -> Sample:
+) -> Crop:
     """Read one crop.
 
     Parameters
@@ -120,7 +146,7 @@ def cut_crop(
     """
     inner = clip_box(place, case.view.shape)
     known = _known(case, inner, within, hidden)
-    return Sample(
+    return Crop(
         image=case.view.read(place),
         classes=pad_to_box(_classes(case, inner), inner, place),
         valid=pad_to_box(known, inner, place),
@@ -163,25 +189,23 @@ def _known(
     return found
 
 
-def save_crop(path: Path, sample: Sample) -> None:
+def save_crop(path: Path, crop: Crop) -> None:
     """Write a crop in one step; WriteError where that fails."""
-    arrays: dict[str, NDArray[Any]] = {"image": sample.image, "classes": sample.classes}
-    if sample.valid is not None:
-        arrays["valid"] = sample.valid
+    arrays: dict[str, NDArray[Any]] = {
+        field.name: getattr(crop, field.name) for field in fields(crop)
+    }
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_crop(path: Path) -> Sample:
+def load_crop(path: Path) -> Crop:
     """Read what `save_crop` wrote; ReadError where it is missing or damaged."""
     try:
         # np.load given a path leaves the file open where it is damaged.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return Sample(
-                image=file["image"], classes=file["classes"], valid=file["valid"]
-            )
+            return Crop(**{field.name: file[field.name] for field in fields(Crop)})
     except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
         raise ReadError(
             found=f"no usable crop in {path} ({error!s:.200})",
@@ -204,16 +228,11 @@ class CropSampler:
         self.paths = tuple(paths)
         self._size = patch_size
 
-    def sample(self, random: np.random.Generator) -> Sample:
-        """One patch; which of its voxels count is as in the crop."""
+    def sample(self, random: np.random.Generator) -> Crop:
+        """One patch of a crop."""
         crop = load_crop(self.paths[int(random.integers(len(self.paths)))])
         start = [
             int(random.integers(n - size + 1))
             for n, size in zip(crop.classes.shape, self._size, strict=True)
         ]
-        z, y, x = box_slices(make_box(start, self._size))
-        return Sample(
-            image=crop.image[:, z, y, x],
-            classes=crop.classes[z, y, x],
-            valid=None if crop.valid is None else crop.valid[z, y, x],
-        )
+        return crop.cut(make_box(start, self._size))

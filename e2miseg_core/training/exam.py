@@ -32,7 +32,7 @@ class HeldOut:
     @property
     def voxels(self) -> int:
         """Known voxels in all of them."""
-        return sum(int(_valid(path).sum()) for path in self.paths)
+        return sum(int(load_crop(path).valid.sum()) for path in self.paths)
 
     def wrong(self, predictor: TilePredictor) -> Job[tuple[int, ...]]:
         """Wrong voxels of a network in each of them."""
@@ -40,7 +40,7 @@ class HeldOut:
         for number, path in enumerate(self.paths, start=1):
             crop = load_crop(path)
             predicted = predictor(crop.image).argmax(axis=0)
-            found.append(int(((predicted != crop.classes) & _valid(path)).sum()))
+            found.append(int(((predicted != crop.classes) & crop.valid).sum()))
             yield Progress(done=number, total=len(self.paths), stage=STAGE)
         return tuple(found)
 
@@ -89,7 +89,7 @@ class Anchor:
         probabilities = old(crop.image)
         labels = probabilities.argmax(axis=0)
         error = expected_error(probabilities, labels, calibration)
-        sure = (error < CONFIDENT) & _valid(path)
+        sure = (error < CONFIDENT) & crop.valid
         return cls(
             path=path,
             labels=labels.astype(np.uint8),
@@ -172,8 +172,3 @@ def _dice(
         predictor.network, config, replay, predictor.device, predictor.precision
     )
     return (yield from retold(job, Progress(done=0, total=0, stage=STAGE)))
-
-
-def _valid(path: Path) -> NDArray[np.bool_]:
-    crop = load_crop(path)
-    return np.ones(crop.classes.shape, np.bool_) if crop.valid is None else crop.valid

@@ -8,18 +8,14 @@ JOB/model.safetensors   the new model, if it is kept
 JOB/result.json      the verdict; crops and checkpoint are removed then
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from e2miseg_core.errors import ConfigError, ModelError, ReadError
-from e2miseg_core.io.atomic import write_json, writing_to
+from e2miseg_core.io.atomic import writing_to
 from e2miseg_core.model import Model, load_model, save_model
 from e2miseg_core.progress import Job
-from e2miseg_core.project import Project, Version
+from e2miseg_core.project import Project
 from e2miseg_core.project.jobs import (
     MODEL,
     PREPARED,
@@ -28,10 +24,10 @@ from e2miseg_core.project.jobs import (
     is_untouched,
     kept_version,
     newest_unfinished,
-    remove_material,
     working_on,
 )
 from e2miseg_core.project.sites import Site, find_sites
+from e2miseg_core.training.finetune_files import FinetuneRequest, FinetuneResult
 from e2miseg_core.training.finetune_settings import FinetuneSettings
 from e2miseg_core.training.gate import Verdict
 from e2miseg_core.training.material import load_material, prepare_material
@@ -48,67 +44,6 @@ __all__ = [
 ]
 
 JOB = "job"  # in the log: which job was refused
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneResult:
-    """How a fine-tuning ended.
-
-    Attributes
-    ----------
-    kept : bool
-        Whether the new model is better, and so the one in use from now on.
-    sentence : str
-        Why, for people.
-    figures : mapping
-        Why, JSON values.
-    version : int or None
-        Its number, if it was kept.
-    folder : Path
-        Of the job.
-    """
-
-    kept: bool
-    sentence: str
-    figures: Mapping[str, Any]
-    version: int | None
-    folder: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """What a job was begun with: `request.json`."""
-
-    settings: FinetuneSettings
-    parent: int  # version in use
-    hash: str  # of its model
-    replay: str  # folder of its training set, or empty
-
-    @classmethod
-    def read(cls, folder: Path) -> "_Request":
-        values = _read_json(folder / REQUEST)
-        try:
-            settings = FinetuneSettings.from_json(values.pop("settings"))
-            return cls(settings=settings, **values)
-        except (KeyError, TypeError) as error:
-            raise _unusable(folder / REQUEST, error) from error
-
-    def load(self, project: Project) -> Model:
-        """The model to begin with."""
-        version = next(v for v in project.versions if v.number == self.parent)
-        model = load_model(version.path)
-        if model.card.hash != self.hash:
-            raise ModelError(
-                found=f"another model {model.card.name!r} than the job was begun with",
-                needed=f"the one of hash {self.hash[:12]}",
-                do="start a new fine-tuning",
-            )
-        return model
-
-    @property
-    def replay_folder(self) -> Path | None:
-        """The model's training set, if one was named."""
-        return Path(self.replay) if self.replay else None
 
 
 def finetune_job(
@@ -162,17 +97,17 @@ def finetune_job(
     if resume and not (folder is not None and is_untouched(folder)):
         folder = folder or unfinished_job(project)
         if (folder / RESULT).exists():
-            return _read_result(folder)
+            return FinetuneResult.read(folder)
         with working_on(folder):
             return (yield from _go_on(project, settings, folder, control, refused))
     _check_new(folder)
-    request = _make_request(project, settings, replay)
+    request = FinetuneRequest.of(project, settings, replay)
     base = request.load(project)
     split = yield from _split(project)  # too few are told before there is a folder
     folder = _make_folder(folder or project.new_job_folder())
     with working_on(folder):
         _check_new(folder)
-        write_json(folder / REQUEST, asdict(request))
+        request.write(folder)
         yield from _prepare(project, base, request, split, folder)
         return (yield from _try(project, base, request, folder, control, refused))
 
@@ -185,16 +120,16 @@ def _go_on(
     refused: Path | None,
 ) -> Job[FinetuneResult]:
     """Take an interrupted job up where it was."""
-    request = _Request.read(folder)
-    _check_same(request, settings, folder)
+    request = FinetuneRequest.read(folder)
+    request.check_settings(settings, folder)
     version = kept_version(project, folder)
     if version is not None:
         project.use_version(version.number)
-        return _end(folder, version.sentence, version.figures, version)
+        return FinetuneResult.end(folder, version.sentence, version.figures, version)
     for line in project.history():
         figures = dict(line.get("figures", {}))
         if line.get("event") == "refused" and figures.pop(JOB, "") == folder.name:
-            return _end(folder, str(line["sentence"]), figures, None)
+            return FinetuneResult.end(folder, str(line["sentence"]), figures, None)
     base = request.load(project)
     if not (folder / PREPARED).exists():
         split = yield from _split(project)
@@ -208,7 +143,11 @@ def _split(project: Project) -> Job[SiteSplit]:
 
 
 def _prepare(
-    project: Project, base: Model, request: _Request, split: SiteSplit, folder: Path
+    project: Project,
+    base: Model,
+    request: FinetuneRequest,
+    split: SiteSplit,
+    folder: Path,
 ) -> Job[None]:
     yield from prepare_material(
         project,
@@ -223,7 +162,7 @@ def _prepare(
 def _try(
     project: Project,
     base: Model,
-    request: _Request,
+    request: FinetuneRequest,
     folder: Path,
     control: FinetuneControl,
     refused: Path | None,
@@ -290,18 +229,6 @@ def _earlier_split(project: Project) -> SiteSplit:
     return SiteSplit(**{part: tuple(sites) for part, sites in parts.items()})
 
 
-def _make_request(
-    project: Project, settings: FinetuneSettings | None, replay: Path | None
-) -> _Request:
-    version = project.version
-    return _Request(
-        settings=settings or FinetuneSettings(),
-        parent=version.number,
-        hash=version.card.hash,
-        replay="" if replay is None else str(replay.absolute()),
-    )
-
-
 def _make_folder(folder: Path) -> Path:
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -309,7 +236,7 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _conclude(
-    project: Project, folder: Path, verdict: Verdict, request: _Request
+    project: Project, folder: Path, verdict: Verdict, request: FinetuneRequest
 ) -> FinetuneResult:
     version = None
     if verdict.kept:
@@ -322,48 +249,7 @@ def _conclude(
     else:
         figures = {**verdict.figures, JOB: folder.name}
         project.refuse_version(figures=figures, sentence=verdict.sentence)
-    return _end(folder, verdict.sentence, verdict.figures, version)
-
-
-def _end(
-    folder: Path, sentence: str, figures: Mapping[str, Any], version: Version | None
-) -> FinetuneResult:
-    """Write the result; what only an unfinished job needs is removed."""
-    values: dict[str, Any] = {
-        "kept": version is not None,
-        "sentence": sentence,
-        "figures": dict(figures),
-        "version": None if version is None else version.number,
-    }
-    write_json(folder / RESULT, values)
-    remove_material(folder)
-    return FinetuneResult(folder=folder, **values)
-
-
-def _read_result(folder: Path) -> FinetuneResult:
-    values = _read_json(folder / RESULT)
-    try:
-        return FinetuneResult(folder=folder, **values)
-    except TypeError as error:
-        raise _unusable(folder / RESULT, error) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unusable(path, error) from error
-    if not isinstance(values, dict):
-        raise _unusable(path, "not an object")
-    return values
-
-
-def _unusable(path: Path, why: object) -> ReadError:
-    return ReadError(
-        found=f"{path} cannot be read ({why!s:.100})",
-        needed="the folder of a fine-tuning",
-        do="name its folder, or start a new one",
-    )
+    return FinetuneResult.end(folder, verdict.sentence, verdict.figures, version)
 
 
 def _check_new(folder: Path | None) -> None:
@@ -372,15 +258,4 @@ def _check_new(folder: Path | None) -> None:
             found=f"a fine-tuning in {folder}",
             needed="a new folder",
             do="resume it, or choose another folder",
-        )
-
-
-def _check_same(
-    request: _Request, settings: FinetuneSettings | None, folder: Path
-) -> None:
-    if settings is not None and settings != request.settings:
-        raise ConfigError(
-            found=f"other settings than those of the fine-tuning in {folder}",
-            needed="the same, or none",
-            do="leave them out, or start a new fine-tuning",
         )

@@ -192,7 +192,7 @@ def _cut_sites(
         else:
             hidden = [s.box for s in split.held_out if s.case == site.case]
             crop = cut_crop(case, centred_box(middle, crop_size(patch)), hidden=hidden)
-        if crop.valid is not None and crop.valid.any():
+        if crop.valid.any():
             save_crop(crops / f"{kind}_{number:03d}.npz", crop)
 
 

@@ -27,15 +27,12 @@ class Sample:
     ----------
     image : ndarray of float32, shape (C, Z, Y, X)
     classes : ndarray of uint8, shape (Z, Y, X)
-    valid : ndarray of bool, shape (Z, Y, X), or None
-        Which voxels count; all of them where it is None.
     wider : callable or None
         Reads the same place in another size (ZYX); None where there is no more.
     """
 
     image: NDArray[np.float32]
     classes: NDArray[np.uint8]
-    valid: NDArray[np.bool_] | None = None
     wider: Callable[[Triple], "Sample"] | None = None
 
     def of_size(self, size: Triple) -> "Sample":
@@ -57,11 +54,7 @@ class Sample:
                 (m, max(0, m - n) // 2) for n, m in zip(size, there, strict=True)
             )
         )
-        return Sample(
-            image=self.image[:, z, y, x],
-            classes=self.classes[z, y, x],
-            valid=None if self.valid is None else self.valid[z, y, x],
-        )
+        return Sample(image=self.image[:, z, y, x], classes=self.classes[z, y, x])
 
 
 def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:

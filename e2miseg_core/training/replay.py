@@ -15,8 +15,9 @@ from e2miseg_core.progress import Job, Progress
 from e2miseg_core.samples.dataset import MOST_CASES
 from e2miseg_core.samples.phantom import generate_phantom
 from e2miseg_core.training.case_files import open_case
+from e2miseg_core.training.crops import Crop
 from e2miseg_core.training.dataset import find_dataset
-from e2miseg_core.training.patches import PatchSampler, Sample
+from e2miseg_core.training.patches import PatchSampler
 from e2miseg_core.training.prepare import (
     ModelGrid,
     PreparedCase,
@@ -77,12 +78,15 @@ class CaseSampler:
             if len(found)
         ]
 
-    def sample(self, random: np.random.Generator) -> Sample:
+    def sample(self, random: np.random.Generator) -> Crop:
         """One patch; all of it counts."""
         if self._again and random.random() < AGAIN:
             index = int(random.choice(len(self._again), p=self._shares))
-            return self._again[index].sample(1, random)
-        return self._sampler.sample(int(random.integers(2)), random)
+            shown = self._again[index].sample(1, random)
+        else:
+            shown = self._sampler.sample(int(random.integers(2)), random)
+        counts = np.ones(shown.classes.shape, np.bool_)
+        return Crop(image=shown.image, classes=shown.classes, valid=counts)
 
 
 def can_replay(card: ModelCard) -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from e2miseg_core.training.patches import Sample, sample_generator
+from e2miseg_core.training.crops import Crop
+from e2miseg_core.training.patches import sample_generator
 
 __all__ = ["Batch", "Sampler", "TuningBatches"]
 
@@ -21,9 +22,9 @@ Batch = tuple[Tensor, Tensor, Tensor]  # image, classes, which voxels count
 
 
 class Sampler(Protocol):
-    """Gives random samples."""
+    """Gives random patches."""
 
-    def sample(self, random: np.random.Generator) -> Sample:
+    def sample(self, random: np.random.Generator) -> Crop:
         """One patch."""
         ...
 
@@ -59,12 +60,9 @@ class TuningBatches:
         return torch.stack(image), torch.stack(classes), torch.stack(valid)
 
 
-def _tensors(sample: Sample) -> Batch:
-    valid = sample.valid
-    if valid is None:
-        valid = np.ones(sample.classes.shape, np.bool_)
+def _tensors(crop: Crop) -> Batch:
     return (
-        torch.from_numpy(sample.image),
-        torch.from_numpy(sample.classes).long(),
-        torch.from_numpy(valid),
+        torch.from_numpy(crop.image),
+        torch.from_numpy(crop.classes).long(),
+        torch.from_numpy(crop.valid),
     )

@@ -60,7 +60,6 @@ def test_a_crop_shows_image_classes_and_what_is_known() -> None:
     np.testing.assert_array_equal(
         np.array([0, 2, 7])[crop.classes[inside]], labels[part]
     )
-    assert crop.valid is not None
     np.testing.assert_array_equal(crop.valid[inside], authority[part] > 0)
     assert crop.valid.sum() == (authority[part] > 0).sum()  # nothing outside
     np.testing.assert_array_equal(
@@ -225,7 +224,6 @@ def test_memory_is_that_of_the_crop_whatever_the_volume() -> None:
     crop = cut_crop(case, make_box((2000, 2000, 2000), (48, 72, 48)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert crop.valid is not None
     assert crop.valid.all()
     assert labels.read == authority.read == crop.classes.size
     assert peak < 64 << 20

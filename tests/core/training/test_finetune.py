@@ -21,10 +21,11 @@ from e2miseg_core.model import load_model, save_model
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.project import Project, ProjectInUse
 from e2miseg_core.project.jobs import discard_job
-from e2miseg_core.training import finetune, trial
+from e2miseg_core.training import trial
 from e2miseg_core.training.crops import load_crop
 from e2miseg_core.training.finetune import (
     FinetuneControl,
+    FinetuneResult,
     FinetuneSettings,
     finetune_job,
     unfinished_job,
@@ -113,8 +114,6 @@ def test_held_out_boxes_are_never_trained_on(corrected_project: Make) -> None:
     held_out = {(s["case"], str(s["box"])): s for s in stored["sites"]["held_out"]}
     assert len(held_out) == 3
     marked = np.zeros((20, 36, 32), bool)
-    for name in stored["crops"]["site"]:
-        assert load_crop(folder / "crops" / name).valid is not None
     # Scramble what was said in the held-out boxes: no training crop may change.
     crops = {n: load_crop(folder / "crops" / n) for n in stored["crops"]["site"]}
     for site in held_out.values():
@@ -128,7 +127,6 @@ def test_held_out_boxes_are_never_trained_on(corrected_project: Make) -> None:
     until(finetune_job(made.project, SHORT, folder=other), "training")
     for name, crop in crops.items():
         again = load_crop(other / "crops" / name)
-        assert crop.valid is not None
         np.testing.assert_array_equal(again.valid, crop.valid)
         np.testing.assert_array_equal(
             again.classes[crop.valid], crop.classes[crop.valid]
@@ -236,7 +234,7 @@ def test_a_job_that_died_while_keeping_keeps_once(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "_end", die)
+        patch.setattr(FinetuneResult, "end", die)
         with pytest.raises(KeyboardInterrupt):
             run(finetune_job(made.project, SETTINGS))
     assert made.project.version.number == 1
@@ -249,7 +247,7 @@ def test_a_job_that_died_while_keeping_keeps_once(
     assert made.project.version.number == 1
 
 
-@pytest.mark.parametrize("where", ["_end", "_log"])
+@pytest.mark.parametrize("where", ["end", "_log"])
 def test_a_job_that_died_at_its_end_is_logged_once(
     corrected_project: Make, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -263,7 +261,7 @@ def test_a_job_that_died_at_its_end_is_logged_once(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Project if kept else finetune, where, die)
+        patch.setattr(Project if kept else FinetuneResult, where, die)
         with pytest.raises(KeyboardInterrupt):
             run(finetune_job(made.project, SHORT))
     result = run(finetune_job(made.project, resume=True))

@@ -13,10 +13,10 @@ from e2miseg_core.model import Model
 from e2miseg_core.networks import build_network, network_to_json, preset_config
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.progress import run
-from e2miseg_core.training.crops import CropSampler, crop_size, save_crop
+from e2miseg_core.training.crops import Crop, CropSampler, crop_size, save_crop
 from e2miseg_core.training.exam import HeldOut
 from e2miseg_core.training.finetune_settings import FinetuneSettings
-from e2miseg_core.training.patches import Sample, sample_generator
+from e2miseg_core.training.patches import sample_generator
 from e2miseg_core.training.tuning import VERSION, FinetuneControl, Tuning
 from e2miseg_core.training.tuning_batches import TuningBatches
 
@@ -37,7 +37,7 @@ def test_a_network_of_single_slices_is_fine_tuned(
     torch.manual_seed(3)
     random = np.random.default_rng(3)
     size = crop_size(config.patch_size)
-    crop = Sample(
+    crop = Crop(
         image=random.normal(size=(1, *size)).astype(np.float32),
         classes=random.integers(0, 2, size).astype(np.uint8),
         valid=np.ones(size, np.bool_),
@@ -63,26 +63,26 @@ def test_a_network_of_single_slices_is_fine_tuned(
 
 
 def test_batches_show_corrections_and_memory_as_they_are() -> None:
-    """In order, nothing changed, the same again; without a mask every voxel counts."""
+    """In order, nothing changed, the same again."""
     rng = np.random.default_rng(1)
 
     class Drawn:
-        """Gives the sample of a number out of some."""
+        """Gives the crop of a number out of some."""
 
-        def __init__(self, *, masked: bool) -> None:
-            self.samples = [
-                Sample(
+        def __init__(self) -> None:
+            self.crops = [
+                Crop(
                     image=rng.normal(size=(2, *PATCH)).astype(np.float32),
                     classes=rng.integers(0, 3, PATCH).astype(np.uint8),
-                    valid=rng.random(PATCH) < 0.5 if masked else None,
+                    valid=rng.random(PATCH) < 0.5,
                 )
                 for _ in range(4)
             ]
 
-        def sample(self, random: np.random.Generator) -> Sample:
-            return self.samples[int(random.integers(4))]
+        def sample(self, random: np.random.Generator) -> Crop:
+            return self.crops[int(random.integers(4))]
 
-    corrections, memory = Drawn(masked=True), Drawn(masked=False)
+    corrections, memory = Drawn(), Drawn()
     samplers = [corrections, memory, memory]
     batches = TuningBatches(samplers, seed=5)
     with ThreadPoolExecutor(1) as pool:
@@ -94,8 +94,7 @@ def test_batches_show_corrections_and_memory_as_they_are() -> None:
             shown = sampler.sample(sample_generator(5, step, index))
             np.testing.assert_array_equal(image[index], shown.image)
             np.testing.assert_array_equal(classes[index], shown.classes)
-            known = np.ones(PATCH, bool) if shown.valid is None else shown.valid
-            np.testing.assert_array_equal(valid[index], known)
+            np.testing.assert_array_equal(valid[index], shown.valid)
     for one, other in zip(found[3:], again, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert len({float(batch[0].sum()) for batch in found}) > 1
