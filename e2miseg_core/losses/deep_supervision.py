@@ -18,10 +18,14 @@ def level_weights(n_levels: int) -> list[float]:
 
 
 def resize_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
-    """Nearest-neighbour resize of (N, Z, Y, X) labels or masks to (N, *shape)."""
+    """Nearest-neighbour resize of (N, Z, Y, X) labels or masks to (N, *shape).
+
+    A coarse voxel gets what lies at its centre, not at its first corner.
+    """
     if labels.shape[1:] == torch.Size(shape):
         return labels
-    resized = F.interpolate(labels[:, None].float(), size=tuple(shape), mode="nearest")
+    fine = labels[:, None].float()
+    resized = F.interpolate(fine, size=tuple(shape), mode="nearest-exact")
     return resized[:, 0].to(labels.dtype)
 
 

@@ -69,6 +69,10 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
             do="update e2miseg-napari, or choose another model",
         )
     config = values.get("config")
+    if isinstance(config, Mapping) and name == "e2miseg":
+        # Before there was a choice.
+        hfr = {"spatial_query": "unit", **config.get("hfr", {})}
+        config = {**config, "hfr": hfr}
     if not isinstance(config, Mapping):
         raise ConfigError(
             found=f"a network {name!r} without its configuration",

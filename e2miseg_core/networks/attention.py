@@ -72,6 +72,7 @@ class PairedAttention(nn.Module):
         self.pool_keys, self.pool_values = token_maps(
             settings.token_maps, channels, n_tokens, size
         )
+        self.spreads_query = settings.pools and settings.spatial_query == "rms"
         self.channel_temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.spatial_temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.dropout = nn.Dropout(dropout)
@@ -134,8 +135,11 @@ class PairedAttention(nn.Module):
         return mixed
 
     def _spatial_attention(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        temperature = self.spatial_temperature
+        if self.spreads_query:  # from a length of 1 to a mean square of 1
+            temperature = temperature * query.shape[-1] ** 0.5
         similarity = query.transpose(-1, -2) @ keys  # (B, h, N, p)
-        weights = torch.softmax(self.spatial_temperature * similarity, dim=-1)
+        weights = torch.softmax(temperature * similarity, dim=-1)
         mixed: Tensor = self.dropout(weights) @ values.transpose(-1, -2)
         return mixed.transpose(-1, -2)  # (B, h, d, N)
 

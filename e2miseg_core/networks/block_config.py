@@ -29,6 +29,12 @@ class HFRConfig:
         or the same for keys and values. As published and tied to one patch size:
         "separate" linear maps (ACDC), one "shared" linear map (PET), one
         "shared_matrix" without bias (brain).
+    spatial_query : {"rms", "unit"}
+        Scale of the query of the spatial attention, for token maps that are weighted
+        means: each row has a mean square of 1 over the voxels, or a length of 1 as
+        published, where keys are sums. With means, a length of 1 lets the attention
+        fade to a plain mean as a patch grows. Other token maps always have a length
+        of 1.
     fusion : {"concat", "sum"}
         Of channel and spatial attention: each mapped to half the channels and
         concatenated, or added as they are (brain).
@@ -55,6 +61,7 @@ class HFRConfig:
     token_maps: Literal[
         "pooling", "shared_pooling", "separate", "shared", "shared_matrix"
     ] = "pooling"
+    spatial_query: Literal["rms", "unit"] = "rms"
     fusion: Literal["concat", "sum"] = "concat"
     qk_source: Literal["conv", "token", "conv_q", "conv_k", "conv_v", "conv_qkv"] = (
         "conv"
@@ -81,10 +88,14 @@ class HFRConfig:
             )
 
     @property
+    def pools(self) -> bool:
+        """Whether keys and values of the spatial attention are weighted means."""
+        return self.token_maps not in FIXED_TOKEN_MAPS
+
+    @property
     def fixed_patch(self) -> bool:
         """Whether the weights are tied to one patch size."""
-        mapped = self.attention and self.token_maps in FIXED_TOKEN_MAPS
-        return mapped or self.position == "voxel"
+        return (self.attention and not self.pools) or self.position == "voxel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,9 +182,19 @@ def test_deep_supervision_weighs_the_levels() -> None:
 
 
 def test_labels_are_resized_to_their_nearest_neighbours() -> None:
-    labels = torch.arange(4).reshape(1, 1, 1, 4).expand(1, 1, 1, 4)
-    assert resize_labels(labels, (1, 1, 2)).flatten().tolist() == [0, 2]
-    assert resize_labels(labels > 1, (1, 1, 2)).flatten().tolist() == [False, True]
+    labels = torch.arange(12).reshape(1, 1, 1, 12)
+    assert resize_labels(labels, (1, 1, 4)).flatten().tolist() == [1, 4, 7, 10]
+    found = resize_labels(labels > 4, (1, 1, 4)).flatten().tolist()
+    assert found == [False, False, True, True]
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_coarse_labels_lie_where_the_fine_ones_do(factor: int) -> None:
+    """Not shifted towards the origin: at most half a fine voxel off."""
+    places = torch.arange(8.0 * factor).reshape(1, 1, 1, -1)
+    coarse = resize_labels(places, (1, 1, 8)).flatten()
+    centres = factor * (torch.arange(8) + 0.5) - 0.5
+    assert ((coarse - centres).abs() <= 0.5).all()
 
 
 def test_unknown_forms_are_refused(labels: Tensor) -> None:

@@ -136,6 +136,43 @@ def test_attention_is_equivariant_to_a_permutation_of_the_voxels() -> None:
     torch.testing.assert_close(permuted, straight, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("token_maps", ["pooling", "shared_pooling"])
+def test_attention_does_not_fade_as_a_patch_grows(token_maps: str) -> None:
+    """The same voxels a hundred times over attend as they did alone."""
+    tokens, features = torch.randn(1, 20, 16), torch.randn(1, 20, 16)
+    differences = {}
+    for query in ("rms", "unit"):
+        settings = HFRConfig(token_maps=token_maps, spatial_query=query)  # type: ignore[arg-type]
+        attention = make_attention(settings=settings)
+        for part in attention.modules():
+            if isinstance(part, nn.Linear):  # so that the tokens differ
+                nn.init.normal_(part.weight)
+        with torch.no_grad():
+            alone = attention(tokens, features).repeat(1, 100, 1)
+            many = attention(tokens.repeat(1, 100, 1), features.repeat(1, 100, 1))
+        differences[query] = float((many - alone).abs().max())
+    assert differences["rms"] < 1e-3
+    assert differences["unit"] > 0.1
+
+
+@pytest.mark.parametrize("query", ["rms", "unit"])
+def test_the_scale_of_the_query_is_as_set(query: str) -> None:
+    settings = HFRConfig(spatial_query=query)  # type: ignore[arg-type]
+    attention = make_attention(channels=4, settings=settings)
+    normalised = torch.nn.functional.normalize(torch.randn(1, 1, 4, 9), dim=-1)
+    keys, values = torch.randn(1, 1, 4, 3), torch.randn(1, 1, 4, 3)
+    attention.spatial_temperature.data = torch.full((1, 1, 1), 1.3)
+    with torch.no_grad():
+        found = attention._spatial_attention(normalised, keys, values)
+    rows = normalised[0, 0] * (3 if query == "rms" else 1)  # 3 = sqrt(9)
+    weights = torch.softmax(1.3 * rows.T @ keys[0, 0], dim=1)
+    torch.testing.assert_close(found[0, 0].T, weights @ values[0, 0].T)
+
+
+def test_published_maps_keep_a_query_of_length_one() -> None:
+    assert not make_attention(settings=HFRConfig(token_maps="separate")).spreads_query
+
+
 def test_joining_heads_undoes_splitting_them() -> None:
     attention, tokens = make_attention(), torch.randn(2, 7, 16)
     torch.testing.assert_close(attention._join(attention._split(tokens)), tokens)
@@ -155,20 +192,6 @@ def test_channel_attention_matches_the_formula_written_out() -> None:
     rows = rows / rows.norm(dim=1, keepdim=True)
     expected = torch.softmax(0.7 * rows @ rows.T, dim=1) @ values[0].T
     torch.testing.assert_close(found[0, 0], expected)
-
-
-def test_spatial_attention_matches_the_formula_written_out() -> None:
-    attention = make_attention(channels=4)
-    normalised, keys, values = (
-        torch.randn(1, 1, 4, 6),
-        torch.randn(1, 1, 4, 3),
-        torch.randn(1, 1, 4, 3),
-    )
-    attention.spatial_temperature.data = torch.full((1, 1, 1), 1.3)
-    with torch.no_grad():
-        found = attention._spatial_attention(normalised, keys, values)
-    weights = torch.softmax(1.3 * normalised[0, 0].T @ keys[0, 0], dim=1)  # (N, p)
-    torch.testing.assert_close(found[0, 0].T, weights @ values[0, 0].T)
 
 
 def test_pooling_weights_sum_to_one_whatever_the_number_of_voxels() -> None:

@@ -12,6 +12,8 @@ from e2miseg_core.networks import (
     HFRConfig,
     MFGAConfig,
     create_network,
+    network_from_json,
+    network_to_json,
     preset_config,
 )
 from e2miseg_core.networks.cost import network_cost, parameter_count
@@ -121,6 +123,18 @@ def test_published_norms_refuse_one_value_to_take_a_norm_over() -> None:
         E2MISeg(config)(image[:1])  # else the library's own words
     config_of("tiny", patch_size=(2, 4, 4)).check_batch(1)  # group norms
     config_of("tiny", norms="published").check_batch(1)
+
+
+def test_cards_from_before_a_choice_mean_what_there_was() -> None:
+    config = preset_config("tiny")
+    stored = network_to_json(config)
+    assert network_from_json(stored) == config
+    del stored["config"]["hfr"]["spatial_query"]
+    assert network_from_json(stored) == config.with_hfr(spatial_query="unit")
+    del stored["config"]["hfr"]
+    found = network_from_json(stored)
+    assert isinstance(found, E2MISegConfig)
+    assert found.hfr.spatial_query == "unit"
 
 
 def test_config_survives_json_and_refuses_unknown_keys() -> None:
