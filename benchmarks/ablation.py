@@ -2,7 +2,7 @@
 
     python -m benchmarks.ablation DATASET -o FOLDER --minutes 6 --seeds 2
 
-Six variants of `small` on one fold, each with several seeds. All take the same number
+Seven variants of `small` on one fold, each with several seeds. All take the same number
 of steps: as many as the base takes in the minutes given, measured once at the start.
 Equal steps ask what a part contributes to what is learned from the same samples, and
 keep the machine's mood out of the answer; what a part costs stands beside it as seconds
@@ -30,6 +30,7 @@ from benchmarks.contenders import run_child
 from benchmarks.contest import (
     FIGURES,
     Contest,
+    groups_of,
     in_one_line,
     markdown,
     read_json,
@@ -45,6 +46,9 @@ VARIANTS = {
     BASE: SmallSettings(recipe={"ss_form": "paper"}),
     "SS relative": SmallSettings(recipe={"ss_form": "relative"}),
     "SS off (soft Dice)": SmallSettings(recipe={"ss_form": "off"}),
+    "query of length 1": SmallSettings(
+        network={"hfr": HFRConfig(spatial_query="unit")}
+    ),
     "MFGA off": SmallSettings(network={"mfga": MFGAConfig(enabled=False)}),
     # Without attention the convolution branch is all there is, so it must be added.
     "HFR attention off": SmallSettings(
@@ -74,6 +78,7 @@ def run_one(contest: Contest, variant: str, epochs: int) -> Line:
         "parameters": told["parameters"],
         "chosen": told["chosen"],
         "cases": [case.case for case in report.cases],
+        "groups": groups_of(report),
         **{figure: report.case_means(figure) for figure in FIGURES},
     }
 
@@ -172,7 +177,7 @@ def _interval(pairs: Sequence[tuple[Line, Line]]) -> str:
         ]
         for side in (0, 1)
     )
-    gap = paired_difference(mine, its)
+    gap = paired_difference(mine, its, pairs[0][0]["groups"])
     if gap.interval is None:
         return f"{gap.mean:+.4f}"
     return f"{gap.mean:+.4f} ({gap.interval.low:+.4f} to {gap.interval.high:+.4f})"
@@ -201,6 +206,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS))
     parser.add_argument("--fold", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--groups", type=Path, help="table of the cases of one patient")
     parser.add_argument("--channel", help="name of the channel, as for `e2miseg train`")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -216,6 +222,7 @@ def main() -> None:
         minutes=given.minutes,
         threads=given.threads,
         channel=given.channel,
+        groups=given.groups,
         seed=FIRST_SEED,
     )
     first.keep_settings()

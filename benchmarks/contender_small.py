@@ -87,6 +87,7 @@ def request_of(contest: Contest, name: str, settings: SmallSettings) -> Training
         preset=settings.preset,
         recipe=recipe,
         fold=contest.fold,
+        split_by=contest.split_by,
         device="cpu",
         overwrite=True,
         network=settings.network,

@@ -29,13 +29,14 @@ from e2miseg_core.model import Model
 from e2miseg_core.progress import run
 from e2miseg_core.training.dataset import Case, Dataset, find_dataset
 from e2miseg_core.training.plan import PlanOverrides
-from e2miseg_core.training.splits import Split, split_cases
+from e2miseg_core.training.splits import Split, SplitRule
 
 __all__ = [
     "FIGURES",
     "TOLERANCE_MM",
     "Contest",
     "figures_of",
+    "groups_of",
     "in_one_line",
     "kept_settings",
     "markdown",
@@ -62,7 +63,8 @@ class Contest:
     """One fold of one data set, a wall-clock budget, and a folder for all of it.
 
     `normalization` is that of every channel, for the contenders that we train, by its
-    name in `e2miseg train`; None leaves it to the plan.
+    name in `e2miseg train`; None leaves it to the plan. `groups` is a table of the
+    cases of one patient, for `e2miseg train --groups`.
     """
 
     source: Path
@@ -72,6 +74,7 @@ class Contest:
     threads: int = 2
     channel: str | None = None
     normalization: str | None = None
+    groups: Path | None = None
     seed: int = 12345
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +84,10 @@ class Contest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Contest":
-        paths = {key: Path(values[key]) for key in ("source", "folder")}
+        paths = {
+            key: None if values[key] is None else Path(values[key])
+            for key in ("source", "folder", "groups")
+        }
         return cls(**{**values, **paths})
 
     @property
@@ -136,7 +142,11 @@ class Contest:
 
     @cached_property
     def split(self) -> Split:
-        return split_cases(list(self.by_name), fold=self.fold)
+        return self.split_by.split(list(self.by_name), fold=self.fold)
+
+    @property
+    def split_by(self) -> SplitRule:
+        return SplitRule(table=self.groups)
 
     def cases(self, names: Iterable[str]) -> list[Case]:
         return [self.by_name[name] for name in names]
@@ -204,7 +214,13 @@ def score(
             tolerance_mm=TOLERANCE_MM,
         )
         scores.append(
-            CaseScores(case=case.name, predicted="", reference="", classes=classes)
+            CaseScores(
+                case=case.name,
+                group=contest.split.groups.get(case.name, case.name),
+                predicted="",
+                reference="",
+                classes=classes,
+            )
         )
     return Report(cases=tuple(scores), label_names=names, tolerance_mm=TOLERANCE_MM)
 
@@ -217,15 +233,22 @@ def written(folder: Path) -> Callable[[Case], NDArray[np.integer[Any]]]:
 def figures_of(report: Report) -> list[str]:
     """Every figure of a report for a row of a table."""
     return [
-        mean_and_interval(report.case_means(figure), digits)
+        mean_and_interval(report.case_means(figure), digits, groups_of(report))
         for figure, (_, digits) in FIGURES.items()
     ]
 
 
-def mean_and_interval(values: Sequence[float], digits: int) -> str:
+def groups_of(report: Report) -> list[str]:
+    """Whose each case is."""
+    return [case.group for case in report.cases]
+
+
+def mean_and_interval(
+    values: Sequence[float], digits: int, groups: Sequence[str] | None = None
+) -> str:
     """Mean over the cases with its 95 % interval, in words for a table."""
     mean = sum(values) / len(values)
-    found = bootstrap_interval(values)
+    found = bootstrap_interval(values, groups)
     if found is None:
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"

@@ -21,6 +21,7 @@ from benchmarks.contest import (
     FIGURES,
     Contest,
     figures_of,
+    groups_of,
     in_one_line,
     markdown,
     read_json,
@@ -92,7 +93,9 @@ def verdict(
         if name == OURS + how or OURS + how not in rows:
             continue
         its, ours = rows[OURS + how]
-        gap = paired_difference(ours.case_means("dice"), report.case_means("dice"))
+        gap = paired_difference(
+            ours.case_means("dice"), report.case_means("dice"), groups_of(ours)
+        )
         valid = not (is_over(told, minutes) or is_over(its, minutes))
         found.append({"peer": name, "valid": valid, **gap.to_json()})
     return found
@@ -151,6 +154,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CONTENDERS)
     parser.add_argument("--fold", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--groups", type=Path, help="table of the cases of one patient")
     parser.add_argument("--channel", help="name of the channel, as for `e2miseg train`")
     parser.add_argument("--nnunet", type=Path, help="its virtual environment")
     given = parser.parse_args()
@@ -161,6 +165,7 @@ def main() -> None:
         minutes=given.minutes,
         threads=given.threads,
         channel=given.channel,
+        groups=given.groups,
     )
     for name in given.only or DEFAULT:
         run_contender(contest, name, given.nnunet)

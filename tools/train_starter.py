@@ -64,7 +64,10 @@ class Starter:
 STARTER = {
     "hippocampus": Starter(
         data=str(DATA / "msd_hippocampus"),
+        # A subject's two hippocampi are images 2k - 1 and 2k. The set does not say so,
+        # but both are stored alike and equally bright in all 46 such pairs here.
         options=(
+            *("--groups", str(DOCS / "hippocampus.groups.csv")),
             *("--label", "1=anterior hippocampus"),
             *("--label", "2=posterior hippocampus"),
             *("--channel", "MR T1"),

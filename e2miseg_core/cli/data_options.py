@@ -16,6 +16,7 @@ __all__ = [
     "Channels",
     "Fold",
     "Group",
+    "Groups",
     "Images",
     "LabelNames",
     "Labels",
@@ -87,6 +88,15 @@ Group = Annotated[
         metavar="REGEX",
         help="What is the same at the beginning of the names of one patient's "
         r"cases, such as 'patient\d+': they are kept together.",
+        rich_help_panel=DATA,
+    ),
+]
+Groups = Annotated[
+    Path | None,
+    typer.Option(
+        "--groups",
+        metavar="FILE",
+        help="The same by a table with the columns case,group, as for `evaluate`.",
         rich_help_panel=DATA,
     ),
 ]

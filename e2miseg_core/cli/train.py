@@ -11,6 +11,7 @@ from e2miseg_core.cli.data_options import (
     Channels,
     Fold,
     Group,
+    Groups,
     Images,
     LabelNames,
     Labels,
@@ -82,6 +83,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     fold: Fold = 0,
     split: Split = None,
     group: Group = None,
+    groups: Groups = None,
     preset: Annotated[
         str,
         typer.Option(
@@ -206,7 +208,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         preset=preset,
         recipe=change_recipe(preset_recipe(preset), numbers, settings),
         fold=fold,
-        split_by=SplitRule(file=split, group=group),
+        split_by=SplitRule(file=split, group=group, table=groups),
         device=device,
         precision=precision,
         resume=resume,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def planned_recipe(recipe: Recipe, plan: TrainingPlan) -> Recipe:
 def common_facts(dataset: Dataset, plan: TrainingPlan, split: Split) -> dict[str, Any]:
     """What a resumed run must have in common with its beginning."""
     return {
-        "split": asdict(split),
+        "split": split.parts,
         "labels": [label.value for label in dataset.labels],
         "channels": list(dataset.channels),
         "spacing": list(plan.spacing),

@@ -12,7 +12,7 @@ RUN/model.safetensors    the new model, if it is kept
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,9 @@ def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
     trained = yield from run.train(training, selection, augment)
     new = _new_card(request, recipe, split, trained)
     unseen = [by_name[name] for name in split.unseen]
-    return (yield from _finish(request, run, trained, new, selection, unseen))
+    return (
+        yield from _finish(request, run, trained, new, selection, unseen, split.groups)
+    )
 
 
 def check_dataset(dataset: Dataset, card: ModelCard) -> Dataset:
@@ -207,7 +209,7 @@ def _begin(request: DatasetTuning, recipe: Recipe, split: Split) -> TrainingRun:
         recipe,
         device=request.device,
         precision=request.precision,
-        facts={"parent": request.parent.card.hash, "split": asdict(split)},
+        facts={"parent": request.parent.card.hash, "split": split.parts},
     )
     if request.resume:
         run.resume()
@@ -227,7 +229,7 @@ def _new_card(
         "best_epoch": trained.best_epoch,
         "selection_dice": trained.selection_dice,
         "minutes": round(trained.seconds / 60, 1),
-        **asdict(split),
+        **split.parts,
     }
     return replace(
         old,
@@ -246,6 +248,7 @@ def _finish(
     card: ModelCard,
     selection: Sequence[PreparedCase],
     unseen: Sequence[Case],
+    groups: Mapping[str, str],
 ) -> Job[DatasetTuningResult]:
     """Calibrate, examine both models, and keep the new one or not."""
     folder = run.folder
@@ -253,7 +256,9 @@ def _finish(
     device, reports = run.device.type, []
     for one, name in ((request.parent, "parent"), (model, "report")):
         page = folder / "report.html" if name == "report" else None
-        report = yield from report_on_cases(one, unseen, device=device, html=page)
+        report = yield from report_on_cases(
+            one, unseen, groups=groups, device=device, html=page
+        )
         write_json(folder / f"{name}.json", report)
         reports.append(report)
     before, after = (float(report["means"]["dice"]) for report in reports)

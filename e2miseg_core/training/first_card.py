@@ -52,9 +52,7 @@ def first_card(
             "skipped_batches": trained.skipped,
             "selection_dice": trained.selection_dice,
             "minutes": round(trained.seconds / 60, 1),
-            "training": list(split.training),
-            "selection": list(split.selection),
-            "unseen": list(split.unseen),
+            **{part: list(names) for part, names in split.parts.items()},
         },
         **about,
     )

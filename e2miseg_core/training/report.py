@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def report_on_cases(
     model: Model,
     cases: Sequence[Case],
     *,
+    groups: Mapping[str, str] | None = None,
     device: str = "auto",
     html: Path | None = None,
 ) -> Job[dict[str, Any]]:
@@ -55,6 +57,8 @@ def report_on_cases(
     model : Model
     cases : sequence of Case
         At least one.
+    groups : mapping, optional
+        The group of a case by its name, such as a patient: intervals draw groups.
     device : str
     html : Path, optional
         Gets the report as a page, with pictures of the worst cases.
@@ -81,6 +85,7 @@ def report_on_cases(
             predicted = np.asarray(result.labels)
             maps.append(_error_figures(result, predicted, truth))
             judged = _judge(case, model, result, (predicted, truth), image)
+            judged = replace(judged, group=(groups or {}).get(case.name, case.name))
         scores.append(judged)
         if html is not None:
             draw = partial(_draw, judged, names, (predicted, truth), image)

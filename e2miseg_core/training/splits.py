@@ -4,11 +4,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from e2miseg_core.errors import ConfigError, DatasetError
+from e2miseg_core.evaluation.pairing import read_groups
 
 __all__ = ["N_FOLDS", "Split", "SplitRule", "group_cases", "read_split", "split_cases"]
 
@@ -32,11 +33,19 @@ class Split:
         They choose the checkpoint and fit the calibration.
     unseen : tuple of str
         Only reported on.
+    groups : mapping
+        The group, such as a patient, of each case that is in one; groups stay whole.
     """
 
     training: tuple[str, ...]
     selection: tuple[str, ...]
     unseen: tuple[str, ...]
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The names by their use, as cards and runs keep them."""
+        return {name: getattr(self, name) for name in _PARTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +59,33 @@ class SplitRule:
     group : str or None
         Regular expression: cases in whose names it finds the same at the beginning
         are of one patient, and never fall into two parts.
+    table : Path or None
+        CSV file with the columns `case` and `group`, which says the same.
     """
 
     file: Path | None = None
     group: str | None = None
+    table: Path | None = None
 
     def split(self, names: Sequence[str], *, fold: int) -> Split:
-        """Split cases; DatasetError or ConfigError where that cannot be."""
-        groups = None if self.group is None else group_cases(names, self.group)
+        """Split cases; an E2MISegError where that cannot be."""
+        groups = self._groups(names)
         if self.file is None:
             return split_cases(names, fold=fold, groups=groups)
         return read_split(self.file, names, fold=fold, groups=groups)
+
+    def _groups(self, names: Sequence[str]) -> dict[str, str] | None:
+        if self.group is not None and self.table is not None:
+            raise ConfigError(
+                found="groups by a pattern and by a table",
+                needed="one of the two",
+                do="leave --group or --groups out",
+            )
+        if self.group is not None:
+            return group_cases(names, self.group)
+        if self.table is None:
+            return None
+        return _known_groups(self.table, names)
 
 
 def split_cases(
@@ -112,6 +137,7 @@ def split_cases(
         training=_cases_of(training, members),
         selection=_cases_of(selection, members),
         unseen=_cases_of(unseen, members),
+        groups=dict(groups or {}),
     )
 
 
@@ -152,6 +178,22 @@ def group_cases(names: Iterable[str], pattern: str) -> dict[str, str]:
             )
         found[name] = group
     return found
+
+
+def _known_groups(table: Path, names: Sequence[str]) -> dict[str, str]:
+    """Groups of the cases by a table; it may tell of others, and not of all.
+
+    DatasetError if it tells of none of them: then its names are of another kind.
+    """
+    groups = read_groups(table)
+    known = {name: groups[name] for name in names if name in groups}
+    if not known:
+        raise DatasetError(
+            found=f"{table}, which names none of the cases ({next(iter(groups))}, ...)",
+            needed=f"their names, such as {names[0]}",
+            do="correct the table",
+        )
+    return known
 
 
 def read_split(
@@ -200,7 +242,8 @@ def read_split(
     for part, found in parts.items():
         if not found:
             raise _unusable(path, f"that leaves no case for {part}")
-    return Split(**{part: tuple(sorted(found)) for part, found in parts.items()})
+    sorted_parts = {part: tuple(sorted(found)) for part, found in parts.items()}
+    return Split(**sorted_parts, groups=dict(groups or {}))
 
 
 def _entry(path: Path, fold: int) -> dict[str, Any]:
@@ -234,7 +277,7 @@ def _check(
         for name in found:
             if name not in known:
                 raise _unusable(path, f"with {name!r:.60}, which is no case")
-            group = name if groups is None else groups[name]
+            group = name if groups is None else groups.get(name, name)
             if place.setdefault(group, part) != part:
                 raise _unusable(
                     path, f"with {group!r:.60} in {place[group]} and {part}"

@@ -75,8 +75,7 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     if request.team.is_first:
         run.say(f"trained; weights of epoch {trained.best_epoch} are kept")
         card = first_card(request, plan, split, trained)
-        unseen = _cases(request, split.unseen)
-        result = yield from _finish(run, trained.network, card, selection, unseen)
+        result = yield from _finish(run, trained.network, card, selection, request)
         request.team.wait()
     else:
         request.team.wait()
@@ -151,16 +150,25 @@ def _finish(
     network: Network,
     card: ModelCard,
     selection: Sequence[PreparedCase],
-    unseen: Sequence[Case],
+    request: TrainingRequest,
 ) -> Job[TrainingResult]:
-    """Calibrate, report, and give the model its name when its card is complete."""
+    """Calibrate, give the model its name, and then its card the figures.
+
+    An unseen case that cannot be predicted so costs figures only, not the model.
+    """
     model = yield from calibrate_as_stored(network, card, run, selection)
-    run.say(f"calibrated; reporting on {len(unseen)} unseen cases")
+    save_model(model.network, model.card, run.folder / MODEL)
+    split = request.split
+    run.say(f"wrote {MODEL}; reporting on {len(split.unseen)} unseen cases")
     report = yield from report_on_cases(
-        model, unseen, device=run.device.type, html=run.folder / "report.html"
+        model,
+        _cases(request, split.unseen),
+        groups=split.groups,
+        device=run.device.type,
+        html=run.folder / "report.html",
     )
     card = replace(model.card, metrics=card_metrics(report))
     write_json(run.folder / REPORT, report)
     card = save_model(model.network, card, run.folder / MODEL)
-    run.say(f"wrote {MODEL}; unseen Dice {report['means']['dice']:.4f}")
+    run.say(f"unseen Dice {report['means']['dice']:.4f}")
     return TrainingResult(path=run.folder / MODEL, card=card, report=report)

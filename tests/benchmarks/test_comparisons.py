@@ -231,6 +231,7 @@ def test_ablation_compares_seed_by_seed():
             "steps": 10,
             "seconds": 5.0,
             "parameters": 1000,
+            "groups": ["a", "b"],
             "dice": dice,
             "hd95_mm": [1.0, 2.0],
             "nsd": [0.9, 0.7],

@@ -97,6 +97,22 @@ def test_groups_are_what_the_pattern_finds() -> None:
         SplitRule(group=r"STS_\d+").split(names, fold=0)
 
 
+def test_a_table_says_who_belongs_together(tmp_path: Path) -> None:
+    """As a pattern would; what it does not name stands alone, others do not matter."""
+    table = tmp_path / "groups.csv"
+    rows = "".join(f"{name},{name[:2]}\n" for name in [*NAMES, "p9_a"])
+    table.write_text(f"case,group\n{rows}")
+    found = SplitRule(table=table).split(NAMES, fold=1)
+    assert found == SplitRule(group=r"p\d").split(NAMES, fold=1)
+    assert found.groups["p3_b"] == "p3"
+    alone = SplitRule(table=table).split([*NAMES, "other"], fold=1)
+    assert "other" in {*alone.training, *alone.selection, *alone.unseen}
+    with pytest.raises(DatasetError, match=r"names none of the cases \(p0_a"):
+        SplitRule(table=table).split(["a", "b", "c"], fold=0)
+    with pytest.raises(ConfigError, match="pattern and by a table"):
+        SplitRule(table=table, group="p").split(NAMES, fold=0)
+
+
 NAMES = [f"p{patient}_{scan}" for patient in range(6) for scan in "ab"]
 
 
