@@ -47,7 +47,7 @@ def begin_run(
     weights: Path | None = None
     if team.is_first:
         made = yield from _plan(request, split)
-        if not request.resume:
+        if request.begins:
             plan, weights = yield from find_first_weights(made.plan)
             made = replace(made, plan=plan)
     told = team.copy_text(json.dumps(made.plan.to_json()) if made else "", device)
@@ -116,9 +116,8 @@ def _plan(request: TrainingRequest, split: Split) -> Job[RunPlan]:
         made = resumed_plan(request.folder, base, request.overrides)
         check_files(request.folder, made.files, files)
         return made
-    yield from check_cases(
-        dataset, cases(split.training, split.selection, split.unseen)
-    )
+    every = cases(split.training, split.selection, split.unseen)
+    yield from check_cases(dataset, every, split.unseen)
     made = yield from plan_of_run(
         request.folder,
         dataset,

@@ -1,8 +1,10 @@
 """Whether every case can be used, before anything is planned or trained."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2miseg_core.errors import DatasetError
 from e2miseg_core.io.lazy import slab_thickness
@@ -15,17 +17,22 @@ from e2miseg_core.volume import Volume
 __all__ = ["check_cases"]
 
 
-def check_cases(dataset: Dataset, cases: Sequence[Case]) -> Job[None]:
-    """Open every case, then read the labels of each once.
+def check_cases(
+    dataset: Dataset, cases: Sequence[Case], unseen: Collection[str] = ()
+) -> Job[None]:
+    """Open every case, then read the labels of each once, and images of unseen ones.
 
-    A damaged file of an unseen case is found before days of training, not after.
-    Nothing is measured and nothing kept, so what is unseen decides nothing.
+    A damaged file of an unseen case is found before days of training, not after; the
+    other images are read soon anyway. Nothing is measured and nothing kept, so what is
+    unseen decides nothing.
 
     Parameters
     ----------
     dataset : Dataset
         Names channels and labels.
     cases : sequence of Case
+    unseen : collection of str
+        Names of the cases that are only reported on.
 
     Raises
     ------
@@ -40,11 +47,15 @@ def check_cases(dataset: Dataset, cases: Sequence[Case]) -> Job[None]:
         yield Progress(done=number, total=len(cases), stage="opening all cases")
         image, labels = open_case(case)
         _check_channels(case, image.n_channels, dataset)
-        opened.append(labels)
+        opened.append((image, labels))
     known = {0, *(label.value for label in dataset.labels)}
-    for number, (case, labels) in enumerate(zip(cases, opened, strict=True), start=1):
+    for number, case in enumerate(cases, start=1):
         yield Progress(done=number, total=len(cases), stage="reading all labels")
+        image, labels = opened[number - 1]
         _check_labels(case, labels, known)
+        if case.name in unseen:
+            for _ in _slabs(image):
+                pass
 
 
 def _check_channels(case: Case, found: int, dataset: Dataset) -> None:
@@ -66,10 +77,8 @@ def _check_channels(case: Case, found: int, dataset: Dataset) -> None:
 
 
 def _check_labels(case: Case, labels: Volume, known: Collection[int]) -> None:
-    data = labels.data[0]
-    step = slab_thickness(data)
-    for first in range(0, data.shape[0], step):
-        found = count_labels(np.asarray(data[first : first + step]))
+    for slab in _slabs(labels):
+        found = count_labels(slab)
         unknown = sorted(set(found) - set(known))
         if unknown:
             raise DatasetError(
@@ -77,3 +86,11 @@ def _check_labels(case: Case, labels: Volume, known: Collection[int]) -> None:
                 needed=f"values out of {sorted(known)}",
                 do="name them in dataset.json, or correct the labels",
             )
+
+
+def _slabs(volume: Volume) -> Iterator[NDArray[Any]]:
+    """All voxels, a few slices (Z, Y, X) at a time."""
+    for channel in volume.data:
+        step = slab_thickness(channel)
+        for first in range(0, channel.shape[0], step):
+            yield np.asarray(channel[first : first + step])

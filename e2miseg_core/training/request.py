@@ -10,6 +10,7 @@ from e2miseg_core.training.dataset import Dataset
 from e2miseg_core.training.distributed import ALONE, Team
 from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.recipe import Recipe
+from e2miseg_core.training.run_folder import holds_run
 from e2miseg_core.training.splits import Split, SplitRule
 
 __all__ = ["TrainingRequest", "TrainingResult"]
@@ -62,6 +63,11 @@ class TrainingRequest:
     team: Team = ALONE
     workers: int | None = None
     about: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def begins(self) -> bool:
+        """Whether there is no trained epoch to go on from."""
+        return not self.resume or not holds_run(self.folder)
 
     @property
     def split(self) -> Split:

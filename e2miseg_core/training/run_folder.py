@@ -3,6 +3,7 @@
 RUN/cases/               prepared cases
 RUN/checkpoint.safetensors   state after the last epoch
 RUN/model.safetensors    the result
+RUN/unreported.safetensors   the same without figures, until the report is there
 RUN/report.json, report.html   figures on the unseen cases, with pictures of the worst
 RUN/history.csv, curves.svg, pictures/, tensorboard/, log.txt   see `logs`
 """
@@ -12,14 +13,22 @@ from pathlib import Path
 from e2miseg_core.errors import WriteError
 from e2miseg_core.training.logs import clear_logs
 
-__all__ = ["CHECKPOINT", "MODEL", "check_folder", "clear_folder", "holds_run"]
+__all__ = [
+    "CHECKPOINT",
+    "MODEL",
+    "UNREPORTED",
+    "check_folder",
+    "clear_folder",
+    "holds_run",
+]
 
 MODEL = "model.safetensors"
+UNREPORTED = "unreported.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has been begun there."""
+    """Whether a run has come to the end of its first epoch there."""
     return any((folder / name).exists() for name in (CHECKPOINT, MODEL))
 
 
@@ -35,5 +44,6 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 def clear_folder(folder: Path) -> None:
     """Remove the state of an earlier run; its model stays until a new one is there."""
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, UNREPORTED):
+        (folder / name).unlink(missing_ok=True)
     clear_logs(folder)

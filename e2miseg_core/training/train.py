@@ -1,11 +1,14 @@
 """From a data set to a model file with its card: the whole of `e2miseg train`."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from e2miseg_core import __version__
+from e2miseg_core.errors import DatasetError, GeometryError, ReadError
 from e2miseg_core.io.atomic import write_json
 from e2miseg_core.model import load_model, save_model
 from e2miseg_core.model_card import ModelCard
@@ -26,7 +29,12 @@ from e2miseg_core.training.prepare import PreparedCase, prepare_cases
 from e2miseg_core.training.report import card_metrics, report_on_cases
 from e2miseg_core.training.request import TrainingRequest, TrainingResult
 from e2miseg_core.training.run import TrainingRun
-from e2miseg_core.training.run_folder import MODEL, check_folder, clear_folder
+from e2miseg_core.training.run_folder import (
+    MODEL,
+    UNREPORTED,
+    check_folder,
+    clear_folder,
+)
 from e2miseg_core.training.stored_plan import RunPlan
 
 __all__ = ["TrainingRequest", "TrainingResult", "plan_training_of", "train_model"]
@@ -55,7 +63,7 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
         done=1,
         total=1,
         stage="planned",
-        details={"plan": plan.to_json(), "split": asdict(split)},
+        details={"plan": plan.to_json(), "split": split.parts},
     )
     request = replace(request, recipe=planned_recipe(request.recipe, plan))
     with request.team.first_goes_ahead():
@@ -75,7 +83,9 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     if request.team.is_first:
         run.say(f"trained; weights of epoch {trained.best_epoch} are kept")
         card = first_card(request, plan, split, trained)
-        result = yield from _finish(run, trained.network, card, selection, request)
+        unseen = _cases(request, split.unseen)
+        report = partial(report_on_cases, cases=unseen, groups=split.groups)
+        result = yield from _finish(run, trained.network, card, selection, report)
         request.team.wait()
     else:
         request.team.wait()
@@ -114,7 +124,7 @@ def _begun(
         facts=common_facts(request.dataset, made.plan, request.split),
         team=request.team,
     )
-    if request.resume:
+    if not request.begins:
         run.resume()
         return run
     if request.team.is_first:
@@ -150,25 +160,27 @@ def _finish(
     network: Network,
     card: ModelCard,
     selection: Sequence[PreparedCase],
-    request: TrainingRequest,
+    report_on: Callable[..., Job[dict[str, Any]]],
 ) -> Job[TrainingResult]:
-    """Calibrate, give the model its name, and then its card the figures.
-
-    An unseen case that cannot be predicted so costs figures only, not the model.
-    """
+    """Calibrate, report, and give the model its name when its card is complete."""
     model = yield from calibrate_as_stored(network, card, run, selection)
-    save_model(model.network, model.card, run.folder / MODEL)
-    split = request.split
-    run.say(f"wrote {MODEL}; reporting on {len(split.unseen)} unseen cases")
-    report = yield from report_on_cases(
-        model,
-        _cases(request, split.unseen),
-        groups=split.groups,
-        device=run.device.type,
-        html=run.folder / "report.html",
-    )
+    # What is wrong with an unseen case must not cost the training.
+    unreported = run.folder / UNREPORTED
+    save_model(model.network, model.card, unreported)
+    run.say(f"wrote {UNREPORTED}; reporting on {len(card.training['unseen'])} cases")
+    try:
+        report = yield from report_on(
+            model, device=run.device.type, html=run.folder / "report.html"
+        )
+    except (ReadError, GeometryError, DatasetError) as error:
+        raise DatasetError(
+            found=f"trained, but no report: {error.found}",
+            needed=error.needed,
+            do=f"{error.do}, then go on with --resume; the model is {unreported}",
+        ) from error
     card = replace(model.card, metrics=card_metrics(report))
     write_json(run.folder / REPORT, report)
     card = save_model(model.network, card, run.folder / MODEL)
+    unreported.unlink()
     run.say(f"unseen Dice {report['means']['dice']:.4f}")
     return TrainingResult(path=run.folder / MODEL, card=card, report=report)

@@ -72,6 +72,15 @@ def test_damaged_labels_are_found(folder: Path) -> None:
         check(folder)
 
 
+def test_damaged_images_of_unseen_cases_are_found(folder: Path) -> None:
+    path = folder / "images" / "scan_0002_0001.nii.gz"
+    path.write_bytes(path.read_bytes()[:-30])
+    check(folder)  # of the others the images are read when they are prepared
+    dataset = find_dataset(folder, label_names={1: "box"})
+    with pytest.raises(ReadError, match="scan_0002"):
+        run(check_cases(dataset, dataset.cases, {"scan_0002"}))
+
+
 def test_channels_in_one_file_are_counted(folder: Path) -> None:
     dataset = find_dataset(folder, label_names={1: "box"})
     one = tuple(replace(case, images=case.images[:1]) for case in dataset.cases)
