@@ -13,7 +13,8 @@ __all__ = ["options_of"]
 
 DEFAULT_PRESET = "small"
 # Decided by the plan, told by its own options.
-PLANNED_RECIPE = ("batch_size", "mirror_axes")
+PLANNED_RECIPE = ("batch_size",)
+PLANNED_OF_SLICES = (*PLANNED_RECIPE, "mirror_axes")
 PLANNED_NETWORK = (
     *("in_channels", "n_classes", "patch_size", "stem_stride"),
     *("axis", "slice_size", "thickness"),
@@ -44,10 +45,11 @@ def options_of(card: ModelCard) -> list[str]:
 
 
 def _seed_and_recipe(preset: str, kept: Mapping[str, Any]) -> Iterator[str]:
+    planned = PLANNED_OF_SLICES if preset == "ehanet" else PLANNED_RECIPE
     usual = preset_recipe(preset).to_json()
     given = Recipe.from_json(kept).to_json()
     for name, value in given.items():
-        if name in PLANNED_RECIPE or value == usual[name]:
+        if name in planned or value == usual[name]:
             continue
         yield from ("--set", f"{name}={_text(value)}")
 

@@ -118,7 +118,7 @@ def find_data(
             needed="either DATASET, or both --images and --labels",
             do="name the data set folder, or both folders",
         )
-    names = dict(_pair(text) for text in named or [])
+    names = _names(named or [])
     if images is not None and labels is not None:
         found = pair_folders(images, labels, label_names=names or None)
     elif dataset is not None:
@@ -132,6 +132,18 @@ def find_data(
             do="give --channel as often as there are channels",
         )
     return replace(found, channels=tuple(channels))
+
+
+def _names(texts: list[str]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for value, name in map(_pair, texts):
+        if names.setdefault(value, name) != name:
+            raise ConfigError(
+                found=f"two names of the label {value}: {names[value]} and {name}",
+                needed="one",
+                do="give --label once for each value",
+            )
+    return names
 
 
 def _pair(text: str) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """`e2miseg train`: from labelled cases to a model."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -221,7 +221,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     if plan_only:
         with Output(as_json=as_json) as out:
             plan = run(plan_training_of(request), out.progress)
-            out.result({"plan": plan.to_json(), "split": asdict(request.split)})
+            out.result({"plan": plan.to_json(), "split": request.split.parts})
             show_plan(out, plan, request)
         return
     with (

@@ -168,6 +168,7 @@ def pair_folders(
             needed="at least one structure to learn",
             do="label it, or name the folder of labels",
         )
+    _check_names(names)
     return Dataset(
         name=name or Address.parse(str(images)).path.resolve().parent.name,
         cases=cases,
@@ -178,6 +179,19 @@ def pair_folders(
         channels=channels,
         licence=str(description.get("licence", description.get("license", "unknown"))),
     )
+
+
+def _check_names(names: Mapping[int, str]) -> None:
+    """DatasetError where two labels have one name: their figures could not be told."""
+    values: dict[str, int] = {}
+    for value, name in names.items():
+        first = values.setdefault(name, value)
+        if value != 0 and first != value:
+            raise DatasetError(
+                found=f"the name {name!r} for the labels {first} and {value}",
+                needed="a name of its own for each",
+                do="correct dataset.json, or name them by --label",
+            )
 
 
 def _scan_labels(cases: tuple[Case, ...]) -> dict[int, str]:

@@ -10,6 +10,7 @@ from e2miseg_core.networks import NetworkConfig, build_network
 
 __all__ = ["activation_bytes", "training_bytes"]
 
+MEASURED = 2  # patches: batch norms take no single one where a stage is one voxel
 COPIES = 4  # weights, and of what is trained gradients and two moments
 
 
@@ -35,7 +36,7 @@ def _measure(config: NetworkConfig) -> tuple[int, int, int]:
     """Bytes of activations, of weights, and of the weights that are trained."""
     with torch.device("meta"):
         network = build_network(config).train()
-        image = torch.zeros(1, config.in_channels, *config.patch_size)
+        image = torch.zeros(MEASURED, config.in_channels, *config.patch_size)
     own = {p.untyped_storage()._cdata for p in network.parameters()}
     kept: dict[int, Tensor] = {}  # by storage: what is saved twice is there once
 
@@ -50,4 +51,5 @@ def _measure(config: NetworkConfig) -> tuple[int, int, int]:
     activations = sum(size for key, size in sizes.items() if key not in own)
     parts = [(p.numel() * p.element_size(), p) for p in network.parameters()]
     weights = sum(size for size, _ in parts)
-    return activations, weights, sum(size for size, p in parts if p.requires_grad)
+    trained = sum(size for size, p in parts if p.requires_grad)
+    return activations // MEASURED, weights, trained

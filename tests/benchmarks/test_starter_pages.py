@@ -52,6 +52,12 @@ def test_options_are_those_of_the_training():
     )
 
 
+def test_mirroring_is_an_option_but_of_slices_which_it_is_planned_for():
+    plan = {"batch_size": 5, "chosen": []}
+    found = options_of(card(plan, batch_size=5, mirror_axes=(0, 1, 2)))
+    assert found == ["--set", "mirror_axes=0,1,2"]
+
+
 def test_folds_of_different_recipes_have_no_mean():
     check_alike({0: {"options": []}, 3: {"options": []}})
     with pytest.raises(ConfigError, match="fold 3 trained with"):

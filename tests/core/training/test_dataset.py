@@ -233,6 +233,11 @@ def test_regions_and_ignored_voxels_are_refused(
         find_dataset(tmp_path / "d")
 
 
+def test_two_labels_of_one_name_are_refused(dataset_folder: Path) -> None:
+    with pytest.raises(DatasetError, match="'box' for the labels 1 and 2"):
+        find_dataset(dataset_folder, label_names={1: "box", 2: "box"})
+
+
 def test_two_files_of_one_name_are_refused(
     dataset_folder: Path, tmp_path: Path
 ) -> None:

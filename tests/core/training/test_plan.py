@@ -241,6 +241,17 @@ def test_memory_grows_with_patch_and_batch() -> None:
     assert 16**3 * 4 * (1 + 16 + 2) < activation_bytes(base) < 1e9
 
 
+@pytest.mark.parametrize("preset", ["acdc", "ehanet"])
+def test_published_norms_do_not_hinder_planning(preset: str) -> None:
+    """Over a batch of one there would be none where a stage is one voxel."""
+    config = preset_config(preset, faithful=True)
+    if preset == "acdc":
+        config = replace(config, patch_size=(8, 32, 32))
+    plan = make_plan(fingerprint(), config, batch_size=4, keep_patch=True)
+    assert plan.memory_bytes == training_bytes(plan.network, plan.batch_size)
+    config.check_batch(4)
+
+
 def batch_reason(n_cases: int, **chosen: Any) -> str:
     plan = make_plan(fingerprint(n_cases=n_cases), small(), **chosen)
     return plan.reasons["batch_size"]
