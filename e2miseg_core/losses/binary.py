@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from e2miseg_core.losses.checks import check_inputs
 from e2miseg_core.losses.precision import full_precision
 
 __all__ = ["bce_dice_loss"]
@@ -30,11 +31,17 @@ def bce_dice_loss(
     Tensor, shape ()
         At least 0; 0 where no voxel counts.
 
+    Raises
+    ------
+    GeometryError
+        If shapes do not fit, or there are more classes.
+
     References
     ----------
     .. [1] Specification B.6, on logits since probabilities overflow in half precision
        (B.8, defect 13); Dice with 1 added to numerator and denominator.
     """
+    check_inputs(logits, mask, valid, n_classes=2)
     single = logits[:, 1] - logits[:, 0]
     target = mask.to(single.dtype)
     entropy = F.binary_cross_entropy_with_logits(single, target, reduction="none")

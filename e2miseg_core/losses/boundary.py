@@ -7,10 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from e2miseg_core.errors import ConfigError
+
 __all__ = ["boundary_weights", "label_range"]
 
 SIGMA = 2.0  # voxels over which the weight of a boundary fades
-REACH = 5  # voxels beyond which it is left away: there it is below 4 % of its height
+REACH = (
+    5  # voxels beyond which it is left away: half a voxel on it is 2 % of its height
+)
 ALL_AXES = (0, 1, 2)
 
 
@@ -36,6 +40,11 @@ def boundary_weights(
     Tensor of float32, shape (N, Z, Y, X)
         At least 1; 0 where not valid.
 
+    Raises
+    ------
+    ConfigError
+        For a height below 0.
+
     Notes
     -----
     Distances are chessboard distances in voxels, half a voxel less than to the
@@ -47,6 +56,12 @@ def boundary_weights(
     .. [1] O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional networks for
        biomedical image segmentation", MICCAI 2015, equation 2.
     """
+    if not 0 <= height < math.inf:
+        raise ConfigError(
+            found=f"a boundary that counts {height} more",
+            needed="a number of at least 0",
+            do="correct the height",
+        )
     added = torch.zeros(labels.shape, dtype=torch.float32, device=labels.device)
     highest, lowest = label_range(labels, 0, valid=valid)
     for steps in range(1, REACH + 1):

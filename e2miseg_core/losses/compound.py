@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from e2miseg_core.losses.boundary import boundary_weights
+from e2miseg_core.losses.checks import check_inputs
 from e2miseg_core.losses.lovasz import lovasz_term
 from e2miseg_core.losses.precision import full_precision
 from e2miseg_core.losses.scale_sensitive import scale_sensitive_term
@@ -36,7 +37,13 @@ def segmentation_loss(
     -------
     Tensor, shape ()
         Close to minus the SS term's weight for a perfect prediction.
+
+    Raises
+    ------
+    GeometryError
+        If shapes do not fit.
     """
+    check_inputs(logits, labels, valid)
     log_probabilities = F.log_softmax(logits, dim=1)  # the softmax of all terms
     weights = valid
     if settings.boundary_weight:

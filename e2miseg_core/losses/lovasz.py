@@ -10,6 +10,7 @@ References
 import torch
 from torch import Tensor
 
+from e2miseg_core.losses.checks import check_inputs
 from e2miseg_core.losses.precision import full_precision
 
 __all__ = ["lovasz_softmax", "lovasz_term"]
@@ -34,11 +35,17 @@ def lovasz_softmax(
     Tensor, shape ()
         In [0, 1]; 0 for a perfect prediction and where no voxel counts.
 
+    Raises
+    ------
+    GeometryError
+        If shapes do not fit.
+
     Notes
     -----
     A class that no counting voxel has is left out, as specification B.6 has it: what
     is wrongly found of it costs something only by the classes that it displaces.
     """
+    check_inputs(logits, labels, valid)
     return lovasz_term(torch.softmax(logits, dim=1), labels, valid)
 
 

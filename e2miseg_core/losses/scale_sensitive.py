@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from e2miseg_core.losses.checks import check_inputs
 from e2miseg_core.losses.precision import full_precision
 from e2miseg_core.losses.settings import SS_FORMS, check_choice
 
@@ -90,6 +91,13 @@ def scale_sensitive_loss(
     Tensor, shape ()
         In [-1, 0]; 0 where no voxel counts.
 
+    Raises
+    ------
+    GeometryError
+        If shapes do not fit.
+    ConfigError
+        For another form.
+
     Notes
     -----
     A class absent from both prediction and target has alpha = Dice = 1, which rewards
@@ -97,6 +105,7 @@ def scale_sensitive_loss(
     without any counting voxel is neither rewarded nor punished: the mean is that of
     the others. alpha is not detached, as published.
     """
+    check_inputs(logits, labels, valid)
     return scale_sensitive_term(
         torch.softmax(logits, dim=1),
         labels,

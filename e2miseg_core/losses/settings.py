@@ -78,9 +78,9 @@ def check_choice(what: str, found: str, choices: tuple[str, ...], option: str) -
 
 def check_edge_width(width: int) -> None:
     """Raise ConfigError unless an edge may be that thick."""
-    if width < 1:
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise ConfigError(
             found=f"an edge {width} voxels wide",
-            needed="at least 1",
+            needed="a whole number of at least 1",
             do="correct the recipe; 2 is usual",
         )

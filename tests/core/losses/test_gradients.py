@@ -43,7 +43,7 @@ LOSSES: dict[str, Loss] = {
     "boundary": segmentation(boundary_weight=3.0),
     "lovasz": segmentation(ss_weight=0.0, lovasz_weight=1.0),
     "lovasz_alone": lambda x, y, valid: lovasz_softmax(x, y, valid=valid),
-    "bce_dice": lambda x, y, valid: bce_dice_loss(x, y > 0, valid=valid),
+    "bce_dice": lambda x, y, valid: bce_dice_loss(x[:, :2], y > 0, valid=valid),
     "edges": edges("lovasz"),
     "edges_bce": edges("bce_dice"),
 }
