@@ -7,6 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from e2miseg_core.errors import ConfigError
 from e2miseg_core.losses.binary import bce_dice_loss
 from e2miseg_core.losses.boundary import ALL_AXES
 from e2miseg_core.losses.compound import segmentation_loss
@@ -17,6 +18,7 @@ from e2miseg_core.networks import EHANetConfig, NetworkConfig, TrainingOutputs
 
 __all__ = [
     "Objective",
+    "check_edge_head",
     "deep_objective",
     "edge_term",
     "objective_of",
@@ -44,6 +46,17 @@ def objective_of(config: NetworkConfig) -> Objective:
     if isinstance(config, EHANetConfig):
         return partial(six_term_objective, axis=config.axis)
     return deep_objective
+
+
+def check_edge_head(config: NetworkConfig, settings: LossSettings) -> None:
+    """Raise ConfigError where an edge head would stay as it was drawn at random."""
+    has_edges = isinstance(config, EHANetConfig) or config.edge_head
+    if has_edges and not settings.edge_weight:
+        raise ConfigError(
+            found="an edge head, and an edge weight of 0",
+            needed="a loss that teaches it: its edges would be random",
+            do="give edge_weight above 0, or leave the edge head out",
+        )
 
 
 def deep_objective(

@@ -133,7 +133,7 @@ class E2MISegConfig:
             raise ConfigError(
                 found=f"{self.in_channels} channels with the published norms",
                 needed=f"a number that divides {self.widths[0]}: one group a channel",
-                do="take the clean form (faithful=False)",
+                do="leave --faithful out, or use other channels",
             )
         if any(b % a for a, b in itertools.pairwise(self.widths)):
             raise ConfigError(

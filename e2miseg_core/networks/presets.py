@@ -9,7 +9,7 @@ dependent on the batch (specification A.8).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -179,7 +179,7 @@ def preset_config(
     Raises
     ------
     ConfigError
-        If there is no such preset, or no published form of it.
+        If there is no such preset, no published form of it, or no such field.
     """
     if name not in PRESETS:
         raise ConfigError(
@@ -189,7 +189,7 @@ def preset_config(
         )
     preset = PRESETS[name]
     if not faithful:
-        return replace(preset.config, **changes)
+        return _changed(preset.config, changes)
     if preset.published is None:
         published = [n for n, p in PRESETS.items() if p.published is not None]
         raise ConfigError(
@@ -197,4 +197,15 @@ def preset_config(
             needed=f"a published network: {', '.join(published)}",
             do="leave --faithful out, or choose one of these by --preset",
         )
-    return replace(preset.published, **changes)
+    return _changed(preset.published, changes)
+
+
+def _changed(config: NetworkConfig, changes: Mapping[str, Any]) -> NetworkConfig:
+    names = [field.name for field in fields(config)]
+    if unknown := [name for name in changes if name not in names]:
+        raise ConfigError(
+            found=f"the field {unknown[0]!r} for {type(config).__name__}",
+            needed=f"one of {', '.join(names)}",
+            do="correct the name",
+        )
+    return replace(config, **changes)

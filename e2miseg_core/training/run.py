@@ -10,6 +10,7 @@ import torch
 
 from e2miseg_core.devices import choose_device, choose_precision
 from e2miseg_core.errors import ConfigError
+from e2miseg_core.losses.objective import check_edge_head
 from e2miseg_core.networks import Network, NetworkConfig, network_to_json
 from e2miseg_core.progress import Job, Progress
 from e2miseg_core.training.augment import Augmentation
@@ -63,7 +64,8 @@ class TrainingRun:
     Raises
     ------
     ConfigError
-        If the batch is too small for the team, or a share of it for the network.
+        If the batch is too small for the team, or a share of it for the network, or
+        nothing teaches its edge head.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class TrainingRun:
     ) -> None:
         team.check_batch(recipe.batch_size)
         config.check_batch(recipe.batch_size // team.size)  # of the smallest share
+        check_edge_head(config, recipe)
         self.folder, self.config, self.recipe, self.team = folder, config, recipe, team
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)

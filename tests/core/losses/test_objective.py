@@ -15,7 +15,11 @@ from e2miseg_core.losses import (
     objective_of,
     segmentation_loss,
 )
-from e2miseg_core.losses.objective import deep_objective, six_term_objective
+from e2miseg_core.losses.objective import (
+    check_edge_head,
+    deep_objective,
+    six_term_objective,
+)
 from e2miseg_core.networks import (
     EHANetConfig,
     TrainingOutputs,
@@ -174,3 +178,12 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         LossSettings(**changes)  # type: ignore[arg-type]
+
+
+def test_an_edge_head_that_nothing_teaches_is_refused() -> None:
+    untaught = LossSettings(edge_weight=0.0)
+    check_edge_head(preset_config("tiny"), untaught)
+    check_edge_head(preset_config("tiny", edge_head=True), LossSettings())
+    for config in (preset_config("tiny", edge_head=True), preset_config("ehanet")):
+        with pytest.raises(ConfigError, match="random"):
+            check_edge_head(config, untaught)

@@ -7,8 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from torch import nn
 
 from e2miseg_core.networks import E2MISegConfig, preset_config
+from e2miseg_core.networks.hfr import HFRBlock
 
 WIDTHS = (16, 32)
 
@@ -23,6 +26,32 @@ def hand() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def open_attention() -> Callable[[nn.Module], None]:
+    """Set layer scales to 1: at their first 1e-6 hardly a gradient gets through."""
+
+    def give(network: nn.Module) -> None:
+        for module in network.modules():
+            if isinstance(module, HFRBlock) and module.attention is not None:
+                nn.init.ones_(module.layer_scale)
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def assert_all_learn() -> Callable[[nn.Module], None]:
+    """Every parameter has a gradient that is no rounding error."""
+
+    def check(network: nn.Module) -> None:
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None, f"no gradient for {name}"
+            assert torch.isfinite(parameter.grad).all(), name
+            if not name.endswith("scores.bias"):  # a softmax takes it out again
+                assert parameter.grad.abs().max() > 1e-9, name
+
+    return check
 
 
 @pytest.fixture(scope="session")

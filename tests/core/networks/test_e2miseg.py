@@ -1,9 +1,11 @@
 """Every preset: shapes, gradients, and weights that are not tied to one patch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.networks import (
@@ -19,6 +21,7 @@ from e2miseg_core.networks import (
 from e2miseg_core.networks.cost import network_cost, parameter_count
 
 COMPUTABLE = ("tiny", "small")
+OnNetwork = Callable[[nn.Module], None]
 
 
 def config_of(preset: str, **changes: Any) -> E2MISegConfig:
@@ -49,15 +52,16 @@ def test_levels_have_the_shapes_of_the_specification(
 
 
 @pytest.mark.parametrize("preset", COMPUTABLE)
-def test_every_parameter_gets_a_gradient(preset: str) -> None:
+def test_every_parameter_gets_a_gradient(
+    preset: str, open_attention: OnNetwork, assert_all_learn: OnNetwork
+) -> None:
     config = config_of(preset, in_channels=2, n_classes=3)
     torch.manual_seed(0)
     network = E2MISeg(config)
+    open_attention(network)
     levels = network.forward_training(torch.randn(1, 2, *config.patch_size)).levels
     torch.stack([level.square().mean() for level in levels]).sum().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, f"no gradient for {name}"
-        assert torch.isfinite(parameter.grad).all(), name
+    assert_all_learn(network)
 
 
 @pytest.mark.parametrize("preset", COMPUTABLE)
@@ -123,6 +127,13 @@ def test_published_norms_refuse_one_value_to_take_a_norm_over() -> None:
         E2MISeg(config)(image[:1])  # else the library's own words
     config_of("tiny", patch_size=(2, 4, 4)).check_batch(1)  # group norms
     config_of("tiny", norms="published").check_batch(1)
+
+
+def test_presets_have_no_other_fields_than_their_own() -> None:
+    with pytest.raises(ConfigError, match="'depth' for E2MISegConfig"):
+        preset_config("tiny", depth=3)
+    with pytest.raises(ConfigError, match="'patch_size' for EHANetConfig"):
+        preset_config("ehanet", patch_size=(1, 32, 32))
 
 
 def test_cards_from_before_a_choice_mean_what_there_was() -> None:

@@ -1,5 +1,6 @@
 """Laws of the edge head: specification B.4 and B.9."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 
@@ -10,6 +11,8 @@ from torch import nn
 from e2miseg_core.networks import E2MISeg, E2MISegConfig, preset_config
 from e2miseg_core.networks.blocks import NormFactory, group_norm
 from e2miseg_core.networks.edge_head import EdgeHead
+
+OnNetwork = Callable[[nn.Module], None]
 
 
 def make_network(**changes: object) -> E2MISeg:
@@ -47,15 +50,16 @@ def test_networks_without_an_edge_head_say_so(image: torch.Tensor) -> None:
         network.forward_with_edges(image)
 
 
-def test_every_parameter_learns_from_segmentation_or_edges(image: torch.Tensor) -> None:
+def test_every_parameter_learns_from_segmentation_or_edges(
+    image: torch.Tensor, open_attention: OnNetwork, assert_all_learn: OnNetwork
+) -> None:
     network = make_network()
+    open_attention(network)
     outputs = network.forward_training(image)
     assert outputs.edges is not None
     total = torch.stack([x.square().mean() for x in (*outputs.levels, outputs.edges)])
     total.sum().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
+    assert_all_learn(network)
 
 
 def test_the_segmentation_learns_through_the_edge_feature_and_back(
