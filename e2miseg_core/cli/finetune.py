@@ -70,6 +70,18 @@ def finetune(  # noqa: PLR0913 - one parameter an option
         Path | None,
         typer.Option("--split", metavar="FILE", help="With --dataset: as for `train`."),
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group", metavar="REGEX", help="With --dataset: as for `train`."
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups", metavar="FILE", help="With --dataset: as for `train`."
+        ),
+    ] = None,
     replay: Replay = None,
     steps: Steps = None,
     learning_rate: Annotated[
@@ -104,12 +116,17 @@ def finetune(  # noqa: PLR0913 - one parameter an option
         "--epochs": epochs,
         "--fold": fold,
         "--split": split,
+        "--group": group,
+        "--groups": groups,
         "--overwrite": overwrite or None,
     }
     if project is None:
+        from e2miseg_core.training.splits import SplitRule
+
         _check_options(model, dataset, output, {"--steps": steps, "--replay": replay})
         with Output(as_json=as_json) as out:
             request = {
+                "split_by": SplitRule(file=split, group=group, table=groups),
                 "epochs": epochs,
                 "learning_rate": learning_rate,
                 "seed": seed,
@@ -119,9 +136,7 @@ def finetune(  # noqa: PLR0913 - one parameter an option
                 "resume": resume,
                 "overwrite": overwrite,
             }
-            _tune(
-                out, str(model), Path(str(dataset)), Path(str(output)), split, request
-            )
+            _tune(out, str(model), Path(str(dataset)), Path(str(output)), request)
         return
     from e2miseg_core.progress import run
     from e2miseg_core.project import Project
@@ -170,7 +185,6 @@ def _tune(
     model: str,
     dataset: Path,
     folder: Path,
-    split: Path | None,
     given: dict[str, Any],
 ) -> None:
     """Fine-tune a model on a data set."""
@@ -178,13 +192,11 @@ def _tune(
     from e2miseg_core.progress import run
     from e2miseg_core.training.dataset import find_dataset
     from e2miseg_core.training.dataset_tuning import DatasetTuning, tune_on_dataset
-    from e2miseg_core.training.splits import SplitRule
 
     request = DatasetTuning(
         parent=load_model(model),
         dataset=find_dataset(dataset),
         folder=folder,
-        split_by=SplitRule(file=split),
         **given,
     )
     try:

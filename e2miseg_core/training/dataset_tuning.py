@@ -38,6 +38,7 @@ __all__ = [
     "check_dataset",
     "tune_on_dataset",
     "tuning_recipe",
+    "unseen_split",
 ]
 
 RATE = 0.1  # of the parent's learning rate
@@ -99,7 +100,9 @@ def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
     """Train on from a model's weights, and keep the result if it is not worse.
 
     Both models predict the unseen cases as `predict` does; the new one is kept where
-    its mean Dice is not below its parent's.
+    its mean Dice is not below its parent's. The same cases so decide and are reported:
+    of two equally good models the luckier one is kept. Cases that the parent has learnt
+    from are never unseen.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
     check_folder(folder, resume=request.resume, overwrite=request.overwrite)
     dataset = check_dataset(request.dataset, request.parent.card)
     by_name = {case.name: case for case in dataset.cases}
-    split = request.split_by.split(tuple(by_name), fold=request.fold)
+    split = unseen_split(request, tuple(by_name))
     recipe = tuning_recipe(request.parent.card, request)
     folder.mkdir(parents=True, exist_ok=True)
     run = _begin(request, recipe, split)
@@ -171,6 +174,31 @@ def check_dataset(dataset: Dataset, card: ModelCard) -> Dataset:
             do="arrange the channels so, or train a new model",
         )
     return replace(dataset, labels=card.labels, channels=card.channels)
+
+
+def unseen_split(request: DatasetTuning, names: Sequence[str]) -> Split:
+    """The split of a data set, without unseen cases that the parent has learnt from.
+
+    DatasetError if there is none that it has not.
+    """
+    split = request.split_by.split(names, fold=request.fold)
+    training = request.parent.card.training
+    learnt = {
+        name
+        for earlier in (training, training.get("dataset_tuning", {}))
+        if earlier.get("dataset") == request.dataset.name
+        for part in ("training", "selection")
+        for name in earlier.get(part, ())
+    }
+    found = split.after(learnt)
+    if not found.unseen:
+        raise DatasetError(
+            found=f"fold {request.fold}, of which the model has learnt from every "
+            "unseen case",
+            needed="a case that it has not seen, to compare both models on",
+            do=f"take --fold {training.get('fold', 0)}, as in its training, or --split",
+        )
+    return found
 
 
 def tuning_recipe(card: ModelCard, request: DatasetTuning) -> Recipe:

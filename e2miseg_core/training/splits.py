@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,18 @@ class Split:
     def parts(self) -> dict[str, tuple[str, ...]]:
         """The names by their use, as cards and runs keep them."""
         return {name: getattr(self, name) for name in _PARTS}
+
+    def after(self, learnt: Collection[str]) -> "Split":
+        """The split for a network that has learnt from some cases already.
+
+        Those, and what is in one group with them, are not unseen any more: they are
+        trained on. There may be no unseen case left.
+        """
+        known = {self.groups.get(name, name) for name in learnt}
+        unseen = tuple(n for n in self.unseen if self.groups.get(n, n) not in known)
+        moved = set(self.unseen) - set(unseen)
+        training = tuple(sorted((*self.training, *moved)))
+        return replace(self, training=training, unseen=unseen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +109,9 @@ def split_cases(
 ) -> Split:
     """Split cases into training, selection and unseen ones.
 
-    The order is that of a hash of seed and name, so adding a case moves no other
-    between folds by more than its place.
+    The order is that of a hash of seed and name. A case that is added goes between two
+    others and moves those behind it on by a fold: keep a split as a file where it must
+    outlast a growing data set.
 
     Parameters
     ----------

@@ -16,7 +16,9 @@ from e2miseg_core.training.dataset_tuning import (
     DatasetTuning,
     check_dataset,
     tuning_recipe,
+    unseen_split,
 )
+from e2miseg_core.training.splits import Split, split_cases
 
 QUICK = ["--device", "cpu", "--precision", "float32", "--json"]
 
@@ -91,6 +93,32 @@ def test_other_labels_or_channels_are_refused(
     ):
         with pytest.raises(DatasetError, match="the model"):
             check_dataset(wrong, card)
+
+
+def test_what_the_parent_has_learnt_is_not_unseen(
+    bright_model: Path, dark_dataset: Path, tmp_path: Path
+) -> None:
+    model, data = load_model(bright_model), find_dataset(dark_dataset)
+    names = [f"case_{number}" for number in range(20)]
+    plain = split_cases(names, fold=0)
+    one, others = plain.unseen[0], plain.unseen[1:]
+
+    def split(stored: dict[str, object]) -> Split:
+        card = replace(model.card, training=stored)
+        parent = replace(model, card=card)
+        request = DatasetTuning(parent=parent, dataset=data, folder=tmp_path)
+        return unseen_split(request, names)
+
+    assert split({"dataset": data.name, "training": list(plain.training)}) == plain
+    assert split({"dataset": "another", "training": names}) == plain
+    known = {"dataset": data.name, "selection": [one]}
+    for stored in (known, {"dataset": "another", "dataset_tuning": known}):
+        found = split(stored)
+        assert found.unseen == others
+        assert set(found.training) == {*plain.training, one}
+        assert found.selection == plain.selection
+    with pytest.raises(DatasetError, match=r"every unseen case.*--fold 3"):
+        split({"dataset": data.name, "training": names, "fold": 3})
 
 
 def test_the_recipe_is_gentler_and_never_begins_anew(

@@ -1,6 +1,7 @@
 """Splits: every case once, patients whole, and those that others made."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,18 @@ def test_groups_are_what_the_pattern_finds() -> None:
         group_cases(names, "(")
     with pytest.raises(DatasetError, match="2 groups"):
         SplitRule(group=r"STS_\d+").split(names, fold=0)
+
+
+def test_what_was_learnt_is_unseen_no_more_nor_is_its_group() -> None:
+    split = Split(
+        training=("a1",),
+        selection=("b1",),
+        unseen=("c1", "c2", "d1", "e1"),
+        groups={"c1": "c", "c2": "c", "d1": "d", "d2": "d"},
+    )
+    found = split.after(["c2", "d2", "x"])
+    assert found == replace(split, training=("a1", "c1", "c2", "d1"), unseen=("e1",))
+    assert split.after([]) == split
 
 
 def test_a_table_says_who_belongs_together(tmp_path: Path) -> None:
