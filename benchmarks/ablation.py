@@ -6,12 +6,10 @@ Seven variants of `small` on one fold, each with several seeds. All take the sam
 of steps: as many as the base takes in the minutes given, measured once at the start.
 Equal steps ask what a part contributes to what is learned from the same samples, and
 keep the machine's mood out of the answer; what a part costs stands beside it as seconds
-a step, looks and checkpoints included. A run that has finished is not repeated: it is a
-line in runs.jsonl.
+a step, looks and checkpoints included. A run that has finished is not repeated.
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -57,16 +55,15 @@ VARIANTS = {
     "edge head on": SmallSettings(network={"edge_head": True}),
 }
 FIRST_SEED = 12345
-PACE = "pace.json"
+PACE = "steps.json"
 
 Line = dict[str, Any]
 
 
 def run_one(contest: Contest, variant: str, epochs: int) -> Line:
     """Train and score one variant with one seed."""
-    number = list(VARIANTS).index(variant)
-    name = f"variant{number}-seed{contest.seed}"
-    told = contend(contest, name, VARIANTS[variant], epochs=epochs)
+    name = name_of(contest, variant)
+    told = contend(contest, name, VARIANTS[variant], epochs=epochs, ways=("plain",))
     report = score(contest, written(contest.predicted(name, "plain")))
     shutil.rmtree(contest.folder / name / "run" / "cases")  # made again in seconds
     return {
@@ -81,6 +78,12 @@ def run_one(contest: Contest, variant: str, epochs: int) -> Line:
         "groups": groups_of(report),
         **{figure: report.case_means(figure) for figure in FIGURES},
     }
+
+
+def name_of(contest: Contest, variant: str) -> str:
+    """Of a run's folder."""
+    words = "".join(c if c.isalnum() else " " for c in variant.lower()).split()
+    return f"{'-'.join(words)}-seed{contest.seed}"
 
 
 def keep_pace(contest: Contest) -> None:
@@ -102,10 +105,8 @@ def epochs_of(contest: Contest) -> int:
 
 
 def lines_of(folder: Path) -> list[Line]:
-    path = folder / "runs.jsonl"
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    """Every finished run."""
+    return [read_json(path) for path in sorted(folder.glob("*/result.json"))]
 
 
 def child(contest: Contest, variant: str | None, epochs: int = 0) -> None:
@@ -113,10 +114,12 @@ def child(contest: Contest, variant: str | None, epochs: int = 0) -> None:
 
     Without a variant it measures the pace.
     """
-    path = contest.folder / "run.json"
+    name = "pace" if variant is None else name_of(contest, variant)
+    path = contest.folder / f"{name}.json"
     values = {"contest": contest.to_json(), "variant": variant, "epochs": epochs}
     write_json(path, values)
     run_child("benchmarks.ablation", ["--child", str(path)], contest.threads)
+    path.unlink()
 
 
 def be_child(path: Path) -> None:
@@ -129,8 +132,7 @@ def be_child(path: Path) -> None:
         keep_pace(contest)
         return
     line = run_one(contest, values["variant"], values["epochs"])
-    with (contest.folder / "runs.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    write_json(contest.result(name_of(contest, values["variant"])), line)
 
 
 def table(lines: Sequence[Line]) -> str:

@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from benchmarks.contest import Contest, predict_unseen
+from benchmarks.contest import WAYS, Contest, predict_unseen
 from e2miseg_core.model import load_model
 from e2miseg_core.progress import Job
 from e2miseg_core.training.recipe import Recipe
@@ -62,7 +62,12 @@ class Pace:
 
 
 def contend(
-    contest: Contest, name: str, settings: SmallSettings, *, epochs: int | None = None
+    contest: Contest,
+    name: str,
+    settings: SmallSettings,
+    *,
+    epochs: int | None = None,
+    ways: Sequence[str] = WAYS,
 ) -> dict[str, Any]:
     """Train in the budget (or for `epochs`) and predict the unseen cases."""
     request = request_of(contest, name, settings)
@@ -75,7 +80,7 @@ def contend(
     result, seconds = timed(train_model(request))
     return told(result, request, pace) | {
         "seconds": seconds,
-        "predictions": predict_unseen(contest, name, load_model(result.path)),
+        "predictions": predict_unseen(contest, name, load_model(result.path), ways),
     }
 
 

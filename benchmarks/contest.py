@@ -25,6 +25,7 @@ from e2miseg_core.evaluation.intervals import bootstrap_interval
 from e2miseg_core.inference.files import OutputPaths, predict_file
 from e2miseg_core.inference.prediction import PredictionOptions
 from e2miseg_core.io import open_labels
+from e2miseg_core.io.atomic import replacing
 from e2miseg_core.model import Model
 from e2miseg_core.progress import run
 from e2miseg_core.training.dataset import Case, Dataset, find_dataset
@@ -54,6 +55,7 @@ FIGURES = {  # title and decimals by the name of a score
     "hd95_mm": ("HD95, mm", 2),
     "nsd": ("NSD at 1 mm", 4),
 }
+WAYS = ("plain", "mirrored")  # of predicting
 SETTINGS = "contest.json"
 OWN = ("folder", "seed")  # what contestants of one folder need not share
 
@@ -175,10 +177,13 @@ def kept_settings(folder: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def predict_unseen(contest: Contest, contender: str, model: Model) -> dict[str, Any]:
+def predict_unseen(
+    contest: Contest, contender: str, model: Model, ways: Sequence[str] = WAYS
+) -> dict[str, Any]:
     """Predict the unseen cases file to file, plainly and mirrored; time both."""
     found = {}
-    for how, mirror in (("plain", False), ("mirrored", True)):
+    for how in ways:
+        mirror = how == "mirrored"
         folder = contest.predicted(contender, how)
         folder.mkdir(parents=True, exist_ok=True)
         options = PredictionOptions(mirror=mirror, device="cpu")
@@ -267,7 +272,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def in_one_line(main: Callable[[], None]) -> None:

@@ -24,6 +24,8 @@ from e2miseg_core.training.survey import take_fingerprint
 
 __all__ = ["make_plan", "plan_training"]
 
+MOST_VOXELS = 100_000  # of a case along an axis
+
 
 def plan_training(
     dataset: Dataset,
@@ -79,6 +81,7 @@ def make_plan(
     spacing = choices.spacing()
     normalizations = choices.normalizations()
     shape = median_shape(fingerprint.cases, spacing)
+    _check_shape(shape, spacing)
     planner = NetworkPlanner(spacing, shape, choices.overrides, choices.reasons)
     strided = planner.strided(base, keep=keep_patch)
     limit = voxel_limit(base, strided)
@@ -98,6 +101,16 @@ def make_plan(
         data=fingerprint.summary(),
         memory_bytes=training_bytes(network, batch),
     )
+
+
+def _check_shape(shape: Sequence[int], spacing: Sequence[float]) -> None:
+    """ConfigError where a median case has more voxels along an axis than any scan."""
+    if max(shape) > MOST_VOXELS:
+        raise ConfigError(
+            found=f"{by(shape)} voxels of a median case at {by(spacing)} mm",
+            needed=f"at most {MOST_VOXELS:,} along each axis",
+            do="give a coarser --spacing",
+        )
 
 
 @dataclass(frozen=True)

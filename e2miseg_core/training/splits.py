@@ -272,6 +272,8 @@ def _entry(path: Path, fold: int) -> dict[str, Any]:
     except ValueError as error:
         raise _unusable(path, f"that cannot be read ({error!s:.200})") from error
     entries = read if isinstance(read, list) else [read]
+    if not entries:
+        raise _unusable(path, "without any split")
     _check_fold(fold, len(entries), f" of the {len(entries)} in {path}")
     entry = entries[fold]
     if not isinstance(entry, dict):

@@ -241,6 +241,11 @@ def test_memory_grows_with_patch_and_batch() -> None:
     assert 16**3 * 4 * (1 + 16 + 2) < activation_bytes(base) < 1e9
 
 
+def test_a_spacing_far_too_fine_is_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"voxels of a median case.*--spacing"):
+        make_plan(fingerprint(), small(), PlanOverrides(spacing=(1e-9, 1.0, 1.0)))
+
+
 @pytest.mark.parametrize("preset", ["acdc", "ehanet"])
 def test_published_norms_do_not_hinder_planning(preset: str) -> None:
     """Over a batch of one there would be none where a stage is one voxel."""
