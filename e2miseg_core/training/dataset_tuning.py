@@ -29,7 +29,12 @@ from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.report import card_metrics, report_on_cases
 from e2miseg_core.training.run import TrainedNetwork, TrainingRun
-from e2miseg_core.training.run_folder import MODEL, check_folder, clear_folder
+from e2miseg_core.training.run_folder import (
+    MODEL,
+    check_folder,
+    clear_folder,
+    working_in,
+)
 from e2miseg_core.training.splits import Split, SplitRule
 
 __all__ = [
@@ -109,17 +114,25 @@ def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
     DatasetError
         If the data set has other labels or channels than the model, or too few cases.
     WriteError
-        If the folder holds a run and neither `resume` nor `overwrite` is set.
+        If the folder holds a run and neither `resume` nor `overwrite` is set, or if
+        another program is at work there.
     ConfigError
         If a setting is wrong, or a resumed run was begun with others.
     """
     folder = request.folder
     check_folder(folder, resume=request.resume, overwrite=request.overwrite)
     dataset = check_dataset(request.dataset, request.parent.card)
-    by_name = {case.name: case for case in dataset.cases}
-    split = unseen_split(request, tuple(by_name))
+    split = unseen_split(request, [case.name for case in dataset.cases])
     recipe = tuning_recipe(request.parent.card, request)
     folder.mkdir(parents=True, exist_ok=True)
+    with working_in(folder):
+        return (yield from _tune(request, dataset, recipe, split))
+
+
+def _tune(
+    request: DatasetTuning, dataset: Dataset, recipe: Recipe, split: Split
+) -> Job[DatasetTuningResult]:
+    folder, by_name = request.folder, {case.name: case for case in dataset.cases}
     run = _begin(request, recipe, split)
     card = request.parent.card
 

@@ -5,10 +5,15 @@ RUN/checkpoint.safetensors   state after the last epoch
 RUN/model.safetensors    the result
 RUN/unreported.safetensors   the same without figures, until the report is there
 RUN/report.json, report.html   figures on the unseen cases, with pictures of the worst
+RUN/.lock                held by the program that is at work there
 RUN/history.csv, curves.svg, pictures/, tensorboard/, log.txt   see `logs`
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from e2miseg_core.errors import WriteError
 from e2miseg_core.training.logs import clear_logs
@@ -20,6 +25,7 @@ __all__ = [
     "check_folder",
     "clear_folder",
     "holds_run",
+    "working_in",
 ]
 
 MODEL = "model.safetensors"
@@ -40,6 +46,28 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
             needed="an empty folder",
             do="add --resume to go on with it, or --overwrite to begin anew",
         )
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Keep other programs out of a run; the lock of one that died is none.
+
+    WriteError where another one is at work.
+    """
+    # A job may be begun in one thread and closed in another.
+    lock = FileLock(folder / ".lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise WriteError(
+            found=f"a program that is training in {folder}",
+            needed="one at a time",
+            do="wait for it, or choose another folder",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def clear_folder(folder: Path) -> None:

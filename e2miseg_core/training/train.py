@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from e2miseg_core.training.run_folder import (
     UNREPORTED,
     check_folder,
     clear_folder,
+    working_in,
 )
 from e2miseg_core.training.stored_plan import RunPlan
 
@@ -50,13 +52,20 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
     DatasetError
         If the data set cannot be used.
     WriteError
-        If the folder holds a run and neither `resume` nor `overwrite` is set.
+        If the folder holds a run and neither `resume` nor `overwrite` is set, or if
+        another program is at work there.
     ConfigError
         If a setting is wrong, or a resumed run was begun with others.
     """
-    folder, split = request.folder, request.split
+    folder = request.folder
     check_folder(folder, resume=request.resume, overwrite=request.overwrite)
     folder.mkdir(parents=True, exist_ok=True)
+    with working_in(folder) if request.team.is_first else nullcontext():
+        return (yield from _train(request))
+
+
+def _train(request: TrainingRequest) -> Job[TrainingResult]:
+    split = request.split
     made, weights = yield from begin_run(request, split)
     plan = made.plan
     yield Progress(
@@ -89,7 +98,7 @@ def train_model(request: TrainingRequest) -> Job[TrainingResult]:
         request.team.wait()
     else:
         request.team.wait()
-        result = _written(folder)
+        result = _written(request.folder)
     return result
 
 

@@ -344,6 +344,7 @@ def test_a_model_bears_its_name_only_when_its_card_is_complete(
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {
         "cases",
+        ".lock",
         "unreported.safetensors",
         "checkpoint.safetensors",
         "curves.svg",
@@ -354,6 +355,30 @@ def test_a_model_bears_its_name_only_when_its_card_is_complete(
         "plan.json",
         "tensorboard",
     }
+
+
+def test_two_programs_do_not_train_in_one_folder(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    request = TrainingRequest(
+        dataset=find_dataset(dataset_folder),
+        folder=tmp_path / "run",
+        preset="tiny",
+        recipe=preset_recipe("tiny", epochs=2, iterations=1),
+        device="cpu",
+        precision="float32",
+    )
+    job = train_model(request)
+    for step in job:
+        if step.stage == "training" and step.done == 2:
+            break
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    other = train_model(replace(request, resume=True))
+    with pytest.raises(WriteError, match=r"program that is training.*wait for it"):
+        run(other)
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+    job.close()
+    run(train_model(replace(request, resume=True)))
 
 
 def test_a_case_that_cannot_be_reported_on_costs_no_training(
