@@ -51,7 +51,10 @@ def create_network(
     patch_size: Triple | None = None,
     faithful: bool = False,
 ) -> Network:
-    """Build a network with random weights, all of which can be trained.
+    """Build a network with random weights.
+
+    Every weight that the result depends on can be trained; a training that finds
+    pretrained weights of EHANet's encoder freezes those (`e2miseg_core.training`).
 
     Parameters
     ----------

@@ -37,6 +37,9 @@ def build_network(config: NetworkConfig) -> Network:
 def with_patch(config: NetworkConfig, patch_size: Triple) -> NetworkConfig:
     """The same network for patches (ZYX) of another size.
 
+    But for `mfga.cap_dilation`, which makes dilations follow from the patch: weights of
+    one patch then give another function.
+
     Raises
     ------
     ConfigError

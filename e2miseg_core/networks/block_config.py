@@ -22,7 +22,7 @@ class HFRConfig:
     branch : {"residual", "plain"}
         Convolution branch: with norms and a skip (ACDC), or with neither.
     refinements : int
-        Residual blocks after the attention: 2 in ACDC, 1 elsewhere.
+        Residual blocks after the attention: 2 in ACDC and lung, 1 elsewhere.
     token_maps : str
         How N voxels become the p tokens of the spatial attention. "pooling",
         "shared_pooling": weighted means, weights computed from the voxels, separate
@@ -41,7 +41,9 @@ class HFRConfig:
     qk_source : str
         What the convolution feature serves as, in place of what is mapped from the
         tokens. "conv": query and key, as published; "token": nothing (the UNETR++
-        form); further ablations "conv_q", "conv_k", "conv_v", "conv_qkv".
+        form); further ablations "conv_q", "conv_k", "conv_v", "conv_qkv". With the
+        last, and token maps that are tied to a patch, nothing reads the tokens, and
+        their norm learns nothing.
     conv_merge : {"attention", "add"}
         Whether it enters through the attention alone, or is added to the attention's
         refined result too.
@@ -108,7 +110,7 @@ class MFGAConfig:
         False adds the skip as it is (ablation).
     cap_dilation : bool
         Keep each axis' dilation below its size at the network's own patch: beyond
-        it a kernel sees padding alone.
+        it a kernel sees padding alone. Weights so belong to that patch.
     softmax_mask : bool
         Give the groups the coarse mask's probabilities instead of its logits.
     """
