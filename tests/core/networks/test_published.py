@@ -94,7 +94,38 @@ def test_every_parameter_is_used(
             assert gradient.abs().max() > 1e-9, key
 
 
-def test_published_norms_and_initialisation_are_where_the_specification_has_them(
+# Of A.2, A.4 and A.7: branch, refinements, token maps, fusion, attention dropout.
+TABLE = {
+    "acdc": ("residual", 2, "separate", "concat", 0.1),
+    "brain": ("plain", 1, "shared_matrix", "sum", 0.1),
+    "pet": ("plain", 1, "shared", "concat", 0.15),
+    "lung": ("residual", 2, "separate", "concat", 0.1),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_published_numbers_are_those_of_the_tables(
+    name: str, config_of: ConfigOf
+) -> None:
+    config = config_of(name, faithful=True)
+    hfr = config.hfr
+    found = (hfr.branch, hfr.refinements, hfr.token_maps, hfr.fusion)
+    assert (*found, config.attention_dropout) == TABLE[name]
+    assert (config.heads, config.blocks, config.base_width) == (4, 3, 16)
+    assert config.widths == (32, 64, 128, 256)
+    assert config.n_tokens == (64, 64, 64, 32)
+    assert config.initialisation == "encoder_linear"
+    assert (hfr.qk_source, hfr.conv_merge) == ("conv", "attention")
+    network = on_meta(replace(config, blocks=1))
+    for block in network.modules():
+        if isinstance(block, HFRBlock):
+            assert block.attention is not None
+            assert block.attention.dropout.p == TABLE[name][-1]
+            rates = [m.p for m in block.modules() if isinstance(m, nn.Dropout3d)]
+            assert rates == [0.1]
+
+
+def test_published_norms_are_where_the_specification_has_them(
     config_of: ConfigOf,
 ) -> None:
     network = on_meta(config_of("brain", faithful=True))
