@@ -106,6 +106,12 @@ def enter_starter(contest: Contest, path: Path) -> None:
     if contest.result(OURS).is_file():
         return
     model = load_model(path)
+    if (threads := model.card.training["threads"]) != contest.threads:
+        raise ConfigError(
+            found=f"{path}, trained on {threads} threads",
+            needed=f"{contest.threads}, as DynUNet here",
+            do=f"add --threads {threads}",
+        )
     if list(model.card.training["unseen"]) != list(contest.split.unseen):
         raise ConfigError(
             found=f"other unseen patients in {path} than fold {contest.fold} has",

@@ -34,6 +34,12 @@ class TrainingClock:
         self.training_seconds = self.waiting_seconds = 0.0
         self._steps = 0
         self._step_seconds: float | None = None
+        self._lap = now()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since the clock was made."""
+        before, self._lap = self._lap, self.now()
+        return self._lap - before
 
     def begin_epoch(self) -> None:
         """Forget the sums of the last one."""

@@ -46,6 +46,8 @@ def first_card(
             "recipe": recipe.to_json(),
             "mirror_axes": list(recipe.mirrored_axes),
             "precision": trained.precision,
+            "device": trained.device,
+            "threads": trained.threads,
             "best_epoch": trained.best_epoch,
             "averaged_weights": trained.averaged,
             "samples_per_second": round(trained.samples_per_second, 3),

@@ -198,7 +198,6 @@ class TrainingRun:
         self, batches: Generator[Batch, None, None], validator: Validator
     ) -> Job[None]:
         """One epoch, after which the state is on disk."""
-        started = self._clock.now()
         self._clock.begin_epoch()
         losses: list[float] = []
         first = self.state.epoch * self.recipe.iterations
@@ -215,7 +214,7 @@ class TrainingRun:
         if self.recipe.validates(epoch):
             looks = yield from self._validate(epoch, validator)
         self.state.epoch = epoch
-        self.state.seconds += self._clock.now() - started
+        self.state.seconds += self._clock.lap()
         self._finish_epoch(losses, looks)
 
     def _count(self, step: int, loss: float | None, losses: list[float]) -> None:
@@ -307,6 +306,8 @@ class TrainingRun:
             samples_per_second=state.samples / max(state.training_seconds, 1e-9),
             skipped=state.skipped,
             precision=self.precision,
+            device=self.device.type,
+            threads=torch.get_num_threads(),
         )
 
     def _progress(self, done: int, losses: list[float]) -> Progress:

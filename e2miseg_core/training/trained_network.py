@@ -19,12 +19,16 @@ class TrainedNetwork:
         Its weights are a moving average.
     selection_dice : float
     seconds : float
-        Of the whole run, over all sittings.
+        Of the whole run, over all sittings; looks, checkpoints and curves included.
     samples_per_second : float
         Patches trained on, without validation.
     skipped : int
         Batches left out because their loss was no number.
     precision : str
+    device : str
+        Kind of the device: cpu, cuda, mps.
+    threads : int
+        Of torch, on the processor.
     """
 
     network: Network
@@ -35,3 +39,5 @@ class TrainedNetwork:
     samples_per_second: float
     skipped: int
     precision: str
+    device: str
+    threads: int

@@ -162,6 +162,8 @@ def test_the_card_tells_which_axes_were_mirrored(
         samples_per_second=1.0,
         skipped=0,
         precision="float32",
+        device="cpu",
+        threads=2,
     )
     told = first_card(replace(asked, recipe=recipe), plan, asked.split, trained)
     assert told.training["mirror_axes"] == mirrored

@@ -21,6 +21,12 @@ def test_time_left_by_hand() -> None:
     assert clock.seconds_left(1, 0) == pytest.approx(3)
 
 
+def test_laps_leave_no_time_out() -> None:
+    times = iter([10.0, 12.0, 17.0, 17.5])
+    clock = TrainingClock(now=lambda: next(times))
+    assert [clock.lap() for _ in range(3)] == [2.0, 5.0, 0.5]
+
+
 def test_a_resumed_run_knows_what_a_validation_takes() -> None:
     clock = TrainingClock(20.0)
     clock.step(0, 1)
