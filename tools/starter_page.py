@@ -36,12 +36,16 @@ def check_alike(reports: Mapping[int, Mapping[str, Any]]) -> None:
 
 
 def over_all(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the cases of all folds, each unseen in its own; 95 % intervals."""
+    """Means over the cases of all folds, each unseen in its own; 95 % intervals.
+
+    Intervals draw groups of cases, such as those of a patient.
+    """
     cases = [c for r in reports.values() for c in r["evaluation"]["cases"]]
-    found: dict[str, Any] = {"n_cases": len(cases)}
+    groups = [c["group"] for c in cases]
+    found: dict[str, Any] = {"n_cases": len(cases), "n_groups": len(set(groups))}
     for figure in FIGURES:
         of_cases = [fmean(s[figure] for s in c["classes"].values()) for c in cases]
-        interval = bootstrap_interval(of_cases)
+        interval = bootstrap_interval(of_cases, groups)
         found[figure] = fmean(of_cases)
         found[f"{figure}_interval"] = interval.to_json() if interval else None
     return found
@@ -58,6 +62,7 @@ def page(
             f"**Licence.** {card.licence}. {card.credit}\n",
             *_recipe(card, machine),
             *_fold_table(reports),
+            *(f"{note}\n" for note in card.training.get("notes", ())),
             *_fold_zero(card, reports[0]),
         ]
     )

@@ -50,6 +50,8 @@ class Starter:
         Of `e2miseg train`.
     about : mapping
         Texts of the card.
+    notes : tuple of str
+        Sentences on what the figures are worth, for page and card.
     replay : mapping
         How fine-tuning makes the training cases again, for made ones.
     """
@@ -58,14 +60,13 @@ class Starter:
     options: tuple[str, ...]
     about: Mapping[str, str]
     make: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     replay: Mapping[str, Any] = field(default_factory=dict)
 
 
 STARTER = {
     "hippocampus": Starter(
         data=str(DATA / "msd_hippocampus"),
-        # A subject's two hippocampi are images 2k - 1 and 2k. The set does not say so,
-        # but both are stored alike and equally bright in all 46 such pairs here.
         options=(
             *("--groups", str(DOCS / "hippocampus.groups.csv")),
             *("--label", "1=anterior hippocampus"),
@@ -84,6 +85,13 @@ STARTER = {
             "Volumes of about 35 x 50 x 35 mm around one hippocampus at 1 mm; not "
             "whole heads. Not a medical device.",
         },
+        notes=(
+            "Images 2k - 1 and 2k are taken for the two hippocampi of one subject, who "
+            "is in one part of a fold only. The set does not say so, but in all 46 such "
+            "pairs both are stored alike and equally bright: hippocampus.groups.csv.",
+            "The learning rate of the preset was once chosen, among a few, by 39 of "
+            "these images, which are now spread over the folds.",
+        ),
     ),
     "pet-tumour": Starter(
         data="{runs}/pet",
@@ -193,6 +201,8 @@ def ship(name: str, runs: Path, machine: str) -> None:
     training = dict(model.card.training)
     if STARTER[name].replay:
         training["replay"] = STARTER[name].replay
+    if STARTER[name].notes:
+        training["notes"] = list(STARTER[name].notes)
     card = replace(model.card, metrics=metrics, training=training)
     card = save_model(model.network, card, STARTERS / f"{name}.safetensors")
     history = DOCS / f"{name}.history.csv"
