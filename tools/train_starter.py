@@ -87,8 +87,8 @@ STARTER = {
         },
         notes=(
             "Images 2k - 1 and 2k are taken for the two hippocampi of one subject, who "
-            "is in one part of a fold only. The set does not say so, but in all 46 such "
-            "pairs both are stored alike and equally bright: hippocampus.groups.csv.",
+            "is in one part of a fold only. The set does not say so, but in all 46 "
+            "such pairs both are stored alike, equally bright: hippocampus.groups.csv.",
             "The learning rate of the preset was once chosen, among a few, by 39 of "
             "these images, which are now spread over the folds.",
         ),

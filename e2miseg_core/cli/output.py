@@ -153,7 +153,7 @@ class Output:
                 return self._say(step)
             if last is not None and last.details["epoch"] != epoch:
                 # What is known of its Dice comes with the next one's first step.
-                dice = {"selection_dice": step.details.get("selection_dice")}
+                dice = {"smoothed_dice": step.details.get("smoothed_dice")}
                 return self._say(replace(last, details={**last.details, **dice}))
         if time.monotonic() - self._said > PAUSE:
             self._say(step)

@@ -323,7 +323,7 @@ class TrainingRun:
             details={
                 "epoch": state.epoch + 1,
                 "loss": round(losses[-1], 4) if losses else None,
-                "selection_dice": state.smoothed,
+                "smoothed_dice": state.smoothed,
                 "seconds_left": None if left is None else round(left, 1),
             },
         )

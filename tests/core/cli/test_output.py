@@ -16,7 +16,7 @@ STEP = Progress(
     done=3,
     total=9,
     stage="training",
-    details={"loss": 0.25, "seconds_left": 3725.4, "selection_dice": None},
+    details={"loss": 0.25, "seconds_left": 3725.4, "smoothed_dice": None},
 )
 
 
@@ -44,13 +44,13 @@ def test_a_log_gets_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     for done in range(1, 7):
         dice = {2: 0.1, 3: 0.25, 4: 0.25, 5: 0.5, 6: 0.5}.get(done)
         epoch = (done + 1) // 2
-        facts = {"epoch": epoch, "loss": 1.0 / done, "selection_dice": dice}
+        facts = {"epoch": epoch, "loss": 1.0 / done, "smoothed_dice": dice}
         out.progress(Progress(done=done, total=6, stage="training", details=facts))
         out.progress(Progress(done=1, total=1, stage="validating"))
     assert capsys.readouterr().err.splitlines() == [
-        "training 2/6  epoch 1  loss 0.500  selection dice 0.250",
-        "training 4/6  epoch 2  loss 0.250  selection dice 0.500",
-        "training 6/6  epoch 3  loss 0.167  selection dice 0.500",
+        "training 2/6  epoch 1  loss 0.500  smoothed dice 0.250",
+        "training 4/6  epoch 2  loss 0.250  smoothed dice 0.500",
+        "training 6/6  epoch 3  loss 0.167  smoothed dice 0.500",
     ]
 
 
