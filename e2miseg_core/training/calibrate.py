@@ -39,6 +39,28 @@ def calibrate_on(
     """
     network = model.network.to(run.device)
     precisions = tuple(dict.fromkeys(("float32", run.precision)))
+    samples, equal = yield from _predicted(network, run, selection, precisions)
+    if equal < SAME_LABELS:  # it will be predicted in float32: that is what counts
+        precisions = ("float32",)
+        samples, _ = yield from _predicted(network, run, selection, precisions)
+    return replace(
+        model.card,
+        precisions=precisions,
+        calibration={
+            "temperature": round(fit_temperature(samples), 4),
+            "cases": len(samples),
+            "labels_equal_to_float32": round(equal, 6),
+        },
+    )
+
+
+def _predicted(
+    network: Network,
+    run: TrainingRun,
+    selection: Sequence[PreparedCase],
+    precisions: tuple[str, ...],
+) -> Job[tuple[list[LabelledVoxels], float]]:
+    """Voxels in the last precision; the share of all whose labels are those in all."""
     samples = []
     same, total = 0, 0
     for number, case in enumerate(selection, start=1):
@@ -54,17 +76,7 @@ def calibrate_on(
             yield step
         samples.append(kept.sample())
         same, total = same + kept.n_same, total + case.classes.size
-    temperature = fit_temperature(samples)
-    agreed = same / total >= SAME_LABELS
-    return replace(
-        model.card,
-        precisions=precisions if agreed else ("float32",),
-        calibration={
-            "temperature": round(temperature, 4),
-            "cases": len(samples),
-            "labels_equal_to_float32": round(same / total, 6),
-        },
-    )
+    return samples, same / total
 
 
 def calibrate_as_stored(

@@ -21,10 +21,12 @@ from e2miseg_core.errors import (
     WriteError,
 )
 from e2miseg_core.io import open_labels, write_labels
-from e2miseg_core.model import load_model
-from e2miseg_core.networks import preset_config
+from e2miseg_core.model import Model, load_model
+from e2miseg_core.model_card import LabelInfo, ModelCard
+from e2miseg_core.networks import network_to_json, preset_config
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.progress import Progress, run
+from e2miseg_core.training import calibrate
 from e2miseg_core.training.augment import Augmentation
 from e2miseg_core.training.dataset import Dataset, find_dataset
 from e2miseg_core.training.plan import PlanOverrides, TrainingPlan
@@ -355,6 +357,33 @@ def test_a_model_bears_its_name_only_when_its_card_is_complete(
         "plan.json",
         "tensorboard",
     }
+
+
+def test_a_temperature_is_of_the_precision_that_is_predicted_in(
+    prepared: list[PreparedCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = TrainingRun(tmp_path, CONFIG, RECIPE, device="cpu", precision="bfloat16")
+    card = ModelCard(
+        name="x",
+        labels=(LabelInfo(value=1, name="box", color="#E69F00"),),
+        channels=("CT",),
+        normalizations=(Normalization(),),
+        spacing=(1.0, 1.0, 1.0),
+        patch_size=CONFIG.patch_size,
+        network=network_to_json(CONFIG),
+    )
+    model = Model(network=training.network.eval(), card=card)
+    found = {}
+    for least in (0.0, 1.1):
+        monkeypatch.setattr(calibrate, "SAME_LABELS", least)
+        found[least] = run(calibrate.calibrate_on(model, training, prepared[:2]))
+    assert found[0.0].precisions == ("float32", "bfloat16")
+    assert found[1.1].precisions == ("float32",)
+    training.precision = "float32"
+    in_float32 = run(calibrate.calibrate_on(model, training, prepared[:2]))
+    assert found[1.1].temperature == in_float32.temperature
+    told = [card.calibration["labels_equal_to_float32"] for card in found.values()]
+    assert told[0] == told[1]
 
 
 def test_two_programs_do_not_train_in_one_folder(
