@@ -28,7 +28,6 @@ from benchmarks.contenders import run_child
 from benchmarks.contest import (
     FIGURES,
     Contest,
-    groups_of,
     in_one_line,
     markdown,
     read_json,
@@ -75,7 +74,7 @@ def run_one(contest: Contest, variant: str, epochs: int) -> Line:
         "parameters": told["parameters"],
         "chosen": told["chosen"],
         "cases": [case.case for case in report.cases],
-        "groups": groups_of(report),
+        "groups": report.groups,
         **{figure: report.case_means(figure) for figure in FIGURES},
     }
 

@@ -37,7 +37,6 @@ __all__ = [
     "TOLERANCE_MM",
     "Contest",
     "figures_of",
-    "groups_of",
     "in_one_line",
     "kept_settings",
     "markdown",
@@ -238,14 +237,9 @@ def written(folder: Path) -> Callable[[Case], NDArray[np.integer[Any]]]:
 def figures_of(report: Report) -> list[str]:
     """Every figure of a report for a row of a table."""
     return [
-        mean_and_interval(report.case_means(figure), digits, groups_of(report))
+        mean_and_interval(report.case_means(figure), digits, report.groups)
         for figure, (_, digits) in FIGURES.items()
     ]
-
-
-def groups_of(report: Report) -> list[str]:
-    """Whose each case is."""
-    return [case.group for case in report.cases]
 
 
 def mean_and_interval(

@@ -21,7 +21,6 @@ from benchmarks.contest import (
     FIGURES,
     Contest,
     figures_of,
-    groups_of,
     in_one_line,
     markdown,
     read_json,
@@ -94,7 +93,7 @@ def verdict(
             continue
         its, ours = rows[OURS + how]
         gap = paired_difference(
-            ours.case_means("dice"), report.case_means("dice"), groups_of(ours)
+            ours.case_means("dice"), report.case_means("dice"), ours.groups
         )
         valid = not (is_over(told, minutes) or is_over(its, minutes))
         found.append({"peer": name, "valid": valid, **gap.to_json()})
@@ -107,6 +106,8 @@ def words(gaps: list[dict[str, Any]]) -> str:
         low, high = gap["interval"] or (math.nan, math.nan)
         passed = "not below" if gap["difference"] >= -MARGIN else "below"
         concluded = f"{passed} the bar of -{MARGIN}"
+        if low < -MARGIN <= high:
+            concluded += " by the mean; the interval holds both"
         if not gap["valid"]:
             concluded = "INVALID: one of the two trained for too long"
         lines.append(

@@ -177,6 +177,8 @@ def test_nothing_is_concluded_from_who_trained_for_too_long():
     assert (kept["valid"], over["valid"]) == (True, False)
     said = words([kept, over]).splitlines()
     assert said[0].endswith("not below the bar of -0.003")
+    unsure = words([{**kept, "difference": 0.001, "interval": [-0.01, 0.02]}])
+    assert "not below the bar of -0.003 by the mean; the interval holds both" in unsure
     assert "INVALID" in said[1]
     assert is_over(told(math.nan), 1.0)
 
