@@ -14,7 +14,15 @@ from typing import Any
 from e2miseg_core.errors import ModelError
 from e2miseg_core.preprocess import Normalization
 
-__all__ = ["CARD_KEY", "FORMAT_VERSION", "LabelInfo", "ModelCard", "read_card"]
+__all__ = [
+    "CARD_KEY",
+    "FORMAT_VERSION",
+    "LABEL_COLORS",
+    "LabelInfo",
+    "ModelCard",
+    "default_color",
+    "read_card",
+]
 
 CARD_KEY = "e2miseg_card"
 FORMAT_VERSION = 1

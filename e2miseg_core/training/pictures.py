@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.io import imsave
 
 from e2miseg_core.io.atomic import replacing
+from e2miseg_core.model_card import LABEL_COLORS
 
 __all__ = [
     "ShownSlice",
@@ -25,18 +26,8 @@ __all__ = [
 SMALLEST_SIDE = 240  # pixels of a panel
 GAP, CAPTION = 4, 22
 PANELS = ("image", "truth", "prediction", "expected error")
-# Of the classes 1, 2, ...; told apart by everybody.
-COLORS = np.array(
-    [
-        (230, 159, 0),
-        (86, 180, 233),
-        (0, 158, 115),
-        (240, 228, 66),
-        (0, 114, 178),
-        (213, 94, 0),
-        (204, 121, 167),
-    ]
-)
+# Of the classes 1, 2, ...: those of their labels in the viewer.
+COLORS = np.array([ImageColor.getrgb(color) for color in LABEL_COLORS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
