@@ -3,7 +3,6 @@
 import csv
 import itertools
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 from e2miseg_core.errors import (
     ConfigError,
-    DatasetError,
     E2MISegError,
     ReadError,
     WriteError,
@@ -323,42 +321,6 @@ def test_resuming_where_nothing_was_begun_is_refused(
         run(train_model(request))
 
 
-def test_a_model_bears_its_name_only_when_its_card_is_complete(
-    dataset_folder: Path, tmp_path: Path
-) -> None:
-    request = TrainingRequest(
-        dataset=find_dataset(dataset_folder),
-        folder=tmp_path / "run",
-        preset="tiny",
-        recipe=preset_recipe("tiny", epochs=1, iterations=1),
-        device="cpu",
-        precision="float32",
-    )
-    job = train_model(request)
-    stages = []
-    for step in job:
-        stages.append(step.stage)
-        assert not list((tmp_path / "run").glob("model*"))
-        if step.stage == "predicting unseen cases":
-            break
-    job.close()
-    assert "calibrating" in stages
-    left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {
-        "cases",
-        ".lock",
-        "unreported.safetensors",
-        "checkpoint.safetensors",
-        "curves.svg",
-        "fingerprint.json",
-        "history.csv",
-        "log.txt",
-        "pictures",
-        "plan.json",
-        "tensorboard",
-    }
-
-
 def test_a_temperature_is_of_the_precision_that_is_predicted_in(
     prepared: list[PreparedCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,88 +346,6 @@ def test_a_temperature_is_of_the_precision_that_is_predicted_in(
     assert found[1.1].temperature == in_float32.temperature
     told = [card.calibration["labels_equal_to_float32"] for card in found.values()]
     assert told[0] == told[1]
-
-
-def test_two_programs_do_not_train_in_one_folder(
-    dataset_folder: Path, tmp_path: Path
-) -> None:
-    request = TrainingRequest(
-        dataset=find_dataset(dataset_folder),
-        folder=tmp_path / "run",
-        preset="tiny",
-        recipe=preset_recipe("tiny", epochs=2, iterations=1),
-        device="cpu",
-        precision="float32",
-    )
-    job = train_model(request)
-    for step in job:
-        if step.stage == "training" and step.done == 2:
-            break
-    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
-    other = train_model(replace(request, resume=True))
-    with pytest.raises(WriteError, match=r"program that is training.*wait for it"):
-        run(other)
-    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
-    job.close()
-    run(train_model(replace(request, resume=True)))
-
-
-def test_a_case_that_cannot_be_reported_on_costs_no_training(
-    dataset_folder: Path, tmp_path: Path
-) -> None:
-    """It is damaged while the network trains; mended, the run is gone on with."""
-    data = tmp_path / "data"
-    shutil.copytree(dataset_folder, data)
-    request = TrainingRequest(
-        dataset=find_dataset(data),
-        folder=tmp_path / "run",
-        preset="tiny",
-        recipe=preset_recipe("tiny", epochs=1, iterations=1),
-        device="cpu",
-        precision="float32",
-    )
-    image = data / "images" / f"{request.split.unseen[0]}.nii.gz"
-    whole = image.read_bytes()
-    job = train_model(request)
-    for step in job:
-        if step.stage == "training":
-            image.write_bytes(whole[:-30])
-            break
-    with pytest.raises(DatasetError, match=r"trained, but no report.*--resume"):
-        run(job)
-    kept = load_model(tmp_path / "run" / "unreported.safetensors")
-    assert not kept.card.metrics
-    image.write_bytes(whole)
-    result = run(train_model(replace(request, resume=True)))
-    assert result.card.metrics["mean_dice"] >= 0
-    weights = [model.network.state_dict() for model in (kept, load_model(result.path))]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not (tmp_path / "run" / "unreported.safetensors").exists()
-
-
-def test_a_run_killed_in_its_first_epoch_begins_as_it_was_planned(
-    dataset_folder: Path, tmp_path: Path
-) -> None:
-    request = TrainingRequest(
-        dataset=find_dataset(dataset_folder),
-        folder=tmp_path / "run",
-        preset="tiny",
-        recipe=preset_recipe("tiny", epochs=1, iterations=3),
-        device="cpu",
-        precision="float32",
-        overrides=PlanOverrides(patch_size=(8, 16, 16)),
-    )
-    job = train_model(request)
-    for step in job:
-        if step.stage == "training" and step.done == 2:
-            job.close()
-            break
-    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
-    steps: list[Progress] = []
-    again = replace(request, resume=True, overrides=PlanOverrides())
-    result = run(train_model(again), steps.append)
-    assert [s.done for s in steps if s.stage == "training"] == [1, 2, 3]
-    assert result.card.patch_size == (8, 16, 16)
 
 
 def test_losses_that_are_no_numbers_stop_the_run(
