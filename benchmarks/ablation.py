@@ -170,7 +170,7 @@ def _row(name: str, found: Sequence[Line], base: dict[int, Line]) -> list[str]:
 
 
 def _interval(pairs: Sequence[tuple[Line, Line]]) -> str:
-    """Difference of each case, averaged over the seeds, with a bootstrap over cases."""
+    """Difference of each case, averaged over the seeds, with a bootstrap."""
     mine, its = (
         [
             mean(values)
@@ -191,8 +191,8 @@ def tell(contest: Contest) -> str:
         f"of {epochs_of(contest)} epochs on {contest.threads} threads; "
         f"{contest.settings['machine']}.\nFigures and differences of each "
         "seed in turn; the differences between seeds of the base show the noise. "
-        "The interval is of the mean over seeds, by bootstrap over cases.\n\n"
-        + table(lines)
+        "The interval is of the mean over seeds, by bootstrap over cases, or groups of "
+        "them.\n\n" + table(lines)
     )
     (contest.folder / "table.md").write_text(text, encoding="utf-8")
     return text

@@ -97,6 +97,7 @@ class Contest:
         values = {k: v for k, v in self.to_json().items() if k not in OWN}
         values |= {
             "source": str(self.source.resolve()),
+            "groups": self.groups and str(self.groups.resolve()),
             "cases": len(self.dataset.cases),
             "machine": machine().partition(", load")[0],
         }
@@ -116,6 +117,8 @@ class Contest:
             write_json(self.folder / SETTINGS, mine)
         elif kept != mine:
             differ = [k for k in mine | kept if mine.get(k) != kept.get(k)]
+            if not differ:  # a setting that was not there when they were kept
+                return
             raise ConfigError(
                 found=", ".join(f"{key} {mine.get(key)}" for key in differ),
                 needed=", ".join(f"{key} {kept.get(key)}" for key in differ)

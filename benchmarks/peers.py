@@ -129,8 +129,9 @@ def tell(contest: Contest) -> str:
         f"{len(contest.unseen)} unseen cases of fold {contest.fold}; "
         f"{minutes:g} minutes on {contest.threads} threads; "
         f"{contest.settings['machine']}.\n"
-        "In brackets: 95 % intervals by bootstrap over cases. Passes: versions of an "
-        "image that are predicted and averaged. Peak: the process and its children.\n\n"
+        "In brackets: 95 % intervals by bootstrap over cases, or groups of them. "
+        "Passes: versions of an image that are predicted and averaged. Peak: the "
+        "process and its children.\n\n"
         + markdown(
             COLUMNS, (row(name, *found, minutes) for name, found in rows.items())
         )

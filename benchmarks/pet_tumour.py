@@ -102,11 +102,11 @@ def enter_starter(contest: Contest, path: Path) -> None:
 
     ConfigError if there is none, or it has seen them.
     """
-    contest.keep_settings()
     if contest.result(OURS).is_file():
+        contest.keep_settings()
         return
     model = load_model(path)
-    if (threads := model.card.training["threads"]) != contest.threads:
+    if (threads := model.card.training.get("threads")) != contest.threads:
         raise ConfigError(
             found=f"{path}, trained on {threads} threads",
             needed=f"{contest.threads}, as DynUNet here",
@@ -118,6 +118,7 @@ def enter_starter(contest: Contest, path: Path) -> None:
             needed="the starter of this fold",
             do=f"train it: python -m tools.train_starter {OURS}",
         )
+    contest.keep_settings()
     predictions = predict_unseen(contest, OURS, model)
     seconds = 60 * float(model.card.training["minutes"])
     told = {"seconds": seconds, "predictions": predictions}
@@ -198,7 +199,7 @@ def _settings_told(contests: list[Contest]) -> str:
     if not alike:
         return ""
     one = alike[0]
-    normalization = one["normalization"] or "as planned"
+    normalization = one.get("normalization") or "as planned"
     return (
         f"{one['minutes']:g} minutes on {one['threads']} threads a fold; "
         f"normalization {normalization}; {one['machine']}.\n\n"

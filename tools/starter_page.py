@@ -25,12 +25,18 @@ def check_alike(reports: Mapping[int, Mapping[str, Any]]) -> None:
             needed="the fold whose model is shipped",
             do="train it with --fold 0",
         )
-    options = {fold: report.get("options") for fold, report in reports.items()}
-    other = [fold for fold, found in options.items() if found != options[0]]
+    first = reports[0]
+    other = [
+        fold
+        for fold, found in reports.items()
+        if any(found.get(key) != first.get(key) for key in ("options", "network"))
+    ]
     if other:
+        options = reports[other[0]].get("options")
         raise ConfigError(
-            found=f"fold {other[0]} trained with {options[other[0]]}",
-            needed=f"{options[0]}, as fold 0: only such folds have a mean",
+            found=f"fold {other[0]}, trained with {options} or another network",
+            needed=f"{first.get('options')} and the network of fold 0: only such folds "
+            "have a mean",
             do="train them alike, or delete the report of one",
         )
 
@@ -41,6 +47,13 @@ def over_all(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     Intervals draw groups of cases, such as those of a patient.
     """
     cases = [c for r in reports.values() for c in r["evaluation"]["cases"]]
+    names = [c["case"] for c in cases]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            found=f"the case {twice[0]}, unseen in two folds",
+            needed="folds of one split",
+            do="train them with the same groups, or delete the report of one",
+        )
     groups = [c["group"] for c in cases]
     found: dict[str, Any] = {"n_cases": len(cases), "n_groups": len(set(groups))}
     for figure in FIGURES:

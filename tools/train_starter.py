@@ -29,7 +29,7 @@ from e2miseg_core.training.curves import history_panels, write_curves
 from e2miseg_core.training.run_folder import MODEL
 from e2miseg_core.training.splits import N_FOLDS
 from tools.starter_page import check_alike, over_all, page
-from tools.trained_with import options_of
+from tools.trained_with import options_of, switches_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "models"
@@ -154,7 +154,9 @@ def train(name: str, runs: Path, fold: int, more: list[str]) -> None:
             *(["--resume"] if begun else []),
         )
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    report["options"] = options_of(load_model(folder / MODEL).card)
+    card = load_model(folder / MODEL).card
+    report["options"] = options_of(card)
+    report["network"] = switches_of(card)
     compact = json.dumps(report, separators=(",", ":"))
     kept = DOCS / f"{name}.fold{fold}.json"
     kept.write_text(compact + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from e2miseg_core.networks import network_from_json, preset_config
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.recipes import preset_recipe
 
-__all__ = ["options_of"]
+__all__ = ["options_of", "switches_of"]
 
 DEFAULT_PRESET = "small"
 # Decided by the plan, told by its own options.
@@ -42,6 +42,12 @@ def options_of(card: ModelCard) -> list[str]:
     found += _network(preset, card)
     found += _plan(training.get("plan", {}))
     return found
+
+
+def switches_of(card: ModelCard) -> dict[str, Any]:
+    """The network's configuration, without what the plan decides."""
+    config = network_from_json(card.network).to_json()
+    return {k: v for k, v in config.items() if k not in PLANNED_NETWORK}
 
 
 def _seed_and_recipe(preset: str, kept: Mapping[str, Any]) -> Iterator[str]:

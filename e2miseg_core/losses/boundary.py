@@ -12,9 +12,8 @@ from e2miseg_core.errors import ConfigError
 __all__ = ["boundary_weights", "label_range"]
 
 SIGMA = 2.0  # voxels over which the weight of a boundary fades
-REACH = (
-    5  # voxels beyond which it is left away: half a voxel on it is 2 % of its height
-)
+# Voxels beyond which it is left away: the next would have 2 % of its height.
+REACH = 5
 ALL_AXES = (0, 1, 2)
 
 

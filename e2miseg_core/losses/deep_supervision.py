@@ -20,7 +20,9 @@ def level_weights(n_levels: int) -> list[float]:
 def resize_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
     """Nearest-neighbour resize of (N, Z, Y, X) labels or masks to (N, *shape).
 
-    A coarse voxel gets what lies at its centre, not at its first corner.
+    A coarse voxel gets the label of a fine one at most half a voxel from its centre, as
+    skimage and nnU-Net resize; the voxel at its first corner would be further off the
+    coarser it is.
     """
     if labels.shape[1:] == torch.Size(shape):
         return labels

@@ -20,7 +20,7 @@ from e2miseg_core.training.dataset import Case, Dataset
 from e2miseg_core.training.plan import TrainingPlan
 from e2miseg_core.training.recipe import Recipe
 from e2miseg_core.training.request import TrainingRequest
-from e2miseg_core.training.run_folder import check_folder, holds_run
+from e2miseg_core.training.run_folder import check_folder, holds_run, working_in
 from e2miseg_core.training.splits import Split
 from e2miseg_core.training.start import find_first_weights
 from e2miseg_core.training.stored_plan import (
@@ -65,10 +65,11 @@ def plan_training_of(request: TrainingRequest) -> Job[TrainingPlan]:
     """
     folder = request.folder
     check_folder(folder, resume=request.resume, overwrite=request.overwrite)
-    made = yield from _plan(request, request.split)
-    if not request.resume and not holds_run(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        made.write(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with working_in(folder):
+        made = yield from _plan(request, request.split)
+        if not request.resume and not holds_run(folder):
+            made.write(folder)
     return made.plan
 
 

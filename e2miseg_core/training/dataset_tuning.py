@@ -30,9 +30,11 @@ from e2miseg_core.training.recipes import preset_recipe
 from e2miseg_core.training.report import card_metrics, report_on_cases
 from e2miseg_core.training.run import TrainedNetwork, TrainingRun
 from e2miseg_core.training.run_folder import (
+    CASES,
     MODEL,
     check_folder,
     clear_folder,
+    has_epoch,
     working_in,
 )
 from e2miseg_core.training.splits import Split, SplitRule
@@ -101,13 +103,22 @@ class DatasetTuningResult:
         return self.path is not None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Unseen:
+    """The cases that both models are compared on."""
+
+    cases: Sequence[Case]
+    groups: Mapping[str, str]
+    known: int  # that would be among them, but for the parent
+
+
 def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
     """Train on from a model's weights, and keep the result if it is not worse.
 
     Both models predict the unseen cases as `predict` does; the new one is kept where
     its mean Dice is not below its parent's. The same cases so decide and are reported:
-    of two equally good models the luckier one is kept. Cases that the parent has learnt
-    from are never unseen.
+    of two equally good models the luckier one is kept. Cases of a data set of one name
+    that the parent has learnt from are not unseen, see `unseen_split`.
 
     Raises
     ------
@@ -122,18 +133,21 @@ def tune_on_dataset(request: DatasetTuning) -> Job[DatasetTuningResult]:
     folder = request.folder
     check_folder(folder, resume=request.resume, overwrite=request.overwrite)
     dataset = check_dataset(request.dataset, request.parent.card)
-    split = unseen_split(request, [case.name for case in dataset.cases])
+    split, known = unseen_split(request, [case.name for case in dataset.cases])
     recipe = tuning_recipe(request.parent.card, request)
     folder.mkdir(parents=True, exist_ok=True)
     with working_in(folder):
-        return (yield from _tune(request, dataset, recipe, split))
+        return (yield from _tune(request, dataset, recipe, split, known))
 
 
 def _tune(
-    request: DatasetTuning, dataset: Dataset, recipe: Recipe, split: Split
+    request: DatasetTuning, dataset: Dataset, recipe: Recipe, split: Split, known: int
 ) -> Job[DatasetTuningResult]:
     folder, by_name = request.folder, {case.name: case for case in dataset.cases}
-    run = _begin(request, recipe, split)
+    goes_on = request.resume and (has_epoch(folder) or not (folder / CASES).is_dir())
+    run = _begin(request, recipe, split, goes_on=goes_on)
+    if known:
+        run.say(f"{known} unseen cases were known to the model and are trained on")
     card = request.parent.card
 
     def prepared(names: Sequence[str]) -> Job[list[PreparedCase]]:
@@ -142,12 +156,12 @@ def _tune(
             dataset,
             card.spacing,
             card.normalizations,
-            folder / "cases",
+            folder / CASES,
         )
 
     training = yield from prepared(split.training)
     selection = yield from prepared(split.selection)
-    if not request.resume:
+    if not goes_on:
         clear_folder(folder)
         run.network.load_state_dict(request.parent.network.state_dict())
         run.begin_with(None)  # a moving average begins with them, too
@@ -159,10 +173,10 @@ def _tune(
     )
     trained = yield from run.train(training, selection, augment)
     new = _new_card(request, recipe, split, trained)
-    unseen = [by_name[name] for name in split.unseen]
-    return (
-        yield from _finish(request, run, trained, new, selection, unseen, split.groups)
+    unseen = _Unseen(
+        cases=[by_name[name] for name in split.unseen], groups=split.groups, known=known
     )
+    return (yield from _finish(request, run, trained, new, selection, unseen))
 
 
 def check_dataset(dataset: Dataset, card: ModelCard) -> Dataset:
@@ -189,29 +203,53 @@ def check_dataset(dataset: Dataset, card: ModelCard) -> Dataset:
     return replace(dataset, labels=card.labels, channels=card.channels)
 
 
-def unseen_split(request: DatasetTuning, names: Sequence[str]) -> Split:
+def unseen_split(request: DatasetTuning, names: Sequence[str]) -> tuple[Split, int]:
     """The split of a data set, without unseen cases that the parent has learnt from.
 
-    DatasetError if there is none that it has not.
+    Those are told by the data set's name, and theirs; a copy by another name is taken
+    for another set.
+
+    Returns
+    -------
+    Split
+    int
+        Cases that would be unseen, but for the parent.
+
+    Raises
+    ------
+    DatasetError
+        If there is no unseen case that it has not learnt from.
     """
     split = request.split_by.split(names, fold=request.fold)
-    training = request.parent.card.training
-    learnt = {
-        name
-        for earlier in (training, training.get("dataset_tuning", {}))
-        if earlier.get("dataset") == request.dataset.name
-        for part in ("training", "selection")
-        for name in earlier.get(part, ())
-    }
-    found = split.after(learnt)
+    earlier = [
+        entry
+        for entry in _learnt_before(request.parent.card)
+        if entry.get("dataset") == request.dataset.name
+    ]
+    groups = {k: v for entry in earlier for k, v in entry.get("groups", {}).items()}
+    split = replace(split, groups={**groups, **split.groups})
+    found = split.after(
+        [
+            name
+            for entry in earlier
+            for part in ("training", "selection")
+            for name in entry.get(part, ())
+        ]
+    )
     if not found.unseen:
         raise DatasetError(
             found=f"fold {request.fold}, of which the model has learnt from every "
             "unseen case",
             needed="a case that it has not seen, to compare both models on",
-            do=f"take --fold {training.get('fold', 0)}, as in its training, or --split",
+            do=f"take --fold {earlier[-1].get('fold', 0)} and the groups, as when it "
+            "learnt, or name unseen cases by --split",
         )
-    return found
+    return found, len(split.unseen) - len(found.unseen)
+
+
+def _learnt_before(card: ModelCard) -> list[Mapping[str, Any]]:
+    """What a model was trained on first, and tuned on since."""
+    return [card.training, *card.training.get("dataset_tunings", ())]
 
 
 def tuning_recipe(card: ModelCard, request: DatasetTuning) -> Recipe:
@@ -243,7 +281,9 @@ def _plan(card: ModelCard) -> Mapping[str, Any]:
     return plan
 
 
-def _begin(request: DatasetTuning, recipe: Recipe, split: Split) -> TrainingRun:
+def _begin(
+    request: DatasetTuning, recipe: Recipe, split: Split, *, goes_on: bool
+) -> TrainingRun:
     run = TrainingRun(
         request.folder,
         request.parent.network.config,
@@ -252,7 +292,7 @@ def _begin(request: DatasetTuning, recipe: Recipe, split: Split) -> TrainingRun:
         precision=request.precision,
         facts={"parent": request.parent.card.hash, "split": split.parts},
     )
-    if request.resume:
+    if goes_on:
         run.resume()
     return run
 
@@ -270,13 +310,16 @@ def _new_card(
         "best_epoch": trained.best_epoch,
         "selection_dice": trained.selection_dice,
         "minutes": round(trained.seconds / 60, 1),
-        **split.parts,
+        **split.to_json(),
     }
     return replace(
         old,
         name=f"{old.name} on {request.dataset.name}",
         parent=old.hash,
-        training={**old.training, "dataset_tuning": learnt},
+        training={
+            **old.training,
+            "dataset_tunings": [*old.training.get("dataset_tunings", ()), learnt],
+        },
         calibration={},
         metrics={},
     )
@@ -288,8 +331,7 @@ def _finish(
     trained: TrainedNetwork,
     card: ModelCard,
     selection: Sequence[PreparedCase],
-    unseen: Sequence[Case],
-    groups: Mapping[str, str],
+    unseen: _Unseen,
 ) -> Job[DatasetTuningResult]:
     """Calibrate, examine both models, and keep the new one or not."""
     folder = run.folder
@@ -298,7 +340,7 @@ def _finish(
     for one, name in ((request.parent, "parent"), (model, "report")):
         page = folder / "report.html" if name == "report" else None
         report = yield from report_on_cases(
-            one, unseen, groups=groups, device=device, html=page
+            one, unseen.cases, groups=unseen.groups, device=device, html=page
         )
         write_json(folder / f"{name}.json", report)
         reports.append(report)
@@ -309,8 +351,12 @@ def _finish(
     if kept:
         card = replace(model.card, metrics=card_metrics(reports[1]))
         save_model(model.network, card, path)
-    figures = {"cases": len(unseen), "dice_before": before, "dice_after": after}
-    sentence = _sentence(len(unseen), before, after, kept=kept)
+    n_cases = len(unseen.cases)
+    figures = {"cases": n_cases, "dice_before": before, "dice_after": after}
+    figures["known_cases"] = unseen.known
+    sentence = _sentence(n_cases, before, after, kept=kept)
+    if unseen.known:
+        sentence += f" The model knew {unseen.known} more from before: trained on."
     write_json(folder / RESULT, {"kept": kept, "sentence": sentence, **figures})
     return DatasetTuningResult(
         path=path if kept else None, sentence=sentence, figures=figures

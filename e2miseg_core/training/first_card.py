@@ -54,7 +54,7 @@ def first_card(
             "skipped_batches": trained.skipped,
             "selection_dice": trained.selection_dice,
             "minutes": round(trained.seconds / 60, 1),
-            **{part: list(names) for part, names in split.parts.items()},
+            **split.to_json(),
         },
         **about,
     )

@@ -10,7 +10,7 @@ from e2miseg_core.training.dataset import Dataset
 from e2miseg_core.training.distributed import ALONE, Team
 from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.recipe import Recipe
-from e2miseg_core.training.run_folder import holds_run
+from e2miseg_core.training.run_folder import has_epoch
 from e2miseg_core.training.splits import Split, SplitRule
 
 __all__ = ["TrainingRequest", "TrainingResult"]
@@ -67,7 +67,7 @@ class TrainingRequest:
     @property
     def begins(self) -> bool:
         """Whether there is no trained epoch to go on from."""
-        return not self.resume or not holds_run(self.folder)
+        return not self.resume or not has_epoch(self.folder)
 
     @property
     def split(self) -> Split:

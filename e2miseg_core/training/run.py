@@ -37,7 +37,9 @@ from e2miseg_core.training.validation import Validation, Validator, wearing
 
 __all__ = ["TrainedNetwork", "TrainingRun"]
 
-VERSION = 2  # of the checkpoint: 2 draws dropout sample by sample
+# Of the checkpoint: 2 draws dropout sample by sample, 3 takes coarse targets at the
+# centre of a voxel.
+VERSION = 3
 MAX_SKIPPED = 20  # batches in a row whose loss is no number
 
 
@@ -166,8 +168,8 @@ class TrainingRun:
         Yields
         ------
         Progress
-            After each step, with loss, epoch and, when known, selection Dice and
-            seconds left.
+            After each step, with loss, epoch and, when known, the smoothed Dice on the
+            selection cases and seconds left.
         """
         patch_size, recipe = self.config.patch_size, self.recipe
         if self.device.type == "cuda":  # patches are all of one size

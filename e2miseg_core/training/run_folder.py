@@ -16,26 +16,39 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from e2miseg_core.errors import WriteError
-from e2miseg_core.training.logs import clear_logs
+from e2miseg_core.training.logs import HISTORY, clear_logs
 
 __all__ = [
+    "CASES",
     "CHECKPOINT",
     "MODEL",
     "UNREPORTED",
     "check_folder",
     "clear_folder",
+    "has_epoch",
     "holds_run",
     "working_in",
 ]
 
+CASES = "cases"
 MODEL = "model.safetensors"
 UNREPORTED = "unreported.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has come to the end of its first epoch there."""
+    """Whether there is a run there that a new one would write over."""
     return any((folder / name).exists() for name in (CHECKPOINT, MODEL))
+
+
+def has_epoch(folder: Path) -> bool:
+    """Whether a run has an epoch there to go on after.
+
+    A new run over a finished one leaves that one's model until it has its own, but not
+    its history; a finished run without its checkpoint has lost what to go on from.
+    """
+    finished = (folder / MODEL).exists() and (folder / HISTORY).exists()
+    return (folder / CHECKPOINT).exists() or finished
 
 
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:

@@ -44,8 +44,13 @@ class Split:
 
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
-        """The names by their use, as cards and runs keep them."""
+        """The names by their use."""
         return {name: getattr(self, name) for name in _PARTS}
+
+    def to_json(self) -> dict[str, Any]:
+        """What a model's card keeps: the names by their use, and groups if any."""
+        found: dict[str, Any] = {k: list(names) for k, names in self.parts.items()}
+        return found | ({"groups": dict(self.groups)} if self.groups else {})
 
     def after(self, learnt: Collection[str]) -> "Split":
         """The split for a network that has learnt from some cases already.

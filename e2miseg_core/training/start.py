@@ -49,7 +49,9 @@ def find_first_weights(plan: TrainingPlan) -> Job[tuple[TrainingPlan, Path | Non
     except ReadError as error:
         told = f"The encoder begins at random and is trained too: {error}."
         network = replace(network, pretrained=False)
-    return replace(plan, network=network, notes=(*plan.notes, told)), path
+    # A run that was killed in its first epoch has been told before.
+    notes = [note for note in plan.notes if not note.startswith(FOUND)]
+    return replace(plan, network=network, notes=(*notes, told)), path
 
 
 def give_first_weights(network: Network, path: Path | None) -> None:

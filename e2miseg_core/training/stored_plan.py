@@ -12,7 +12,12 @@ from typing import Any
 
 from e2miseg_core.errors import ConfigError, ReadError
 from e2miseg_core.io.atomic import write_json
-from e2miseg_core.networks import EHANetConfig, NetworkConfig, network_to_json
+from e2miseg_core.networks import (
+    EHANetConfig,
+    NetworkConfig,
+    network_from_json,
+    network_to_json,
+)
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.progress import Job
 from e2miseg_core.training.case_files import origin_of
@@ -120,7 +125,7 @@ def resumed_plan(
             "--overwrite",
         )
     plan = TrainingPlan.from_json(stored.get("plan") or {})
-    if stored.get("base") != json.loads(json.dumps(network_to_json(base))):
+    if network_from_json(stored.get("base") or {}) != base:
         raise ConfigError(
             found=f"other settings than those of the run in {folder}",
             needed="the same preset, channels and labels",

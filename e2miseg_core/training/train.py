@@ -31,6 +31,7 @@ from e2miseg_core.training.report import card_metrics, report_on_cases
 from e2miseg_core.training.request import TrainingRequest, TrainingResult
 from e2miseg_core.training.run import TrainingRun
 from e2miseg_core.training.run_folder import (
+    CASES,
     MODEL,
     UNREPORTED,
     check_folder,
@@ -116,7 +117,7 @@ def _prepared(
         request.dataset,
         plan.spacing,
         plan.normalizations,
-        request.folder / "cases",
+        request.folder / CASES,
     )
 
 

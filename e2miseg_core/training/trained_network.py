@@ -19,7 +19,8 @@ class TrainedNetwork:
         Its weights are a moving average.
     selection_dice : float
     seconds : float
-        Of the whole run, over all sittings; looks, checkpoints and curves included.
+        Of the whole run, over all sittings; looks and checkpoints included, but
+        for the last one.
     samples_per_second : float
         Patches trained on, without validation.
     skipped : int

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 HISTORY = "history.csv"
-VERSION = 2  # of what a step does: runs of another one are not gone on with
+VERSION = 3  # of what a step does: runs of another one are not gone on with
 COLUMNS = ("step", "learning_rate", "loss", "held_out_wrong")
 
 

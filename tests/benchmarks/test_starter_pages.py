@@ -7,9 +7,9 @@ from e2miseg_core.model_card import LabelInfo, ModelCard
 from e2miseg_core.networks import network_to_json, preset_config
 from e2miseg_core.preprocess import Normalization
 from e2miseg_core.training.recipes import preset_recipe
-from tools.starter_page import check_alike
+from tools.starter_page import check_alike, over_all
 from tools.train_starter import Starter, make_data
-from tools.trained_with import options_of
+from tools.trained_with import options_of, switches_of
 
 
 def card(plan: dict, preset: str = "small", network: dict | None = None, **recipe):
@@ -60,10 +60,45 @@ def test_mirroring_is_an_option_but_of_slices_which_it_is_planned_for():
 
 def test_folds_of_different_recipes_have_no_mean():
     check_alike({0: {"options": []}, 3: {"options": []}})
-    with pytest.raises(ConfigError, match="fold 3 trained with"):
+    with pytest.raises(ConfigError, match="fold 3, trained with"):
         check_alike({0: {"options": []}, 3: {"options": ["--set", "epochs=9"]}})
+    unit = {"hfr": {"spatial_query": "unit"}}
+    with pytest.raises(ConfigError, match=r"fold 3, trained with .* another"):
+        check_alike({0: {"options": []}, 3: {"options": [], "network": unit}})
     with pytest.raises(ConfigError, match="no report of fold 0"):
         check_alike({1: {"options": []}})
+
+
+def test_the_network_of_a_fold_is_told_without_what_is_planned():
+    plan = {"batch_size": 2, "chosen": []}
+    one, other = (
+        switches_of(card(plan, network={"patch_size": size, **changes}))
+        for size, changes in (((32, 32, 32), {}), ((16, 32, 48), {"edge_head": True}))
+    )
+    assert one.pop("edge_head") is False
+    assert other.pop("edge_head") is True
+    assert one == other
+    assert one["hfr"]["spatial_query"] == "rms"
+
+
+def figures(case, group, dice):
+    scores = {"1": {"dice": dice, "hd95_mm": 1.0, "nsd": 0.9}}
+    return {"case": case, "group": group, "classes": scores}
+
+
+def test_intervals_over_folds_draw_groups():
+    def of(*cases):
+        return {"evaluation": {"cases": list(cases)}}
+
+    pairs = [figures(f"c{n}{side}", f"p{n}", n / 8) for n in range(8) for side in "ab"]
+    grouped = over_all({0: of(*pairs[:6]), 1: of(*pairs[6:])})
+    assert (grouped["n_cases"], grouped["n_groups"]) == (16, 8)
+    alone = over_all({0: of(*({**c, "group": c["case"]} for c in pairs))})
+    assert grouped["dice"] == alone["dice"] == pytest.approx(3.5 / 8)
+    low, high = grouped["dice_interval"]
+    assert high - low > 1.2 * (alone["dice_interval"][1] - alone["dice_interval"][0])
+    with pytest.raises(ConfigError, match="case c0a, unseen in two folds"):
+        over_all({0: of(*pairs), 1: of(pairs[0])})
 
 
 def test_a_half_made_training_set_is_made_again(tmp_path):

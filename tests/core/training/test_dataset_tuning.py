@@ -56,6 +56,7 @@ def test_a_model_that_is_not_worse_is_kept_with_its_parent(
     result = tune(parent, dark_dataset, out, more, capsys)
     assert result["kept"] is True
     assert float(str(result["dice_after"])) > float(str(result["dice_before"]))
+    assert result["known_cases"] == 0
     old, model = load_model(parent), load_model(out / "model.safetensors")
     assert model.card.parent == old.card.hash
     for name in ("labels", "channels", "spacing", "normalizations", "network"):
@@ -103,22 +104,30 @@ def test_what_the_parent_has_learnt_is_not_unseen(
     plain = split_cases(names, fold=0)
     one, others = plain.unseen[0], plain.unseen[1:]
 
-    def split(stored: dict[str, object]) -> Split:
+    def split(stored: dict[str, object]) -> tuple[Split, int]:
         card = replace(model.card, training=stored)
         parent = replace(model, card=card)
         request = DatasetTuning(parent=parent, dataset=data, folder=tmp_path)
         return unseen_split(request, names)
 
-    assert split({"dataset": data.name, "training": list(plain.training)}) == plain
-    assert split({"dataset": "another", "training": names}) == plain
-    known = {"dataset": data.name, "selection": [one]}
-    for stored in (known, {"dataset": "another", "dataset_tuning": known}):
-        found = split(stored)
+    own, other = {"dataset": data.name}, {"dataset": "another"}
+    assert split({**own, "training": list(plain.training)}) == (plain, 0)
+    assert split({**other, "training": names}) == (plain, 0)
+    known = {**own, "selection": [one]}
+    for stored in (known, {**other, "dataset_tunings": [known, other]}):
+        found, n_known = split(stored)
+        assert n_known == 1
         assert found.unseen == others
         assert set(found.training) == {*plain.training, one}
         assert found.selection == plain.selection
+    # Its group is known with it, by what the card says.
+    grouped = {**known, "groups": dict.fromkeys(plain.unseen[:2], "patient")}
+    assert split(grouped)[0].unseen == others[1:]
     with pytest.raises(DatasetError, match=r"every unseen case.*--fold 3"):
-        split({"dataset": data.name, "training": names, "fold": 3})
+        split({**own, "training": names, "fold": 3})
+    tuned = {**other, "fold": 4, "dataset_tunings": [{**own, "training": names}]}
+    with pytest.raises(DatasetError, match=r"every unseen case.*--fold 0"):
+        split(tuned)
 
 
 def test_the_recipe_is_gentler_and_never_begins_anew(

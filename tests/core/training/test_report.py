@@ -1,6 +1,7 @@
 """Figures on unseen cases: by hand where the prediction is known."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,24 @@ def test_the_page_shows_both_cases(report) -> None:
     assert page.count("<figure>") == 6
     assert page.count("<image") == 6
     assert "<script" not in page
+
+
+def test_intervals_are_over_groups(
+    tiny_model_path: Path, tmp_path: Path, make_image: Callable[..., Volume]
+) -> None:
+    """Both cases are of one patient, of whom nothing can be drawn."""
+    cases = []
+    for number, name in enumerate("ab"):
+        like = make_image(number, (8, 16, 16))
+        image, labels = tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_l.nii.gz"
+        write_image(like.data, image, like=like)
+        truth = np.zeros(like.geometry.shape, np.uint8)
+        truth[2:5, 3:7, 4:8] = 2
+        write_labels(truth, labels, like=like)
+        cases.append(Case(name=name, images=(image,), labels=labels))
+    model = load_model(tiny_model_path)
+    for groups, count in ((None, 2), ({"a": "p", "b": "p"}, 1)):
+        told = run(report_on_cases(model, cases, groups=groups, device="cpu"))
+        found = {case["group"] for case in told["evaluation"]["cases"]}
+        assert len(found) == count
+        assert (told["means"]["dice_interval"] is None) == (count == 1)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from e2miseg_core.errors import DatasetError, WriteError
+from e2miseg_core.errors import DatasetError, ReadError, WriteError
 from e2miseg_core.model import load_model
 from e2miseg_core.progress import Progress, run
 from e2miseg_core.training.dataset import find_dataset
 from e2miseg_core.training.plan import PlanOverrides
 from e2miseg_core.training.recipes import preset_recipe
-from e2miseg_core.training.train import TrainingRequest, train_model
+from e2miseg_core.training.train import TrainingRequest, plan_training_of, train_model
 
 
 def request_of(
@@ -101,19 +101,54 @@ def test_a_case_that_cannot_be_reported_on_costs_no_training(
     assert not (tmp_path / "run" / "unreported.safetensors").exists()
 
 
+@pytest.mark.parametrize("over", [False, True])
 def test_a_run_killed_in_its_first_epoch_begins_as_it_was_planned(
-    dataset_folder: Path, tmp_path: Path
+    dataset_folder: Path, tmp_path: Path, *, over: bool
 ) -> None:
-    request = request_of(dataset_folder, tmp_path / "run", epochs=1, iterations=3)
+    """Also where it was to replace a finished one, whose model stays meanwhile."""
+    folder = tmp_path / "run"
+    request = request_of(dataset_folder, folder, epochs=1, iterations=3)
+    if over:
+        old = run(train_model(request)).card.hash
+        request = replace(request, overwrite=True)
     request = replace(request, overrides=PlanOverrides(patch_size=(8, 16, 16)))
     job = train_model(request)
     for step in job:
         if step.stage == "training" and step.done == 2:
             job.close()
             break
-    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert not (folder / "checkpoint.safetensors").exists()
+    if over:
+        assert load_model(folder / "model.safetensors").card.hash == old
     steps: list[Progress] = []
-    again = replace(request, resume=True, overrides=PlanOverrides())
+    again = replace(request, resume=True, overwrite=False, overrides=PlanOverrides())
     result = run(train_model(again), steps.append)
     assert [s.done for s in steps if s.stage == "training"] == [1, 2, 3]
     assert result.card.patch_size == (8, 16, 16)
+
+
+def test_a_finished_run_without_its_checkpoint_is_not_begun_anew(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    request = request_of(dataset_folder, tmp_path / "run", epochs=1, iterations=1)
+    run(train_model(request))
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    with pytest.raises(ReadError, match="no usable checkpoint"):
+        run(train_model(replace(request, resume=True)))
+
+
+def test_a_plan_is_not_written_over_that_of_a_program_at_work(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    request = request_of(dataset_folder, folder, epochs=1, iterations=3)
+    job = train_model(request)
+    for step in job:
+        if step.stage == "training":
+            break
+    before = (folder / "plan.json").read_bytes()
+    other = replace(request, overrides=PlanOverrides(patch_size=(8, 16, 16)))
+    with pytest.raises(WriteError, match="program that is training"):
+        run(plan_training_of(other))
+    assert (folder / "plan.json").read_bytes() == before
+    job.close()
