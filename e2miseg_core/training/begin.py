@@ -65,10 +65,10 @@ def plan_training_of(request: TrainingRequest) -> Job[TrainingPlan]:
     """
     folder = request.folder
     check_folder(folder, resume=request.resume, overwrite=request.overwrite)
-    folder.mkdir(parents=True, exist_ok=True)
-    with working_in(folder):
-        made = yield from _plan(request, request.split)
-        if not request.resume and not holds_run(folder):
+    made = yield from _plan(request, request.split)
+    if not request.resume and not holds_run(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with working_in(folder):
             made.write(folder)
     return made.plan
 

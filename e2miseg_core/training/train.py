@@ -177,7 +177,8 @@ def _finish(
     # What is wrong with an unseen case must not cost the training.
     unreported = run.folder / UNREPORTED
     save_model(model.network, model.card, unreported)
-    run.say(f"wrote {UNREPORTED}; reporting on {len(card.training['unseen'])} cases")
+    n_unseen = len(card.training["unseen"])
+    run.say(f"wrote {UNREPORTED}; reporting on {n_unseen} unseen cases")
     try:
         report = yield from report_on(
             model, device=run.device.type, html=run.folder / "report.html"
@@ -192,5 +193,5 @@ def _finish(
     write_json(run.folder / REPORT, report)
     card = save_model(model.network, card, run.folder / MODEL)
     unreported.unlink()
-    run.say(f"unseen Dice {report['means']['dice']:.4f}")
+    run.say(f"wrote {MODEL}; unseen Dice {report['means']['dice']:.4f}")
     return TrainingResult(path=run.folder / MODEL, card=card, report=report)

@@ -36,7 +36,8 @@ def test_the_plan_is_shown_with_reasons_and_nothing_is_trained(
     assert "8 x 16 x 16 voxels" in shown
     assert "your choice; the rules say" in shown
     assert "clip to" in shown
-    assert {path.name for path in run.iterdir()} == {"fingerprint.json", "plan.json"}
+    made = {path.name for path in run.iterdir()}
+    assert made == {".lock", "fingerprint.json", "plan.json"}
     # Again, for programs: the same plan.
     assert train(dataset_folder, run, *options, "--json") == 0
     result = events(capsys)[-1]
