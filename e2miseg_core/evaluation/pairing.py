@@ -98,9 +98,18 @@ def read_groups(path: Path) -> dict[str, str]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            reader = csv.DictReader(file)
+            rows, headings = list(reader), reader.fieldnames or []
+    except OSError as error:
+        raise ReadError(
+            found=f"the table {path} cannot be read ({error.strerror or error})",
+            needed="a CSV file whose first line is case,group",
+            do="check the path after --groups",
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise _no_groups(path, str(error)) from error
+    if not set(_HEADINGS) <= set(headings):
+        raise _no_groups(path, f"a first line {','.join(headings)!r:.60}")
     pairs = [[(row.get(name) or "").strip() for name in _HEADINGS] for row in rows]
     if not pairs or not all(map(all, pairs)):
         raise _no_groups(path, "a table without case or group in each row")

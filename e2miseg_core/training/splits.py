@@ -139,11 +139,13 @@ def split_cases(
     """
     members = _members(names, groups)
     if len(members) < 3:
-        what = "labelled cases" if groups is None else "groups of labelled cases"
+        plural = "s" * (len(members) != 1)
+        kind = "" if groups is None else f" in {len(members)} group{plural}"
         raise DatasetError(
-            found=f"{len(members)} {what}",
-            needed="at least 3: to train, to choose the checkpoint, to report",
-            do="label more cases",
+            found=f"{len(names)} labelled cases{kind}",
+            needed=f"at least 3{' groups' * bool(kind)}: to train, to choose the "
+            "checkpoint, to report",
+            do="label more cases" + " or make the groups smaller" * bool(kind),
         )
     n_folds = min(N_FOLDS, len(members))
     _check_fold(fold, n_folds)
@@ -199,19 +201,20 @@ def group_cases(names: Iterable[str], pattern: str) -> dict[str, str]:
 
 
 def _known_groups(table: Path, names: Sequence[str]) -> dict[str, str]:
-    """Groups of the cases by a table; it may tell of others, and not of all.
+    """Groups of the cases by a table, which may name others too.
 
-    DatasetError if it tells of none of them: then its names are of another kind.
+    DatasetError if it does not name one: it could be of a patient who is named.
     """
     groups = read_groups(table)
-    known = {name: groups[name] for name in names if name in groups}
-    if not known:
+    missing = [name for name in names if name not in groups]
+    if missing:
         raise DatasetError(
-            found=f"{table}, which names none of the cases ({next(iter(groups))}, ...)",
-            needed=f"their names, such as {names[0]}",
-            do="correct the table",
+            found=f"{table} without {len(missing)} of {len(names)} cases, the first "
+            f"{missing[0]}",
+            needed=f"the group of every case, by names such as {names[0]}",
+            do="complete the table; a case alone is a group of its own",
         )
-    return known
+    return {name: groups[name] for name in names}
 
 
 def read_split(

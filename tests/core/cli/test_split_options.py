@@ -32,7 +32,7 @@ def test_only_the_training_part_of_a_given_split_is_planned_for(
     ("options", "told"),
     [
         (["--group", "patient"], "finds no group"),
-        (["--group", "case_"], "1 groups of labelled cases"),
+        (["--group", "case_"], "10 labelled cases in 1 group;"),
         (["--split", "missing.json"], "cannot be read"),
         (["--fold", "5"], "fold 5"),
         (["--channel", "T1", "--channel", "T2"], "2 names of channels"),

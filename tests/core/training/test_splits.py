@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2miseg_core.errors import ConfigError, DatasetError
+from e2miseg_core.errors import ConfigError, DatasetError, ReadError
 from e2miseg_core.training.splits import (
     Split,
     SplitRule,
@@ -94,7 +94,7 @@ def test_groups_are_what_the_pattern_finds() -> None:
         group_cases(names, "x")
     with pytest.raises(ConfigError, match="regular expression"):
         group_cases(names, "(")
-    with pytest.raises(DatasetError, match="2 groups"):
+    with pytest.raises(DatasetError, match="3 labelled cases in 2 groups"):
         SplitRule(group=r"STS_\d+").split(names, fold=0)
 
 
@@ -111,17 +111,15 @@ def test_what_was_learnt_is_unseen_no_more_nor_is_its_group() -> None:
 
 
 def test_a_table_says_who_belongs_together(tmp_path: Path) -> None:
-    """As a pattern would; what it does not name stands alone, others do not matter."""
+    """As a pattern would; what else it names does not matter."""
     table = tmp_path / "groups.csv"
     rows = "".join(f"{name},{name[:2]}\n" for name in [*NAMES, "p9_a"])
     table.write_text(f"case,group\n{rows}")
     found = SplitRule(table=table).split(NAMES, fold=1)
     assert found == SplitRule(group=r"p\d").split(NAMES, fold=1)
     assert found.groups["p3_b"] == "p3"
-    alone = SplitRule(table=table).split([*NAMES, "other"], fold=1)
-    assert "other" in {*alone.training, *alone.selection, *alone.unseen}
-    with pytest.raises(DatasetError, match=r"names none of the cases \(p0_a"):
-        SplitRule(table=table).split(["a", "b", "c"], fold=0)
+    with pytest.raises(DatasetError, match=r"without 1 of 13 cases, the first other"):
+        SplitRule(table=table).split([*NAMES, "other"], fold=0)
     with pytest.raises(ConfigError, match="pattern and by a table"):
         SplitRule(table=table, group="p").split(NAMES, fold=0)
 
@@ -197,3 +195,22 @@ def test_a_split_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     for name in ("s.json", "missing.json"):
         with pytest.raises(DatasetError, match="cannot be read"):
             read_split(tmp_path / name, NAMES, fold=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("case;group\np0_a;p0\n", "a first line 'case;group'"),
+        ("name,patient\np0_a,p0\n", "a first line 'name,patient'"),
+        ("case,group\np0_a,\n", "without case or group in each row"),
+        (None, r"cannot be read \(No such file"),
+    ],
+)
+def test_what_is_no_table_of_groups_is_told(
+    tmp_path: Path, text: str | None, told: str
+) -> None:
+    table = tmp_path / "groups.csv"
+    if text is not None:
+        table.write_text(text)
+    with pytest.raises(ReadError, match=told):
+        SplitRule(table=table).split(NAMES, fold=0)
