@@ -54,6 +54,8 @@ def has_epoch(folder: Path) -> bool:
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise WriteError where a run would write over another one; changes nothing."""
     if holds_run(folder) and not resume and not overwrite:
+        with working_in(folder):  # a program at work is told before what would end it
+            pass
         raise WriteError(
             found=f"a training run in {folder}",
             needed="an empty folder",

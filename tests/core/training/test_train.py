@@ -67,9 +67,9 @@ def test_two_programs_do_not_train_in_one_folder(
         if step.stage == "training" and step.done == 2:
             break
     before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
-    other = train_model(replace(request, resume=True))
-    with pytest.raises(WriteError, match=r"program that is training.*wait for it"):
-        run(other)
+    for other in (request, replace(request, resume=True)):
+        with pytest.raises(WriteError, match=r"program that is training.*wait for it"):
+            run(train_model(other))
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
     job.close()
     run(train_model(replace(request, resume=True)))
