@@ -41,6 +41,7 @@ from e2miseg_core.evaluation import Report
 from e2miseg_core.evaluation.intervals import paired_difference
 from e2miseg_core.io import open_labels, open_volume
 from e2miseg_core.model import load_model
+from e2miseg_core.model_card import read_card
 from e2miseg_core.training.dataset import Case
 from e2miseg_core.training.run_folder import MODEL
 from e2miseg_core.training.splits import N_FOLDS
@@ -84,7 +85,7 @@ def contest_of(
     """The fold as the starter was trained on it, if it was."""
     normalization = None
     if (model := runs / OURS / f"fold{fold}" / MODEL).is_file():
-        options = options_of(load_model(model).card)
+        options = options_of(read_card(model))
         if NORMALIZATION in options:
             normalization = options[options.index(NORMALIZATION) + 1]
     return Contest(

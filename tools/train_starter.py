@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks.contest import in_one_line
 from e2miseg_core.errors import ConfigError
 from e2miseg_core.model import load_model, save_model
+from e2miseg_core.model_card import read_card
 from e2miseg_core.models import STARTERS
 from e2miseg_core.training.curves import history_panels, write_curves
 from e2miseg_core.training.run_folder import MODEL
@@ -154,7 +155,7 @@ def train(name: str, runs: Path, fold: int, more: list[str]) -> None:
             *(["--resume"] if begun else []),
         )
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    card = load_model(folder / MODEL).card
+    card = read_card(folder / MODEL)
     report["options"] = options_of(card)
     report["network"] = switches_of(card)
     compact = json.dumps(report, separators=(",", ":"))

@@ -47,11 +47,10 @@ def check_cases(
         yield Progress(done=number, total=len(cases), stage="opening all cases")
         image, labels = open_case(case)
         _check_channels(case, image.n_channels, dataset)
-        opened.append((image, labels))
+        opened.append((case, image, labels))
     known = {0, *(label.value for label in dataset.labels)}
-    for number, case in enumerate(cases, start=1):
+    for number, (case, image, labels) in enumerate(opened, start=1):
         yield Progress(done=number, total=len(cases), stage="reading all labels")
-        image, labels = opened[number - 1]
         _check_labels(case, labels, known)
         if case.name in unseen:
             for _ in _slabs(image):
